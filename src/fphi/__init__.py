@@ -1,0 +1,63 @@
+"""fphi learns the learning algorithm: what is learnable, the loss over tasks, and its optimization.
+
+Names are imported when they are first used, so that the command line answers before torch is loaded.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from fphi.errors import DataError, FphiError
+
+if TYPE_CHECKING:
+    from fphi.learnable import GradientLearner, LearningAlgorithm, PrototypicalLearner, ReptileLearner
+    from fphi.networks import MLP, BatchNorm, Conv4
+    from fphi.objective import meta_gradient
+    from fphi.run import evaluate
+    from fphi.tasks import Examples, Task, TaskDistribution, load_tasks, stack
+    from fphi.within import adam, learned_rate, sgd
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "MLP",
+    "BatchNorm",
+    "Conv4",
+    "DataError",
+    "Examples",
+    "FphiError",
+    "GradientLearner",
+    "LearningAlgorithm",
+    "PrototypicalLearner",
+    "ReptileLearner",
+    "Task",
+    "TaskDistribution",
+    "adam",
+    "evaluate",
+    "learned_rate",
+    "load_tasks",
+    "meta_gradient",
+    "sgd",
+    "stack",
+]
+
+_HOMES = {
+    "learnable": ("GradientLearner", "LearningAlgorithm", "PrototypicalLearner", "ReptileLearner"),
+    "networks": ("MLP", "BatchNorm", "Conv4"),
+    "objective": ("meta_gradient",),
+    "run": ("evaluate",),
+    "tasks": ("Examples", "Task", "TaskDistribution", "load_tasks", "stack"),
+    "within": ("adam", "learned_rate", "sgd"),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'fphi' has no attribute {name!r}")
+    value = getattr(import_module(f"fphi.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,38 @@
+"""``fphi methods``: the table of methods."""
+
+from pathlib import Path
+
+from fphi.cli.options import Parser
+from fphi.methods import METHODS
+from fphi.report.results import read_rows
+from fphi.report.tables import Row, Table, percent
+
+__all__ = ["run"]
+
+
+def run(arguments: list[str]) -> int:
+    """Print each method with its paper, and what was measured with it where results are at hand."""
+    from rich.console import Console
+
+    parser = Parser("methods", "List the methods with their papers and measured accuracies.")
+    parser.add_argument("--results", type=Path, default=Path("results"), help="folder of evaluated runs")
+    o = parser.read(arguments)
+    rows = read_rows(o.results) if o.results.is_dir() else []
+    body = tuple((name, _paper(name), _status(name, rows)) for name in sorted(METHODS))
+    Console().print(Table(("Method", "Paper", "Status"), body).rich())
+    return 0
+
+
+def _paper(name: str) -> str:
+    cls = METHODS[name]
+    return f"{cls.paper} (arXiv {cls.arxiv})" if cls.arxiv else cls.paper
+
+
+def _status(name: str, rows: list[Row]) -> str:
+    """Measured accuracies, best known first; a method without any is implemented and tested only."""
+    measured = [
+        f"{r.protocol} {r.ways}-way {r.shots}-shot: {percent(value.mean, value.ci95)}"
+        for r in rows
+        if r.method == name and (value := r.transductive or r.inductive) is not None
+    ]
+    return "measured: " + "; ".join(measured) if measured else "tested; no result in this folder"

@@ -1,0 +1,96 @@
+"""Options: typed dataclasses become flags, a configuration file, and back."""
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+from jsonargparse import ArgumentParser, Namespace
+
+from fphi.errors import FphiError
+from fphi.tasks import EpisodeShape, TaskDistribution, load_tasks
+
+__all__ = ["Parser", "TaskOptions", "fields_of"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class TaskOptions:
+    """Which tasks to learn from and to be tested on.
+
+    Args:
+        tasks: omniglot, hershey (embedded, needs no download), sine, or the path of a folder or zip of
+            images with one folder per class.
+        data_root: folder that data sets are looked for in; the environment variable FPHI_DATA if not given.
+        protocol: how classes are split and tasks are made; the data's usual one if not given (omniglot:
+            P-MAML, hershey: alphabet, images: fraction).
+        ways: classes of a task.
+        shots: support examples of each class.
+        queries: query examples of each class; the protocol's number if not given.
+    """
+
+    tasks: str = "hershey"
+    data_root: str | None = None
+    protocol: str | None = None
+    ways: int = 5
+    shots: int = 1
+    queries: int | None = None
+
+    def load(self, seed: int, train_shape: EpisodeShape | None = None) -> TaskDistribution:
+        """The tasks; task i of a split is a function of (seed, split, i)."""
+        return load_tasks(
+            self.tasks,
+            data_root=self.data_root or os.environ.get("FPHI_DATA"),
+            protocol=self.protocol,
+            ways=self.ways,
+            shots=self.shots,
+            queries=self.queries,
+            seed=seed,
+            train_shape=train_shape,
+        )
+
+
+class Parser(ArgumentParser):
+    """Flags from dataclasses, written with dashes; every mistake is a one-line `FphiError`."""
+
+    def __init__(self, prog: str, description: str) -> None:
+        super().__init__(prog=f"fphi {prog}", description=description, exit_on_error=False)
+
+    def add_dataclass(self, cls: type) -> None:
+        """A flag for each field, its help from the docstring."""
+        self.add_class_arguments(cls)
+        for action in self._actions:
+            for flag in [f for f in action.option_strings if f.startswith("--") and "_" in f]:
+                dashed = flag.replace("_", "-")
+                if dashed not in action.option_strings:
+                    action.option_strings.insert(0, dashed)
+                    self._option_string_actions[dashed] = action
+
+    def read(self, arguments: Sequence[str]) -> Namespace:
+        """Parse, or raise an error that says what was wrong and where help is."""
+        try:
+            return self.parse_args(list(arguments))
+        except FphiError:
+            raise
+        except Exception as error:  # jsonargparse's errors have no common base but this
+            self.error(str(error))
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Raise instead of printing the usage and exiting."""
+        raise FphiError(f"{' '.join(str(message).split())}; see {self.prog} --help")
+
+
+def fields_of(cls: type[T], values: Namespace | dict[str, Any]) -> T:
+    """An instance of a dataclass from the values that carry its fields' names."""
+    given = dict(values.items())
+    return cls(**{f.name: given[f.name] for f in fields(cls) if f.init and f.name in given})  # type: ignore[arg-type]
+
+
+def command_line() -> str:
+    """The command as it was typed, to be repeated."""
+    import shlex
+
+    return shlex.join(["fphi", *sys.argv[1:]]) if Path(sys.argv[0]).name.startswith("fphi") else "python"

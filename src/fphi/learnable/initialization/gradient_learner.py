@@ -1,0 +1,181 @@
+"""Gradient descent as a learning algorithm, with every block of the lecture's diagram replaceable."""
+
+import copy
+from collections.abc import Iterator
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fphi.learnable.base import LearningAlgorithm, Loss, over_network, run_network
+from fphi.networks.batch_norm import network_pass
+from fphi.tasks.types import Examples
+from fphi.within.optimizers import InnerOptimizer, Parameters, State
+from fphi.within.task_map import Batching, call_network
+from fphi.within.unroll import Order, descend, descend_recomputed
+
+__all__ = ["GradientLearner"]
+
+
+class GradientLearner(LearningAlgorithm):
+    """Start from learned parameters, take a few gradient steps on the support set, answer the queries.
+
+    MAML (order 2), FOMAML (order 1), ANIL (``adapts="head"``) and Meta-SGD (learned rates) are
+    settings of it. φ = the network's parameters and the optimizer's.
+
+    Args:
+        network: any ``nn.Module``; with ``adapts="head"`` one that has ``body`` and ``head``.
+        optimizer: the update rule, e.g. ``fphi.sgd(0.4)``.
+        steps: inner steps in training, m.
+        order: 2 differentiates through the steps, 1 takes their gradients as constants.
+        loss: scalar loss of one task, for support and query alike.
+        adapts: ``"all"`` parameters, or those of the ``"head"``.
+        test_steps: inner steps in ``eval()``; None: as in training.
+        minibatch: support examples per inner step, without replacement until all were used;
+            None: the whole support set in every step.
+        test_minibatch: the same in ``eval()``; None: as in training.
+        memory: ``"stored"`` keeps the activations of all steps for the meta-gradient;
+            ``"recomputed"`` keeps none and computes each step twice.
+        batching: see `LearningAlgorithm`.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        optimizer: InnerOptimizer,
+        steps: int,
+        *,
+        order: Literal[1, 2] = 2,
+        loss: Loss = F.cross_entropy,
+        adapts: Literal["all", "head"] = "all",
+        test_steps: int | None = None,
+        minibatch: int | None = None,
+        test_minibatch: int | None = None,
+        memory: Literal["stored", "recomputed"] = "stored",
+        batching: Batching = "auto",
+    ) -> None:
+        super().__init__(loss, batching)
+        if steps < 0 or order not in (1, 2):
+            raise ValueError(f"steps={steps}, order={order}: steps must be at least 0, and order 1 or 2")
+        if adapts == "head" and not (hasattr(network, "body") and hasattr(network, "head")):
+            raise ValueError(
+                f"adapts='head' needs a network with .body and .head, not {type(network).__name__}"
+            )
+        self.network = network
+        self.optimizer = copy.deepcopy(optimizer)
+        self.steps, self.test_steps = steps, steps if test_steps is None else test_steps
+        self.order: Literal[1, 2] = order
+        self.adapts, self.memory = adapts, memory
+        self.minibatch, self.test_minibatch = minibatch, test_minibatch or minibatch
+        self.optimizer.register(dict(self.part.named_parameters()))
+
+    @property
+    def part(self) -> nn.Module:
+        """The part of the network that is adapted."""
+        return self.network if self.adapts == "all" else self.network.get_submodule("head")
+
+    def adapt(self, support: Examples) -> Parameters:
+        """θ' = F_φ(S) for one task: the network's parameters by name, the adapted ones replaced."""
+        batch = Examples(support.x[None], support.y[None])
+        adapted = self._last(
+            self._trajectory(batch, self._inputs(batch.x), self._steps_now(), self._order_now())
+        )
+        prefix = "" if self.adapts == "all" else "head."
+        return {**dict(self.network.named_parameters()), **{prefix + k: p[0] for k, p in adapted.items()}}
+
+    def predict(self, parameters: Parameters, x: Tensor) -> Tensor:
+        """Outputs ``[n, ways]`` of the network with adapted ``parameters`` for ``x: [n, *input]``."""
+        with network_pass(step=self._steps_now()):
+            return call_network(self.network, parameters, x)
+
+    def solve(
+        self, support: Examples, query_x: Tensor, transductive: bool = True, steps: int | None = None
+    ) -> Tensor:
+        steps = self._steps_now() if steps is None else steps
+        inputs = self._inputs(support.x)
+        adapted = self._last(self._trajectory(support, inputs, steps, self._order_now()))
+        return self._answers(adapted, support.x, query_x, transductive, steps)
+
+    @torch.no_grad()
+    def answers_by_step(
+        self, support: Examples, query_x: Tensor, steps: int, transductive: bool = True
+    ) -> Tensor:
+        """Predictions after 0, 1, … ``steps`` inner steps: ``[steps + 1, B, Q, ways]``, without a graph."""
+        trajectory = self._trajectory(support, self._inputs(support.x), steps, order=0)
+        return torch.stack(
+            [self._answers(p, support.x, query_x, transductive, i) for i, p in enumerate(trajectory)]
+        )
+
+    def _steps_now(self) -> int:
+        return self.steps if self.training else self.test_steps
+
+    def _order_now(self) -> Order:
+        return self.order if torch.is_grad_enabled() else 0
+
+    def _inputs(self, x: Tensor) -> Tensor:
+        """What the adapted part sees of ``x``: computed once where the body does not change."""
+        if self.adapts == "all":
+            return x
+        return over_network(self.over_tasks, self.network.get_submodule("body"), None, x)
+
+    def _answers(
+        self, adapted: Parameters, support_x: Tensor, query_x: Tensor, transductive: bool, step: int
+    ) -> Tensor:
+        if self.adapts == "all":
+            return run_network(self.over_tasks, self.network, adapted, support_x, query_x, transductive, step)
+        body = self.network.get_submodule("body")
+        features = run_network(self.over_tasks, body, None, support_x, query_x, transductive)
+        return over_network(self.over_tasks, self.part, adapted, features)
+
+    def _trajectory(
+        self, support: Examples, inputs: Tensor, steps: int, order: Order
+    ) -> Iterator[Parameters]:
+        """The batched parameters before the first and after each step, up to ``steps`` of them."""
+        batch = inputs.shape[0]
+        now: Parameters = {k: p.expand(batch, *p.shape) for k, p in self.part.named_parameters()}
+        state = self.optimizer.init(now)
+        yield now
+        for step in range(steps):
+            now, state = self._step(inputs, support.y, now, state, step, order)
+            yield now
+
+    def _step(
+        self, x: Tensor, y: Tensor, now: Parameters, state: State, step: int, order: Order
+    ) -> tuple[Parameters, State]:
+        minibatch = self.minibatch if self.training else self.test_minibatch
+        if minibatch is not None:
+            rows = minibatch_rows(step, x.shape[1], minibatch).to(x.device)
+            x, y = x[:, rows], y[:, rows]
+
+        def losses(parameters: Parameters) -> Tensor:
+            with network_pass(step=step):
+                return self.over_tasks(self._support_loss, parameters, x, y)
+
+        if self.memory == "recomputed" and order > 0:
+            constants = (*self.parameters(), x)
+            return descend_recomputed(losses, self.optimizer, now, state, step, order, constants)
+        return descend(losses, self.optimizer, now, state, step, order)
+
+    def _support_loss(self, parameters: Parameters, x: Tensor, y: Tensor) -> Tensor:
+        return self.loss(call_network(self.part, parameters, x), y)
+
+    @staticmethod
+    def _last(trajectory: Iterator[Parameters]) -> Parameters:
+        *_, last = trajectory
+        return last
+
+
+def minibatch_rows(step: int, examples: int, size: int) -> Tensor:
+    """Rows ``[min(size, examples)]`` of inner step ``step``: passes over shuffled examples, end to end.
+
+    A pure function of its arguments. The same rows serve every task: which example stands in a row
+    is random already.
+    """
+    size = min(size, examples)
+    first, last = step * size // examples, ((step + 1) * size - 1) // examples
+    passes = [
+        torch.randperm(examples, generator=torch.Generator().manual_seed(p)) for p in range(first, last + 1)
+    ]
+    start = step * size - first * examples
+    return torch.cat(passes)[start : start + size]

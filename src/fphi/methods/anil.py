@@ -1,0 +1,32 @@
+"""ANIL: almost no inner loop.
+
+1. Learnable: body and head of a network; the inner loop adapts the head alone, in training and test.
+2. Loss: the query loss after the inner steps.
+3. Optimize: by gradient through the head's adaptation, which reaches the body too.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from fphi.methods.maml import MAML
+from fphi.methods.registry import method
+
+__all__ = ["ANIL"]
+
+
+@method(
+    "anil",
+    paper="Raghu, Raghu, Bengio, Vinyals: Rapid Learning or Feature Reuse?, ICLR 2020",
+    arxiv="1909.09157",
+)
+@dataclass(frozen=True)
+class ANIL(MAML):
+    """MAML that adapts only the last layer: the body's features are computed once.
+
+    The options are MAML's, with more inner steps, since they cost next to nothing here.
+    """
+
+    adapts: ClassVar[Literal["all", "head"]] = "head"
+
+    inner_steps: int = 5
+    test_steps: int = 5

@@ -1,0 +1,72 @@
+"""MAML: learn the initial parameters from which a few gradient steps solve a task.
+
+1. Learnable: the initial parameters φ = θ⁰ of a network.
+2. Loss: the query loss after the inner steps, averaged over tasks.
+3. Optimize: by gradient, through the inner steps (second derivatives).
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from fphi.learnable import GradientLearner
+from fphi.learnable.base import LearningAlgorithm
+from fphi.methods.registry import (
+    Method,
+    NetworkName,
+    ScheduleName,
+    Setting,
+    adam_descent,
+    build_network,
+    method,
+)
+from fphi.networks.batch_norm import Mode
+from fphi.optimize import GradientDescent
+from fphi.within import sgd
+
+__all__ = ["MAML"]
+
+
+@method("maml", paper="Finn, Abbeel, Levine: Model-Agnostic Meta-Learning, ICML 2017", arxiv="1703.03400")
+@dataclass(frozen=True)
+class MAML(Method):
+    """Learn initial parameters from which a few gradient steps solve a task.
+
+    Args:
+        inner_lr: step size of the inner loop, on the mean cross-entropy.
+        inner_steps: gradient steps on the support set in training.
+        test_steps: gradient steps at test.
+        outer_lr: Adam's learning rate for φ.
+        schedule: course of the outer learning rate.
+        clip_value: largest absolute value of a meta-gradient's entry; none by default.
+        network: the network that is adapted.
+        norm: source of the batch-norm statistics.
+        memory: "recomputed" bounds the memory of many inner steps, for about half as much time again.
+    """
+
+    order: ClassVar[Literal[1, 2]] = 2
+    adapts: ClassVar[Literal["all", "head"]] = "all"
+
+    inner_lr: float = 0.4
+    inner_steps: int = 1
+    test_steps: int = 3
+    outer_lr: float = 1e-3
+    schedule: ScheduleName = "cosine"
+    clip_value: float | None = None
+    network: NetworkName = "conv4-pool"
+    norm: Mode = "query-batch"
+    memory: Literal["stored", "recomputed"] = "stored"
+
+    def learner(self, setting: Setting) -> LearningAlgorithm:
+        return GradientLearner(
+            build_network(self.network, setting, self.norm),
+            sgd(self.inner_lr),
+            self.inner_steps,
+            order=self.order,
+            loss=setting.loss,
+            adapts=self.adapts,
+            test_steps=self.test_steps,
+            memory=self.memory,
+        )
+
+    def optimizer(self, learner: LearningAlgorithm) -> GradientDescent:
+        return adam_descent(learner, self.outer_lr, self.schedule, self.clip_value)

@@ -1,0 +1,160 @@
+"""Batch normalisation whose source of statistics is named, and whose calls change no state."""
+
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["Affine", "BatchNorm", "Mode", "calibrate", "network_pass"]
+
+Mode = Literal["query-batch", "support", "support+1", "running", "per-step"]
+Affine = Literal["scale+shift", "shift", "none"]
+
+
+class _Pass(threading.local):
+    """What a norm layer must know of the pass that it is in, per thread."""
+
+    support_rows: int | None = None
+    step: int = 0
+    records: dict[int, list[tuple[Tensor, Tensor]]] | None = None
+
+
+_PASS = _Pass()
+
+
+@contextmanager
+def network_pass(support_rows: int | None = None, step: int = 0) -> Iterator[None]:
+    """Tell the norm layers which leading rows are the support set, and which inner step this is."""
+    before = _PASS.support_rows, _PASS.step
+    _PASS.support_rows, _PASS.step = support_rows, step
+    try:
+        yield
+    finally:
+        _PASS.support_rows, _PASS.step = before
+
+
+class BatchNorm(nn.Module):
+    """Normalise each channel of ``x: [n, channels, ...]``; the mode says with whose statistics.
+
+    ================  ==========================================================================
+    ``query-batch``   the batch at hand: transductive on a query set (MAML, Relation networks)
+    ``support``       the support set alone; queries are normalised with its statistics
+    ``support+1``     the support set and one query at a time (Reptile, inductive)
+    ``running``       the batch in training; in ``eval()`` the statistics that `calibrate` stored
+    ``per-step``      as ``query-batch``, with its own scale and shift for each inner step (MAML++)
+    ================  ==========================================================================
+
+    Written from moments and one multiply-add, not with ``F.batch_norm``: every derivative of it is
+    right under ``torch.func.vmap``. No call moves a buffer: `calibrate` is the one place that does.
+
+    Args:
+        channels: number of channels.
+        mode: see above.
+        affine: which of scale γ and shift β are parameters.
+        steps: inner steps that have their own γ and β (``per-step`` only).
+        eps: added to the variance.
+    """
+
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(
+        self,
+        channels: int,
+        mode: Mode = "query-batch",
+        affine: Affine = "scale+shift",
+        steps: int | None = None,
+        eps: float = 1e-5,
+    ) -> None:
+        super().__init__()
+        _check(mode, steps)
+        self.mode, self.eps, self.steps = mode, eps, steps
+        shape = (channels,) if steps is None else (steps + 1, channels)
+        self.weight = nn.Parameter(torch.ones(shape)) if affine == "scale+shift" else None
+        self.bias = nn.Parameter(torch.zeros(shape)) if affine != "none" else None
+        if mode == "running":
+            self.register_buffer("running_mean", torch.zeros(channels))
+            self.register_buffer("running_var", torch.ones(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        scale, shift = self.coefficients(*self.moments(x))
+        spread = (-1,) + (1,) * (x.dim() - 2)
+        return torch.addcmul(shift.view(spread), x, scale.view(spread))
+
+    @property
+    def uses_batch(self) -> bool:
+        """Whether the statistics come from the rows at hand and not from buffers."""
+        return self.mode != "running" or self.training
+
+    def rows(self, x: Tensor) -> Tensor:
+        """The rows of ``x`` that the statistics are taken from."""
+        return x[: _PASS.support_rows] if self.mode == "support" else x
+
+    def moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and variance ``[channels]`` to normalise ``x`` with."""
+        if not self.uses_batch:
+            return self.running_mean, self.running_var
+        dims = [d for d in range(x.dim()) if d != 1]
+        var, mean = torch.var_mean(self.rows(x), dims, correction=0)
+        return mean, var
+
+    def coefficients(self, mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
+        """``(scale, shift)``, each ``[channels]``: the layer is ``scale * x + shift``."""
+        if _PASS.records is not None:
+            _PASS.records.setdefault(id(self), []).append((mean.detach(), var.detach()))
+        scale = (var + self.eps).rsqrt()
+        weight, bias = self._of_step(self.weight), self._of_step(self.bias)
+        if weight is not None:
+            scale = scale * weight
+        shift = -mean * scale
+        return scale, shift if bias is None else shift + bias
+
+    def _of_step(self, parameter: Tensor | None) -> Tensor | None:
+        if parameter is None or self.steps is None:
+            return parameter
+        # More steps at test than in training: the last entry serves for the rest.
+        return parameter[min(_PASS.step, self.steps)]
+
+    def extra_repr(self) -> str:
+        return f"mode={self.mode!r}, eps={self.eps}"
+
+
+def _check(mode: str, steps: int | None) -> None:
+    if mode not in get_args(Mode):
+        raise ValueError(f"unknown batch-norm mode {mode!r}: choose one of {', '.join(get_args(Mode))}")
+    if (mode == "per-step") != (steps is not None):
+        raise ValueError(
+            f"mode {mode!r} with steps={steps}: 'per-step', and only it, needs the number of steps"
+        )
+
+
+@torch.no_grad()
+def calibrate(network: nn.Module, batches: Iterable[Tensor]) -> None:
+    """Set the running statistics of all ``running`` layers to their mean over batches ``[n, *input]``.
+
+    Computed anew from given batches, not by a moving average during training: the result does not
+    depend on chunks, threads, ranks or the order of anything that happened before.
+    """
+    layers = [m for m in network.modules() if isinstance(m, BatchNorm) and m.mode == "running"]
+    if not layers:
+        return
+    was_training = network.training
+    network.train()
+    records: dict[int, list[tuple[Tensor, Tensor]]] = {}
+    _PASS.records = records
+    try:
+        for batch in batches:
+            network(batch)
+    finally:
+        _PASS.records = None
+        network.train(was_training)
+    for layer in layers:
+        means, variances = zip(*records[id(layer)], strict=True)
+        mean = torch.stack(means).mean(0)
+        layer.running_mean.copy_(mean)
+        # The variance of all batches together: the mean of theirs, plus that of their means.
+        between = (torch.stack(means) - mean).square().mean(0)
+        layer.running_var.copy_(torch.stack(variances).mean(0) + between)

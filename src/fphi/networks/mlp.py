@@ -1,0 +1,30 @@
+"""Fully connected networks: MAML's Omniglot MLP and the small one for sine waves."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from torch import Tensor, nn
+
+from fphi.networks.batch_norm import BatchNorm, Mode
+
+__all__ = ["MLP"]
+
+
+class MLP(nn.Module):
+    """Linear layers with ReLU between them, and batch norm before each ReLU if ``norm`` names a mode.
+
+    ``MLP(784, (256, 128, 64, 64), 5, norm="query-batch")`` is MAML's; ``MLP(1, (40, 40), 1)`` the sine net.
+    """
+
+    def __init__(self, inputs: int, hidden: Sequence[int], outputs: int, norm: Mode | None = None) -> None:
+        super().__init__()
+        layers: list[nn.Module] = [nn.Flatten()]
+        for a, b in pairwise((inputs, *hidden)):
+            layers += [nn.Linear(a, b), *([BatchNorm(b, norm)] if norm else []), nn.ReLU()]
+        self.body = nn.Sequential(*layers)
+        self.head = nn.Linear(hidden[-1] if hidden else inputs, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``x: [n, *input]`` to ``[n, outputs]``."""
+        out: Tensor = self.head(self.body(x))
+        return out

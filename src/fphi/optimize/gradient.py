@@ -1,0 +1,84 @@
+"""Step 3 where L is differentiable: gradient descent on φ with a torch optimizer, schedule and clipping."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["GradientDescent", "Schedule", "constant", "cosine", "halving", "linear_to_zero"]
+
+# Progress of the training in 0..1 to a factor of the learning rate.
+Schedule = Callable[[float], float]
+
+
+def constant() -> Schedule:
+    """The learning rate as it is."""
+    return lambda progress: 1.0
+
+
+def cosine(final: float = 0.0) -> Schedule:
+    """From 1 down to ``final`` along half a cosine.
+
+    >>> [round(cosine(0.1)(p), 3) for p in (0, 0.5, 1)]
+    [1.0, 0.55, 0.1]
+    """
+    return lambda progress: final + (1 - final) * (1 + math.cos(math.pi * progress)) / 2
+
+
+def linear_to_zero() -> Schedule:
+    """From 1 down to 0 in a line (Reptile's ε)."""
+    return lambda progress: 1 - progress
+
+
+def halving(times: int) -> Schedule:
+    """Halved ``times`` times, in ``times + 1`` equal stretches (ProtoNet: every 2,000 episodes)."""
+    return lambda progress: 0.5 ** min(times, math.floor(progress * (times + 1)))
+
+
+class GradientDescent:
+    """A torch optimizer over φ.
+
+    Args:
+        optimizer: over the learner's parameters.
+        schedule: factor of the learning rate by progress.
+        clip_norm: the largest norm of the whole gradient; None: any.
+        clip_value: the largest absolute value of a gradient's entry (MAML on miniImageNet: 10).
+    """
+
+    def __init__(
+        self,
+        optimizer: torch.optim.Optimizer,
+        schedule: Schedule | None = None,
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
+    ) -> None:
+        self.optimizer, self.schedule = optimizer, schedule or constant()
+        self.clip_norm, self.clip_value = clip_norm, clip_value
+        self._rates = [float(group["lr"]) for group in optimizer.param_groups]
+
+    def step(self, learner: nn.Module, gradients: dict[str, Tensor], progress: float) -> None:
+        """One step along ``gradients`` (by parameter name); ``progress`` in 0..1 sets the rate."""
+        parameters = dict(learner.named_parameters())
+        for name, gradient in gradients.items():
+            parameters[name].grad = gradient
+        touched = [parameters[name] for name in gradients]
+        if self.clip_value is not None:
+            torch.nn.utils.clip_grad_value_(touched, self.clip_value)
+        if self.clip_norm is not None:
+            torch.nn.utils.clip_grad_norm_(touched, self.clip_norm)
+        for group, rate in zip(self.optimizer.param_groups, self._rates, strict=True):
+            group["lr"] = rate * self.schedule(progress)
+        self.optimizer.step()
+
+    @property
+    def learning_rate(self) -> float:
+        """The rate of the last step, of the first parameter group."""
+        return float(self.optimizer.param_groups[0]["lr"])
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.optimizer.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.optimizer.load_state_dict(state)

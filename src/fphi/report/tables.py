@@ -1,0 +1,221 @@
+"""Tables of accuracies, and their rendering as Markdown, HTML and on the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING
+
+from fphi.report.files import IntervalRecord, Result
+from fphi.report.published import Published, published
+
+if TYPE_CHECKING:
+    from rich.table import Table as RichTable
+
+__all__ = ["Interval", "Row", "Table", "methods_table", "percent", "points", "sources"]
+
+
+def percent(mean: float, ci95: float | None = None) -> str:
+    """Fractions as per cent with two decimals.
+
+    >>> percent(0.98716, 0.0031)
+    '98.72 ± 0.31'
+    """
+    interval = "" if ci95 is None else f" ± {100 * ci95:.2f}"
+    return f"{100 * mean:.2f}{interval}"
+
+
+def points(difference: float, ci95: float | None = None) -> str:
+    """A signed difference of fractions in per cent points; a true minus sign, and no ``−0.00``.
+
+    >>> points(-0.004), points(0.0123, 0.005), points(-1e-9)
+    ('−0.40', '+1.23 ± 0.50', '0.00')
+    """
+    text = f"{100 * difference:+.2f}"
+    text = "0.00" if float(text) == 0 else text.replace("-", "−")
+    return text if ci95 is None else f"{text} ± {100 * ci95:.2f}"
+
+
+@dataclass(frozen=True)
+class Table:
+    """Plain text cells under a header; every line of ``body`` is as long as ``header``.
+
+    Several values in one cell are separated by a newline.
+    """
+
+    header: tuple[str, ...]
+    body: tuple[tuple[str, ...], ...]
+
+    def without_empty_columns(self) -> Table:
+        """The same table without the columns that are empty in every line."""
+        kept = [i for i in range(len(self.header)) if any(line[i] for line in self.body)]
+        return Table(tuple(self.header[i] for i in kept), tuple(tuple(n[i] for i in kept) for n in self.body))
+
+    def markdown(self) -> str:
+        r"""A pipe table; ``|`` in a cell is escaped.
+
+        >>> print(Table(("a", "b"), (("1|2", "3"),)).markdown())
+        | a | b |
+        | --- | --- |
+        | 1\|2 | 3 |
+        """
+        lines = [self.header, ("---",) * len(self.header), *self.body]
+        return "\n".join(f"| {' | '.join(_one_line(cell) for cell in line)} |" for line in lines)
+
+    def html(self) -> str:
+        r"""A ``<table>`` element with escaped cells; the first cell of a line heads its row.
+
+        >>> Table(("a", "b"), (("<", "1\n2"),)).html().splitlines()[3]
+        '<tr><th scope="row">&lt;</th><td>1<br>2</td></tr>'
+        """
+        head = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in self.header)
+        body = "\n".join(f"<tr>{_html_cells(line)}</tr>" for line in self.body)
+        return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>"
+
+    def rich(self, title: str | None = None) -> RichTable:
+        """A table for the terminal; brackets in cells are text, not markup."""
+        from rich.table import Table as RichTable
+        from rich.text import Text
+
+        table = RichTable(title=title)
+        for cell in self.header:
+            table.add_column(Text(cell))
+        for line in self.body:
+            table.add_row(*(Text(cell) for cell in line))
+        return table
+
+
+def _one_line(cell: str) -> str:
+    return "; ".join(cell.replace("|", "\\|").splitlines())
+
+
+def _html_cells(line: Sequence[str]) -> str:
+    first, *rest = line
+    return f'<th scope="row">{escape(first)}</th>' + "".join(f"<td>{_lines(cell)}</td>" for cell in rest)
+
+
+def _lines(cell: str) -> str:
+    return escape(cell).replace("\n", "<br>")
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Mean over test tasks and the half width of its 95 % interval; accuracies are fractions in 0..1."""
+
+    mean: float
+    ci95: float
+
+
+@dataclass(frozen=True)
+class Row:
+    """One evaluated run: what was measured, and under which protocol.
+
+    An accuracy is None where it was not measured; regression has a ``loss`` instead. ``run`` names the
+    run where several of one method are listed.
+    """
+
+    method: str
+    protocol: str
+    ways: int
+    shots: int
+    tasks: int
+    transductive: Interval | None = None
+    inductive: Interval | None = None
+    loss: Interval | None = None
+    seed: int | None = None
+    run: str = ""
+
+    @classmethod
+    def from_result(cls, result: Result, run: str = "") -> Row:
+        """The row of one ``result.json``."""
+        accuracy = result.get("accuracy", {})
+        return cls(
+            method=result["method"],
+            protocol=result["protocol"],
+            ways=result["ways"],
+            shots=result["shots"],
+            tasks=result["tasks"],
+            transductive=_interval(accuracy.get("transductive")),
+            inductive=_interval(accuracy.get("inductive")),
+            loss=None if accuracy else _interval(result.get("loss")),
+            seed=result["seed"],
+            run=run,
+        )
+
+    @property
+    def published(self) -> tuple[Published, ...]:
+        """What the literature prints for this method, protocol and size of task."""
+        return published(self.method, self.protocol, self.ways, self.shots)
+
+
+def _interval(record: IntervalRecord | None) -> Interval | None:
+    return None if record is None else Interval(record["mean"], record["ci95"])
+
+
+_HEADER = (
+    "Method",
+    "Protocol",
+    "Task",
+    "Transductive",
+    "Inductive",
+    "Loss",
+    "Published",
+    "Gap",
+    "Test tasks",
+    "Seed",
+    "Run",
+)
+
+
+def methods_table(rows: Iterable[Row]) -> Table:
+    """One line per row, accuracies in per cent ± 95 % interval, beside the published number.
+
+    The gap is measured minus published in per cent points, transductive against transductive and
+    inductive against inductive. Regression shows its loss. Columns with nothing in them are left out.
+    """
+    return Table(_HEADER, tuple(_cells(row) for row in rows)).without_empty_columns()
+
+
+def sources(rows: Iterable[Row]) -> list[str]:
+    """Where the published numbers beside ``rows`` come from: one line each, none twice."""
+    entries = (entry for row in rows for entry in row.published)
+    return list(dict.fromkeys(_source(entry) for entry in entries))
+
+
+def _source(entry: Published) -> str:
+    note = f"; {entry.note}" if entry.note else ""
+    return f"{entry.method}, {entry.protocol}, {entry.setting}: {entry.source}{note}."
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    shown = row.published
+    return (
+        row.method,
+        row.protocol,
+        f"{row.ways}-way {row.shots}-shot",
+        _measured(row.transductive),
+        _measured(row.inductive),
+        "" if row.loss is None else f"{row.loss.mean:.4f} ± {row.loss.ci95:.4f}",
+        "\n".join(_printed(entry, named=len(shown) > 1) for entry in shown),
+        "\n".join(_gap(row, entry) for entry in shown),
+        str(row.tasks),
+        "" if row.seed is None else str(row.seed),
+        row.run,
+    )
+
+
+def _measured(accuracy: Interval | None) -> str:
+    return "" if accuracy is None else percent(accuracy.mean, accuracy.ci95)
+
+
+def _printed(entry: Published, named: bool) -> str:
+    marks: list[str] = [entry.setting] if named or entry.setting == "inductive" else []
+    marks += [] if entry.verified else ["unverified"]
+    text = entry.text.replace("±", " ± ")
+    return f"{text} ({', '.join(marks)})" if marks else text
+
+
+def _gap(row: Row, entry: Published) -> str:
+    measured = {"transductive": row.transductive, "inductive": row.inductive}.get(entry.setting)
+    return "not comparable" if measured is None else points(measured.mean - entry.value / 100)

@@ -1,0 +1,56 @@
+"""The folder of a run: who may write into it."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from fphi.errors import FphiError
+from fphi.run.checkpoint import BEST, LAST
+from fphi.run.files import disk_errors
+
+__all__ = ["claim", "require_usable"]
+
+
+def require_usable(out: Path, resume: bool) -> None:
+    """Raise unless a new run may begin in ``out`` or, with ``resume``, the run there can go on.
+
+    Raises:
+        FphiError: a new run would overwrite one, or there is none to resume.
+    """
+    held = [name for name in (LAST, BEST, "log.csv") if (out / name).exists()]
+    if held and not resume:
+        raise FphiError(
+            f"{out} already holds a run ({held[0]}); choose another folder, or go on with --resume"
+        )
+    if resume and LAST not in held:
+        raise FphiError(f"there is no run to resume in {out} (no {LAST}); check the folder, or omit --resume")
+
+
+@contextmanager
+def claim(out: Path, resume: bool) -> Iterator[None]:
+    """Make the folder, and keep other processes from training in it meanwhile."""
+    require_usable(out, resume)
+    with disk_errors(out):
+        out.mkdir(parents=True, exist_ok=True)
+        file = (out / ".lock").open("w")
+    with file:
+        if not _lock(file):
+            raise FphiError(f"another process is training in {out}; wait for it, or choose another folder")
+        yield
+
+
+def _lock(file: IO[str]) -> bool:
+    """Whether this process has the lock now; the system gives it back however the process ends."""
+    if sys.platform == "win32":
+        return True
+    import fcntl
+
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass  # a file system without locks: the check for an existing run has to do
+    return True

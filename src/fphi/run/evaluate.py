@@ -1,0 +1,174 @@
+"""Across-task testing: learn each test task from its support set, score on its query set."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fphi.errors import FphiError
+from fphi.learnable.base import LearningAlgorithm, evaluation_mode
+from fphi.learnable.initialization.gradient_learner import GradientLearner
+from fphi.networks.batch_norm import BatchNorm, calibrate
+from fphi.objective.meta_gradient import split_tasks
+from fphi.tasks.distribution import TaskDistribution
+from fphi.tasks.types import Task
+
+__all__ = ["Evaluation", "Interval", "calibrate_on", "evaluate"]
+
+_CHUNK = 25  # tasks evaluated at once: bounds the memory
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean over tasks and its 95 % interval, 1.96 standard errors either way."""
+
+    mean: float
+    ci95: float
+
+    @classmethod
+    def of(cls, values: Tensor) -> "Interval":
+        """From one value per task ``[n]``; with a single task the interval is infinite."""
+        n = values.shape[0]
+        spread = float(values.double().std()) if n > 1 else float("inf")
+        return cls(float(values.double().mean()), 1.96 * spread / n**0.5)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a learner reached on test tasks; fractions in 0..1, losses as the learner defines them.
+
+    ``transductive`` and ``inductive`` hold one accuracy per task (empty in regression), so that two
+    learners can be compared on the same tasks; ``losses`` one loss per task; ``by_step`` the
+    transductive means after 0, 1, … inner steps.
+    """
+
+    transductive: Tensor
+    inductive: Tensor
+    losses: Tensor
+    by_step: list[dict[str, float]] = field(default_factory=list)
+    shares_queries: bool = False
+
+    @property
+    def tasks(self) -> int:
+        return self.losses.shape[0]
+
+    @property
+    def accuracy(self) -> float:
+        """The mean transductive accuracy; NaN in regression."""
+        return float(self.transductive.mean())
+
+    @property
+    def loss(self) -> float:
+        return float(self.losses.mean())
+
+    def per_task(self) -> dict[str, Tensor]:
+        """Accuracy and loss of each task by name."""
+        return {"transductive": self.transductive, "inductive": self.inductive, "loss": self.losses}
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON-ready summary."""
+        loss = Interval.of(self.losses)
+        summary: dict[str, Any] = {"tasks": self.tasks, "loss": {"mean": loss.mean, "ci95": loss.ci95}}
+        if len(self.transductive):
+            pairs = {"transductive": self.transductive, "inductive": self.inductive}
+            summary["accuracy"] = {k: vars(Interval.of(v)) for k, v in pairs.items()}
+            summary["statistics"] = {
+                "transductive": "query-batch" if self.shares_queries else "none of other queries",
+                "inductive": "support+1" if self.shares_queries else "none of other queries",
+            }
+        return {**summary, "by_step": self.by_step}
+
+
+@torch.no_grad()
+def evaluate(
+    learner: LearningAlgorithm,
+    tasks: Task | TaskDistribution,
+    *,
+    split: str = "test",
+    count: int = 600,
+    start: int = 0,
+    steps: int | None = None,
+    inductive: bool = True,
+    chunk_size: int = _CHUNK,
+) -> Evaluation:
+    """Evaluate a learner on a batch of tasks, or on tasks ``start … start+count-1`` of a split.
+
+    Args:
+        learner: any learning algorithm; its φ and buffers are not changed.
+        tasks: a batch (then ``split``, ``count`` and ``start`` are not used) or a distribution.
+        steps: inner steps up to which ``by_step`` goes; None: as many as the learner takes at test.
+        inductive: False leaves the inductive accuracy out where it would cost extra passes.
+        chunk_size: tasks solved at once.
+    """
+    results: list[_Chunk] = []
+    with evaluation_mode(learner):
+        shares = learner.shares_queries
+        for chunk in _chunks(tasks, split, start, count, chunk_size):
+            results.append(_evaluate_chunk(learner, chunk, steps, inductive and shares))
+    if not results:
+        raise FphiError(f"count={count}: evaluation needs at least one task")
+    joined = [torch.cat(parts, dim=-1) for parts in zip(*results, strict=True)]
+    transductive, alone, losses, step_accuracy, step_loss = joined
+    by_step = [
+        {"step": i, "loss": float(b.mean())} | ({"accuracy": float(a.mean())} if a.numel() else {})
+        for i, (a, b) in enumerate(zip(step_accuracy, step_loss, strict=True))
+    ]
+    return Evaluation(transductive, alone, losses, by_step, shares)
+
+
+_Chunk = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
+
+
+def _evaluate_chunk(learner: LearningAlgorithm, tasks: Task, steps: int | None, alone: bool) -> _Chunk:
+    by_step = _answers_by_step(learner, tasks, steps)
+    final = by_step[learner.test_steps] if isinstance(learner, GradientLearner) else by_step[0]
+    losses = torch.stack([learner.over_tasks(learner.loss, p, tasks.query.y) for p in by_step])
+    final_losses = learner.over_tasks(learner.loss, final, tasks.query.y)
+    accuracy = torch.stack([_accuracy(p, tasks.query.y) for p in by_step])
+    transductive = _accuracy(final, tasks.query.y)
+    inductive = transductive
+    if alone:
+        inductive = _accuracy(learner.solve(tasks.support, tasks.query.x, transductive=False), tasks.query.y)
+    has_steps = isinstance(learner, GradientLearner)
+    return (
+        transductive,
+        inductive,
+        final_losses,
+        accuracy[: None if has_steps else 0],
+        losses[: None if has_steps else 0],
+    )
+
+
+def _answers_by_step(learner: LearningAlgorithm, tasks: Task, steps: int | None) -> Tensor:
+    if not isinstance(learner, GradientLearner):
+        return learner.solve(tasks.support, tasks.query.x)[None]
+    upto = max(learner.test_steps, steps or 0)
+    return learner.answers_by_step(tasks.support, tasks.query.x, upto)
+
+
+def _accuracy(predictions: Tensor, targets: Tensor) -> Tensor:
+    """The fraction of right answers of each task ``[B]``; empty for targets that are no labels."""
+    if targets.is_floating_point():
+        return predictions.new_empty(0)
+    return (predictions.argmax(-1) == targets).float().mean(1)
+
+
+def _chunks(tasks: Task | TaskDistribution, split: str, start: int, count: int, size: int) -> Iterator[Task]:
+    if isinstance(tasks, Task):
+        yield from split_tasks(tasks, size)
+        return
+    for first in range(start, start + count, size):
+        yield tasks.batch(split, range(first, min(first + size, start + count)))
+
+
+def calibrate_on(learner: LearningAlgorithm, tasks: TaskDistribution, count: int = 20) -> None:
+    """Set a learner's running statistics from the examples of the first training tasks.
+
+    Nothing happens in a learner without a `BatchNorm` of mode ``"running"``.
+    """
+    for network in learner.children():
+        if any(isinstance(m, BatchNorm) and m.mode == "running" for m in network.modules()):
+            sets = (tasks.task("train", i) for i in range(count))
+            calibrate(network, (torch.cat([t.support.x, t.query.x]) for t in sets))

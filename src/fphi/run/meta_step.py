@@ -1,0 +1,89 @@
+"""One meta-step: every rank takes the gradient on its share of the batch, all take the same step."""
+
+import hashlib
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from fphi.errors import FphiError
+from fphi.objective.meta_gradient import meta_gradient
+from fphi.run.checkpoint import LAST
+from fphi.run.ranks import Ranks
+from fphi.run.training import Run
+from fphi.tasks.types import Examples, Task
+
+__all__ = ["Wishes", "meta_step"]
+
+
+class Wishes(NamedTuple):
+    """What a rank would like after this step; granted to all if any rank wishes it."""
+
+    stop: bool
+    save: bool
+
+
+def meta_step(ranks: Ranks, run: Run, step: int, wishes: Wishes) -> tuple[float, Wishes]:
+    """Update φ once, on tasks step·B to (step+1)·B−1.
+
+    Returns:
+        The mean task loss before the update, and the wishes that are granted.
+
+    Raises:
+        FphiError: the loss or a gradient is not finite; φ is as it was.
+    """
+    training = run.training
+    torch.manual_seed(_stream(training.seed, step, ranks.rank))
+    own = ranks.share(range(step * training.meta_batch, (step + 1) * training.meta_batch))
+    batch = _move(run.tasks.batch("train", list(own)), ranks.device)
+    # Autocast holds for one thread only, so mixed precision does without worker threads.
+    threads = training.threads if training.precision == "32-true" else 1
+    with ranks.precision():
+        loss, gradients = meta_gradient(run.learner, batch, chunk_size=training.chunk_size, threads=threads)
+    if ranks.size > 1:
+        loss, gradients, wishes = _over_ranks(ranks, loss, gradients, wishes, len(own), training.meta_batch)
+    culprit = _not_finite(loss, gradients)
+    if culprit is not None:
+        ranks.first(lambda: _give_up(run, step + 1, culprit))
+    run.optimizer.step(run.learner, gradients, step / training.steps)
+    return float(loss), wishes
+
+
+def _stream(seed: int, step: int, rank: int) -> int:
+    """A seed for the random numbers of this step, so that no generator's state has to be kept."""
+    digest = hashlib.blake2b(f"{seed} {step} {rank}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big")
+
+
+def _move(tasks: Task, device: torch.device) -> Task:
+    return Task(*(Examples(part.x.to(device), part.y.to(device)) for part in tasks))
+
+
+def _over_ranks(
+    ranks: Ranks, loss: Tensor, gradients: dict[str, Tensor], wishes: Wishes, count: int, batch: int
+) -> tuple[Tensor, dict[str, Tensor], Wishes]:
+    """Means over the whole batch, from each rank's mean over its ``count`` tasks; one message for all."""
+    parts = [loss.reshape(1), *(gradient.flatten() for gradient in gradients.values())]
+    asked = torch.tensor([float(wish) for wish in wishes], device=loss.device)
+    sums = ranks.total(torch.cat([*(part * count for part in parts), asked]))
+    *means, granted = torch.split(sums, [*(len(part) for part in parts), len(asked)])
+    averaged = {
+        name: (total / batch).view_as(gradient).to(gradient.dtype)
+        for (name, gradient), total in zip(gradients.items(), means[1:], strict=True)
+    }
+    stop, save = (bool(votes) for votes in granted.tolist())
+    return means[0][0] / batch, averaged, Wishes(stop, save)
+
+
+def _not_finite(loss: Tensor, gradients: dict[str, Tensor]) -> str | None:
+    """What is nan or infinite: the loss, or the first such gradient; None if all is well."""
+    named = {"the loss": loss} | {f"the gradient of {name}": g for name, g in gradients.items()}
+    finite = torch.stack([tensor.isfinite().all() for tensor in named.values()]).tolist()
+    return next((name for name, good in zip(named, finite, strict=True) if not good), None)
+
+
+def _give_up(run: Run, step: int, culprit: str) -> None:
+    raise FphiError(
+        f"{culprit} became nan or infinite in meta-step {step}; try a smaller inner or outer learning rate, "
+        f"or clip the gradient ({run.out / LAST} keeps the last good state)"
+    )

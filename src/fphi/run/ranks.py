@@ -1,0 +1,147 @@
+"""Devices, and the processes (ranks) that train together. The one place that knows Lightning Fabric."""
+
+import logging
+import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Literal, TypeVar, cast
+
+import torch
+from torch import Tensor
+
+from fphi.errors import FphiError
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+__all__ = ["Accelerator", "Precision", "Ranks", "in_first_process", "launch"]
+
+Accelerator = Literal["auto", "cpu", "cuda", "mps"]
+Precision = Literal["32-true", "bf16-mixed"]
+T = TypeVar("T")
+
+
+class Ranks:
+    """One of the processes that train together, and how it speaks to the others.
+
+    Without Fabric it is the only one, on the CPU, and every method is free.
+    """
+
+    def __init__(self, fabric: "Fabric | None" = None) -> None:
+        self._fabric = fabric
+        self.rank: int = fabric.global_rank if fabric else 0
+        self.size: int = fabric.world_size if fabric else 1
+        self.device: torch.device = fabric.device if fabric else torch.device("cpu")
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this is the process that writes files and talks to the user."""
+        return self.rank == 0
+
+    def share(self, indices: range) -> range:
+        """This rank's part of ``indices``; the parts are disjoint and differ in length by one at most."""
+        start, end = (len(indices) * r // self.size for r in (self.rank, self.rank + 1))
+        return indices[start:end]
+
+    def total(self, tensor: Tensor) -> Tensor:
+        """The sum over ranks, the same bits on each of them."""
+        fabric = self._fabric
+        if fabric is None or self.size == 1:
+            return tensor
+        return self._speak(lambda: cast(Tensor, fabric.all_reduce(tensor, reduce_op="sum")))
+
+    def first(self, action: Callable[[], T]) -> T:
+        """The first rank's ``action()``, on every rank; no other rank runs it.
+
+        Raises:
+            FphiError: the action's, on the first rank. The others end quietly, so that nobody waits
+                for a process that has given up.
+        """
+        fabric = self._fabric
+        if fabric is None or self.size == 1:
+            return action()
+        outcome = _attempt(action) if self.is_first else None
+        outcome = self._speak(lambda: fabric.broadcast(outcome))
+        if isinstance(outcome, FphiError):
+            raise outcome if self.is_first else SystemExit(0)
+        return cast(T, outcome)
+
+    def precision(self) -> AbstractContextManager[object]:
+        """The context to compute the meta-gradient in: autocast, or nothing."""
+        return self._fabric.autocast() if self._fabric else nullcontext()
+
+    def _speak(self, collective: Callable[[], T]) -> T:
+        try:
+            return collective()
+        except RuntimeError as error:
+            if not self.is_first:
+                raise SystemExit(1) from error
+            raise FphiError(
+                "another training process ended before its time; if it left a message, it is above; "
+                "go on from the last checkpoint with --resume"
+            ) from error
+
+
+def launch(
+    train: Callable[[Ranks], T],
+    accelerator: Accelerator = "cpu",
+    devices: int = 1,
+    precision: Precision = "32-true",
+) -> T:
+    """Run ``train`` on every device, one process each, and return what it returned on the first.
+
+    With several devices this command is started again for each further one; those processes run
+    until here, train along, and end here. So no function and no object has to be sent to them.
+
+    Args:
+        train: called with this process's `Ranks`, in every process.
+        accelerator: kind of device.
+        devices: number of devices, all in this machine.
+        precision: ``"bf16-mixed"`` computes in bfloat16 where that is safe, with parameters in float32.
+
+    Raises:
+        FphiError: there is no such device, or this process has trained on several devices before.
+    """
+    if (accelerator, devices, precision) == ("cpu", 1, "32-true"):
+        return train(Ranks())
+    if devices > 1 and torch.distributed.is_available() and torch.distributed.is_initialized():
+        raise FphiError(
+            "one process trains on several devices only once; start another process for the next run"
+        )
+    return _launch_fabric(train, accelerator, devices, precision)
+
+
+def in_first_process() -> bool:
+    """Whether this process is the one that writes files and talks to the user; cheap, before `launch` too."""
+    return int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) == 0
+
+
+def _launch_fabric(
+    train: Callable[[Ranks], T], accelerator: Accelerator, devices: int, precision: Precision
+) -> T:
+    from lightning_fabric import Fabric  # takes seconds to import
+
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces each process
+    strategy = "ddp" if devices > 1 else "auto"
+    try:
+        fabric = Fabric(accelerator=accelerator, devices=devices, precision=precision, strategy=strategy)
+    except Exception as error:  # Fabric has no class of its own for what it cannot set up
+        raise FphiError(
+            f"cannot train on {devices} device(s) of kind {accelerator!r} with precision {precision}: "
+            f"{_line(error)}; try --accelerator cpu --devices 1"
+        ) from error
+    result = cast(T, fabric.launch(lambda fabric: train(Ranks(fabric))))
+    if fabric.global_rank > 0:
+        raise SystemExit(0)
+    return result
+
+
+def _attempt(action: Callable[[], T]) -> T | FphiError:
+    try:
+        return action()
+    except FphiError as error:
+        return error
+
+
+def _line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,221 @@
+"""Across-task training, the outer loop: draw tasks, take the meta-gradient, step, validate, save."""
+
+import math
+import time
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from fphi.errors import FphiError
+from fphi.learnable.base import LearningAlgorithm, evaluation_mode
+from fphi.optimize.gradient import GradientDescent
+from fphi.run.checkpoint import (
+    BEST,
+    LAST,
+    Checkpoint,
+    Standing,
+    load_parameters,
+    read_checkpoint,
+    save_checkpoint,
+    save_parameters,
+)
+from fphi.run.directory import claim
+from fphi.run.interrupt import interrupts
+from fphi.run.logs import Log, Row, open_logs
+from fphi.run.meta_step import Wishes, meta_step
+from fphi.run.progress import ProgressLine, progress_line
+from fphi.run.ranks import Ranks, launch
+from fphi.run.training import Run, Training, TrainingResult, Validate
+from fphi.tasks.distribution import TaskDistribution
+
+__all__ = ["Training", "TrainingResult", "Validate", "train"]
+
+
+def train(
+    learner: LearningAlgorithm,
+    optimizer: GradientDescent,
+    tasks: TaskDistribution,
+    training: Training,
+    out: Path,
+    *,
+    validate: Validate | None = None,
+    resume: bool = False,
+    progress: bool = True,
+    fingerprint: str = "",
+) -> TrainingResult:
+    """Train φ over tasks; ``learner`` ends with the parameters that were best on the validation tasks.
+
+    Meta-step t trains on tasks t·B to (t+1)·B−1 of the split "train", and draws its random numbers
+    from (seed, t, rank); so a resumed run repeats an uninterrupted one bit for bit. SIGTERM and
+    Ctrl-C end a run after the current step; ``learner`` then holds the last parameters.
+
+    With several devices this command is started again for each further one (see `launch`); those
+    processes end inside this call.
+
+    Args:
+        learner: what is trained, in place.
+        optimizer: over the learner's parameters.
+        tasks: with a split "train".
+        training: how long, how often.
+        out: the run's folder; gets last.safetensors, best.safetensors, log.csv and tensorboard/.
+        validate: measures a learner on validation tasks; None: the last parameters count as the best.
+        resume: go on with the run in ``out``.
+        progress: whether to show a progress line on stderr.
+        fingerprint: of the configuration; resume demands the one that the run began with.
+
+    Raises:
+        FphiError: ``out`` holds a run already, or none to resume, or a damaged one, or one of another
+            configuration; the loss or a gradient is not finite; the disk is full.
+    """
+    if "train" not in tasks.splits:
+        raise FphiError(f"these tasks have no split 'train', only {', '.join(tasks.splits)}; choose others")
+    run = Run(learner, optimizer, tasks, training, out, validate, fingerprint)
+    return launch(
+        lambda ranks: _train(ranks, run, resume, progress),
+        training.accelerator,
+        training.devices,
+        training.precision,
+    )
+
+
+def _train(ranks: Ranks, run: Run, resume: bool, progress: bool) -> TrainingResult:
+    """One process's part of a run, from its beginning to its end."""
+    training = run.training
+    _require_same_run(ranks, run)
+    run.learner.to(ranks.device)
+    with ExitStack() as stack:
+        ranks.first(lambda: stack.enter_context(claim(run.out, resume)))
+        standing = _begin(ranks, run, resume)
+        logs: list[Log] = []
+        if ranks.is_first:
+            logs = stack.enter_context(open_logs(run.out, standing.step, training.tensorboard))
+        line = stack.enter_context(progress_line(standing.step, training, progress and ranks.is_first))
+        standing = _loop(ranks, run, standing, logs, line)
+    if _is_over(standing, training):
+        ranks.first(lambda: _keep_best(run, standing))
+    return _result(standing, training)
+
+
+def _loop(ranks: Ranks, run: Run, standing: Standing, logs: list[Log], line: ProgressLine) -> Standing:
+    training = run.training
+    began = time.monotonic() - standing.seconds
+    saved = time.monotonic()
+    accuracy: float | None = None
+    gpus = [ranks.device] if ranks.device.type == "cuda" else []
+    with interrupts() as interrupt, torch.random.fork_rng(gpus):
+        while not _is_over(standing, training):
+            wishes = Wishes(interrupt.requested, time.monotonic() - saved >= training.checkpoint_seconds)
+            loss, granted = meta_step(ranks, run, standing.step, wishes)
+            standing = replace(standing, step=standing.step + 1, seconds=time.monotonic() - began)
+            row = Row(standing.step, loss, run.optimizer.learning_rate, standing.seconds)
+
+            validated = _validation_is_due(standing.step, run)
+            if validated:
+                accuracy, validation_loss = ranks.first(lambda: _validate(run))
+                standing = _compare(ranks, run, standing, accuracy, validation_loss)
+                row = replace(row, validation_accuracy=accuracy, validation_loss=validation_loss)
+            if validated or standing.step % training.log_every == 0 or standing.step == training.steps:
+                for log in logs:
+                    log.write(row)
+            line(standing.step, loss, accuracy)
+
+            if granted.stop or granted.save or validated or _is_over(standing, training):
+                ranks.first(partial(_save, run, standing, logs))
+                saved = time.monotonic()
+            if granted.stop:
+                break
+    return standing
+
+
+def _require_same_run(ranks: Ranks, run: Run) -> None:
+    """Every process was started by itself; none may train something else than the first."""
+    own = (str(run.out.absolute()), run.training, run.fingerprint)
+    first = ranks.first(lambda: own)
+    if own != first:
+        raise FphiError(
+            f"rank {ranks.rank} was asked to train {own} and the first one {first}; give all the same command"
+        )
+
+
+def _begin(ranks: Ranks, run: Run, resume: bool) -> Standing:
+    """Bring every rank to where the run stands: a new one is at a checkpoint too, that of step 0."""
+    if not resume:
+        ranks.first(lambda: _save(run, Standing(), []))
+    checkpoint = ranks.first(lambda: _read(run))
+    checkpoint.restore(run.learner, run.optimizer)
+    return checkpoint.standing
+
+
+def _read(run: Run) -> Checkpoint:
+    checkpoint = read_checkpoint(run.out / LAST)
+    if checkpoint.fingerprint != run.fingerprint:
+        raise FphiError(
+            f"{run.out} was trained with another configuration; resume with its config.yaml, "
+            "or train in another folder"
+        )
+    return checkpoint
+
+
+def _save(run: Run, standing: Standing, logs: list[Log]) -> None:
+    # The logs first: a checkpoint promises every row up to its step.
+    for log in logs:
+        log.sync()
+    save_checkpoint(run.out / LAST, run.learner, run.optimizer, standing, run.fingerprint)
+
+
+def _validation_is_due(step: int, run: Run) -> bool:
+    every = run.training.validate_every
+    return run.validate is not None and (step == run.training.steps or (every > 0 and step % every == 0))
+
+
+def _validate(run: Run) -> tuple[float | None, float]:
+    assert run.validate is not None
+    with evaluation_mode(run.learner):
+        accuracy, loss = run.validate(run.learner)
+    return None if accuracy is None or math.isnan(accuracy) else accuracy, loss
+
+
+def _compare(ranks: Ranks, run: Run, standing: Standing, accuracy: float | None, loss: float) -> Standing:
+    """Keep the parameters if they are the best so far. Of equals, the first are kept."""
+    best = _score(standing.best_accuracy, standing.best_loss)
+    if standing.best_step is not None and not _score(accuracy, loss) > best:
+        return replace(standing, misses=standing.misses + 1)
+    note = {"step": standing.step, "accuracy": accuracy, "loss": loss}
+    ranks.first(lambda: save_parameters(run.out / BEST, run.learner, note))
+    return replace(standing, best_step=standing.step, best_accuracy=accuracy, best_loss=loss, misses=0)
+
+
+def _score(accuracy: float | None, loss: float | None) -> float:
+    """Accuracy, or minus the loss where there is none; nan is worse than everything."""
+    score = accuracy if accuracy is not None else -(math.inf if loss is None else loss)
+    return -math.inf if math.isnan(score) else score
+
+
+def _is_over(standing: Standing, training: Training) -> bool:
+    return standing.step >= training.steps or _out_of_patience(standing, training)
+
+
+def _out_of_patience(standing: Standing, training: Training) -> bool:
+    return 0 < training.patience <= standing.misses
+
+
+def _keep_best(run: Run, standing: Standing) -> None:
+    if standing.best_step is None:
+        save_parameters(run.out / BEST, run.learner, {"step": standing.step, "accuracy": None, "loss": None})
+    else:
+        load_parameters(run.out / BEST, run.learner)
+
+
+def _result(standing: Standing, training: Training) -> TrainingResult:
+    return TrainingResult(
+        step=standing.step,
+        seconds=standing.seconds,
+        best_step=standing.best_step,
+        validation_accuracy=standing.best_accuracy,
+        validation_loss=standing.best_loss,
+        interrupted=not _is_over(standing, training),
+        stopped_early=_out_of_patience(standing, training) and standing.step < training.steps,
+    )

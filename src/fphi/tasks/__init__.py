@@ -1,0 +1,36 @@
+"""What is learned from: tasks, distributions over tasks, and the data that they are made of."""
+
+from fphi.tasks.distribution import TaskDistribution
+from fphi.tasks.few_shot import Draw, EpisodeShape, FewShotTasks, Rotation
+from fphi.tasks.folder import load_folder
+from fphi.tasks.hershey import load_hershey
+from fphi.tasks.omniglot import load_omniglot
+from fphi.tasks.pool import ClassPool
+from fphi.tasks.protocols import PROTOCOLS, Protocol, few_shot_tasks, protocol_named
+from fphi.tasks.sine import SineTasks
+from fphi.tasks.sources import DataRow, describe, load_pool, load_tasks
+from fphi.tasks.types import Examples, Task, stack
+
+__all__ = [
+    "PROTOCOLS",
+    "ClassPool",
+    "DataRow",
+    "Draw",
+    "EpisodeShape",
+    "Examples",
+    "FewShotTasks",
+    "Protocol",
+    "Rotation",
+    "SineTasks",
+    "Task",
+    "TaskDistribution",
+    "describe",
+    "few_shot_tasks",
+    "load_folder",
+    "load_hershey",
+    "load_omniglot",
+    "load_pool",
+    "load_tasks",
+    "protocol_named",
+    "stack",
+]

@@ -1,0 +1,216 @@
+"""N-way K-shot classification tasks drawn from class pools."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fphi.errors import DataError
+from fphi.tasks.distribution import TaskDistribution
+from fphi.tasks.hashing import draw_distinct, stream_key, task_indices, uniform
+from fphi.tasks.pool import ClassPool
+from fphi.tasks.types import Examples, Task
+
+__all__ = ["Draw", "EpisodeShape", "FewShotTasks", "Rotation"]
+
+Rotation = Literal["none", "class", "episode", "classes"]
+
+
+@dataclass(frozen=True)
+class EpisodeShape:
+    """The size of an episode: N ways, and per class K shots to learn from and Q queries to be tested on."""
+
+    ways: int
+    shots: int
+    queries: int
+
+    def __post_init__(self) -> None:
+        for name, value in (("ways", self.ways), ("shots", self.shots), ("queries", self.queries)):
+            if value < 1:
+                raise DataError(f"{name} is {value}; an episode needs at least 1")
+
+
+class Draw(NamedTuple):
+    """What a batch of episodes is made of, before any pixel is touched.
+
+    Attributes:
+        classes: int64 [B, N], class ids in the split's pool, in label order.
+        images: int64 [B, N, K+Q], positions in the pool's images, the shots first.
+        turns: int64 [B, N], quarter turns counter-clockwise.
+    """
+
+    classes: NDArray[np.int64]
+    images: NDArray[np.int64]
+    turns: NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class _Split:
+    """One split, ready to draw from. ``members`` lists class ids group by group."""
+
+    pool: ClassPool
+    shape: EpisodeShape
+    rotation: Rotation
+    members: NDArray[np.int64]
+    group_starts: NDArray[np.int64]
+    group_sizes: NDArray[np.int64]
+    keys: Mapping[str, np.uint64]
+
+
+class FewShotTasks(TaskDistribution):
+    """Few-shot classification: N classes, K examples of each to learn from, Q of each to be tested on.
+
+    The N classes come in a uniformly random order, and that order is the labels 0..N-1: a fresh
+    permutation for each task, so that no head can memorise a class by its label. Sets are class-major.
+    Support and query share no image. Images are float32 in [0, 1].
+
+    Args:
+        pools: the classes of each split.
+        shapes: the episode size of each split; training may use other numbers than testing.
+        seed: task i of a split is a function of (seed, split, i).
+        rotation: for each split (default "none"): "class" turns each class of a task by its own random
+            multiple of 90 degrees, "episode" turns the whole task by one, "classes" makes the four
+            rotations classes of their own (two of one character may then meet in an episode).
+        within_group: take all classes of a task from one group (alphabet), chosen uniformly among
+            those with enough classes.
+        invert: exchange ink and paper. Pools hold ink as 255, so by default ink is 1 and paper 0.
+
+    Raises:
+        DataError: if a split has fewer classes than ways, or a class has too few images.
+
+    >>> images = [np.full((3, 1, 4, 4), 9 * c, np.uint8) for c in range(6)]
+    >>> pool = ClassPool.from_classes(images, names="abcdef", groups="gggggg")
+    >>> tasks = FewShotTasks({"train": pool}, {"train": EpisodeShape(ways=5, shots=1, queries=2)})
+    >>> support, query = tasks.batch("train", [0, 1, 2])
+    >>> support.x.shape, query.y[0].tolist()
+    (torch.Size([3, 5, 1, 4, 4]), [0, 0, 1, 1, 2, 2, 3, 3, 4, 4])
+    """
+
+    def __init__(
+        self,
+        pools: Mapping[str, ClassPool],
+        shapes: Mapping[str, EpisodeShape],
+        *,
+        seed: int = 0,
+        rotation: Mapping[str, Rotation] | None = None,
+        within_group: bool = False,
+        invert: bool = False,
+    ) -> None:
+        turning = rotation or {}
+        self.seed = seed
+        self.within_group = within_group
+        self.invert = invert
+        self._splits = {
+            name: _prepare(name, pools[name], shapes[name], turning.get(name, "none"), within_group, seed)
+            for name in pools
+        }
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The names of the splits."""
+        return tuple(self._splits)
+
+    def pool(self, split: str) -> ClassPool:
+        """Return the classes of a split; with rotation "classes", the rotations are among them."""
+        return self._split(split).pool
+
+    def shape(self, split: str) -> EpisodeShape:
+        """Return the ways, shots and queries of a split's episodes."""
+        return self._split(split).shape
+
+    def draw(self, split: str, indices: Sequence[int]) -> Draw:
+        """Choose classes, images and rotations of the episodes of these numbers."""
+        part, index = self._split(split), task_indices(indices)
+        classes = _draw_classes(part, index)
+        size = part.shape.shots + part.shape.queries
+        u = uniform(part.keys["images"], index, part.shape.ways * size).reshape(len(index), -1, size)
+        images = part.pool.starts[classes][..., None] + draw_distinct(u, part.pool.sizes[classes])
+        return Draw(classes, images, _draw_turns(part, index, classes))
+
+    def batch(self, split: str, indices: Sequence[int]) -> Task:
+        """Return these episodes: support.x [B, N*K, C, H, W], support.y [B, N*K], query alike with Q."""
+        drawn, part = self.draw(split, indices), self._split(split)
+        support, query = np.split(drawn.images, [part.shape.shots], axis=2)
+        return Task(
+            self._examples(part.pool, support, drawn.turns), self._examples(part.pool, query, drawn.turns)
+        )
+
+    def _examples(self, pool: ClassPool, images: NDArray[np.int64], turns: NDArray[np.int64]) -> Examples:
+        batch, ways, each = images.shape
+        pixels = np.take(pool.images, images.reshape(-1), axis=0)
+        _turn_in_place(pixels, np.repeat(turns.reshape(-1), each))
+        if self.invert:
+            np.subtract(255, pixels, out=pixels)
+        x = torch.from_numpy(np.divide(pixels, np.float32(255), dtype=np.float32))
+        return Examples(x.view(batch, ways * each, *x.shape[1:]), _labels(batch, ways, each))
+
+    def _split(self, split: str) -> _Split:
+        if split not in self._splits:
+            raise DataError(f"there is no split {split!r} here; there are: {', '.join(self._splits)}")
+        return self._splits[split]
+
+
+def _prepare(
+    name: str, pool: ClassPool, shape: EpisodeShape, rotation: Rotation, within_group: bool, seed: int
+) -> _Split:
+    if rotation not in get_args(Rotation):
+        raise DataError(f"rotation {rotation!r} of split {name!r} is none of {', '.join(get_args(Rotation))}")
+    if rotation == "classes":
+        pool, rotation = pool.with_rotations(), "none"
+    _check_images(name, pool, shape, turned=rotation != "none")
+    labels = np.array(pool.groups if within_group else [""] * len(pool))
+    members = np.argsort(labels, kind="stable")
+    _, starts, sizes = np.unique(labels[members], return_index=True, return_counts=True)
+    enough = sizes >= shape.ways
+    if not enough.any():
+        where = "its largest group has" if within_group else "there are"
+        raise DataError(
+            f"{shape.ways} ways from split {name!r}: {where} only {max(sizes, default=0)} classes"
+        )
+    keys = {stream: stream_key(seed, name, stream) for stream in ("group", "ways", "images", "turns")}
+    return _Split(pool, shape, rotation, members, starts[enough], sizes[enough], keys)
+
+
+def _check_images(name: str, pool: ClassPool, shape: EpisodeShape, turned: bool) -> None:
+    need = shape.shots + shape.queries
+    if len(pool) and pool.sizes.min() < need:
+        c = int(np.argmin(pool.sizes))
+        raise DataError(
+            f"class {pool.names[c]!r} of split {name!r} has {pool.sizes[c]} images, but "
+            f"{shape.shots} shots + {shape.queries} queries need {need}: ask for fewer or remove the class"
+        )
+    height, width = pool.images.shape[-2:]
+    if height != width and (turned or pool.turns.any()):
+        raise DataError(f"images of {height}x{width} pixels cannot be rotated; use square images")
+
+
+def _draw_classes(part: _Split, index: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Choose a group for each task, then its classes in random order: [B, N]."""
+    group = (uniform(part.keys["group"], index, 1)[:, 0] * len(part.group_sizes)).astype(np.int64)
+    picks = draw_distinct(uniform(part.keys["ways"], index, part.shape.ways), part.group_sizes[group])
+    return np.take(part.members, part.group_starts[group][:, None] + picks)
+
+
+def _draw_turns(part: _Split, index: NDArray[np.int64], classes: NDArray[np.int64]) -> NDArray[np.int64]:
+    fixed = part.pool.turns[classes]
+    if part.rotation == "none":
+        return fixed
+    angles = 1 if part.rotation == "episode" else part.shape.ways
+    turns = (uniform(part.keys["turns"], index, angles) * 4).astype(np.int64)
+    return np.asarray((fixed + turns) % 4, dtype=np.int64)
+
+
+def _turn_in_place(pixels: NDArray[np.uint8], turns: NDArray[np.int64]) -> None:
+    """Turn image i of [n, C, H, W] by turns[i] quarter turns counter-clockwise."""
+    for quarter in (1, 2, 3):
+        which = np.flatnonzero(turns == quarter)
+        if len(which):
+            pixels[which] = np.rot90(pixels[which], quarter, axes=(-2, -1))
+
+
+def _labels(batch: int, ways: int, each: int) -> Tensor:
+    return torch.arange(ways).repeat_interleave(each).repeat(batch, 1)

@@ -1,0 +1,96 @@
+"""Any folder or zip of images with one folder per class."""
+
+from collections import defaultdict
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from fphi.errors import DataError
+from fphi.tasks.archive import Archive, decode, open_archive, to_array
+from fphi.tasks.pool import ClassPool
+from fphi.tasks.splits import SPLITS
+
+__all__ = ["load_folder"]
+
+_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
+_SPLIT_NAMES = {**{split: split for split in SPLITS}, "val": "validation", "valid": "validation"}
+
+Files = dict[tuple[str, str], list[str]]
+"""(split or "", class) to the names of its images."""
+
+
+def load_folder(path: Path | str, size: int = 28, mode: Literal["grey", "rgb"] = "grey") -> ClassPool:
+    """Read ``CLASS/image`` or ``SPLIT/CLASS/image`` from a folder or a zip; images end up square.
+
+    A class is the folder that an image is in, so deeper folders (``Greek/alpha/1.png``) are classes
+    named by their whole path. Folders that contain everything else are looked through.
+
+    Top-level folders train, test and validation (or val) that share no class are splits of classes:
+    they become the groups of the pool. Where they share classes, as in ordinary classification data,
+    the images of a class are put together, since a class may be in one split only.
+
+    Args:
+        path: the folder or the zip.
+        size: pixels of a side after resizing (bilinear).
+        mode: "grey" for one channel, "rgb" for three.
+
+    Raises:
+        DataError: if there are no classes, an image does not decode, or a zip names files outside itself.
+    """
+    archive = open_archive(Path(path))
+    files = _classes(archive)
+    if not files:
+        raise DataError(
+            f"{path} has no images in class folders; expected CLASS/image.png or SPLIT/CLASS/image.png"
+        )
+    keys = sorted(files)
+    arrays = [np.stack([_image(archive, name, size, mode) for name in files[key]]) for key in keys]
+    return ClassPool.from_classes(arrays, [name for _, name in keys], [group for group, _ in keys])
+
+
+def has_split_folders(pool: ClassPool) -> bool:
+    """Return whether the classes of a folder came divided."""
+    return "train" in pool.groups and "test" in pool.groups
+
+
+def _classes(archive: Archive) -> Files:
+    parts = [name.split("/") for name in archive.names() if name.lower().endswith(_SUFFIXES)]
+    root = _common_root(parts)
+    divided: Files = defaultdict(list)
+    for path in parts:
+        inner = path[root:]
+        split = _SPLIT_NAMES.get(inner[0].lower(), "") if len(inner) > 2 else ""
+        name = "/".join(inner[1 if split else 0 : -1])
+        if name:
+            divided[split, name].append("/".join(path))
+    return _merge(divided)
+
+
+def _common_root(parts: list[list[str]]) -> int:
+    """Return how many leading folders all images share and none of which is a class or a split."""
+    depth = 0
+    while parts and all(len(p) > depth + 2 for p in parts) and len({p[depth] for p in parts}) == 1:
+        if parts[0][depth].lower() in _SPLIT_NAMES:
+            break
+        depth += 1
+    return depth
+
+
+def _merge(divided: Files) -> Files:
+    """Keep the splits if no class is in two of them and training and test exist; else forget them."""
+    splits = {split for split, _ in divided}
+    names = [name for _, name in divided]
+    if {"train", "test"} <= splits <= set(SPLITS) and len(set(names)) == len(names):
+        return divided
+    merged: Files = defaultdict(list)
+    for (_, name), files in divided.items():
+        merged["", name] += files
+    return merged
+
+
+def _image(archive: Archive, name: str, size: int, mode: str) -> NDArray[np.uint8]:
+    image = decode(archive, name).convert("RGB" if mode == "rgb" else "L")
+    return to_array(image.resize((size, size), Image.Resampling.BILINEAR))

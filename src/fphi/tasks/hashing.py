@@ -1,0 +1,96 @@
+"""Random numbers that are a function of their place, not of what was drawn before.
+
+A number is addressed by (seed, stream name, task index, position) and computed by the SplitMix64
+generator (Steele, Lea, Flood, OOPSLA 2014), started for every task at a hash of its address. There is
+no generator object and no state, so tasks can be made in any order, in any batch, in any process.
+"""
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fphi.errors import DataError
+
+__all__ = ["draw_distinct", "permutation", "stream_key", "task_indices", "uniform"]
+
+_GAMMA = np.uint64(0x9E3779B97F4A7C15)
+_MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
+_MIX_2 = np.uint64(0x94D049BB133111EB)
+
+
+def stream_key(seed: int, *names: str) -> np.uint64:
+    """Return the key of a stream of random numbers; equal in every process and on every machine.
+
+    >>> int(stream_key(0, "train", "ways"))
+    14092933316500765740
+    """
+    text = "/".join([str(seed), *names])
+    return np.uint64(int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little"))
+
+
+def task_indices(indices: Sequence[int]) -> NDArray[np.int64]:
+    """Return the task numbers as an array [B].
+
+    Raises:
+        DataError: if one of them is negative.
+    """
+    array = np.asarray(indices, dtype=np.int64).reshape(-1)
+    if array.size and array.min() < 0:
+        raise DataError(f"task index {array.min()} is negative; tasks are numbered from 0")
+    return array
+
+
+def uniform(key: np.uint64, indices: NDArray[np.int64], count: int) -> NDArray[np.float64]:
+    """Return [B, count] uniform numbers in [0, 1), multiples of 2**-53; row b depends on indices[b] only.
+
+    >>> key = stream_key(0, "train", "ways")
+    >>> a, b = uniform(key, np.array([7, 8]), 3), uniform(key, np.array([8]), 2)
+    >>> bool((a[1, :2] == b[0]).all())
+    True
+    """
+    start = _mix(indices.astype(np.uint64) * _GAMMA ^ key)
+    steps = np.arange(1, count + 1, dtype=np.uint64) * _GAMMA
+    bits = _mix(start[:, None] + steps)
+    return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def draw_distinct(u: NDArray[np.float64], n: int | NDArray[np.int64]) -> NDArray[np.int64]:
+    """Map uniform numbers to distinct integers: the last axis is k different ones of 0..n-1.
+
+    Every ordered selection is equally likely. Draw j picks one of the n-j values that are left, counted
+    in increasing order: the r-th of them is r plus the number of earlier picks at or below it.
+
+    Args:
+        u: uniform numbers in [0, 1), [..., k].
+        n: how many there are to choose from, a number or an array [...]; at least k.
+
+    >>> draw_distinct(np.array([[0.0, 0.0, 0.0], [0.99, 0.5, 0.99]]), 3).tolist()
+    [[0, 1, 2], [2, 1, 0]]
+    """
+    k = u.shape[-1]
+    left = np.asarray(n)[..., None] - np.arange(k)
+    picks = (u * left).astype(np.int64)
+    for j in range(1, k):
+        # In increasing order, earlier pick t has t earlier picks below it, so s_t - t unpicked values.
+        earlier = np.sort(picks[..., :j], axis=-1) - np.arange(j)
+        picks[..., j] += (earlier <= picks[..., j, None]).sum(axis=-1)
+    return picks
+
+
+def permutation(n: int, seed: int, *names: str) -> NDArray[np.int64]:
+    """Return a random permutation of 0..n-1, a function of the seed and the names.
+
+    >>> sorted(permutation(4, 0, "split").tolist())
+    [0, 1, 2, 3]
+    """
+    numbers = uniform(stream_key(seed, *names), np.zeros(1, dtype=np.int64), n)[0]
+    return np.argsort(numbers, kind="stable").astype(np.int64)
+
+
+def _mix(z: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """SplitMix64's finalizer: a bijection of 64-bit words that flips each output bit with chance 1/2."""
+    z = (z ^ (z >> np.uint64(30))) * _MIX_1
+    z = (z ^ (z >> np.uint64(27))) * _MIX_2
+    return z ^ (z >> np.uint64(31))

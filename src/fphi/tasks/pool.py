@@ -1,0 +1,93 @@
+"""Images in memory, indexed by class."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fphi.errors import DataError
+
+__all__ = ["ClassPool"]
+
+
+@dataclass(frozen=True, eq=False)
+class ClassPool:
+    """Images of many classes, decoded once; subsets and rotations share the images.
+
+    Attributes:
+        images: uint8 [n, C, H, W], the images of a class one after the other.
+        starts: int64 [classes], the first image of each class.
+        sizes: int64 [classes], how many images each class has (they may differ).
+        names: one name per class, such as "Greek/character07".
+        groups: one group per class, such as its alphabet.
+        turns: int64 [classes], quarter turns counter-clockwise that make the class from its images.
+    """
+
+    images: NDArray[np.uint8]
+    starts: NDArray[np.int64]
+    sizes: NDArray[np.int64]
+    names: tuple[str, ...]
+    groups: tuple[str, ...]
+    turns: NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        if self.images.dtype != np.uint8 or self.images.ndim != 4:
+            raise ValueError(
+                f"images must be uint8 [n, C, H, W], not {self.images.dtype} {self.images.shape}"
+            )
+        lengths = {len(a) for a in (self.starts, self.sizes, self.names, self.groups, self.turns)}
+        if len(lengths) != 1:
+            raise ValueError(
+                f"one start, size, name, group and turn per class, not {sorted(lengths)} of them"
+            )
+        if len(self.starts) and (self.starts + self.sizes).max() > len(self.images):
+            raise ValueError("a class reaches beyond the last image")
+
+    @classmethod
+    def from_classes(
+        cls, arrays: Sequence[NDArray[np.uint8]], names: Sequence[str], groups: Sequence[str]
+    ) -> "ClassPool":
+        """Build a pool from one array [size, C, H, W] per class."""
+        if not arrays:
+            raise DataError("no classes: a pool needs at least one class with images")
+        sizes = np.array([len(a) for a in arrays], dtype=np.int64)
+        return cls(
+            images=np.concatenate(arrays),
+            starts=np.cumsum(sizes) - sizes,
+            sizes=sizes,
+            names=tuple(names),
+            groups=tuple(groups),
+            turns=np.zeros(len(sizes), dtype=np.int64),
+        )
+
+    def __len__(self) -> int:
+        """The number of classes."""
+        return len(self.starts)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many groups, classes and images there are; an image counts once per class that it is in."""
+        return {"groups": len(set(self.groups)), "classes": len(self), "images": int(self.sizes.sum())}
+
+    def subset(self, class_ids: Iterable[int]) -> "ClassPool":
+        """Return the pool of these classes, in this order, over the same images."""
+        ids = np.fromiter(class_ids, dtype=np.int64)
+        return ClassPool(
+            images=self.images,
+            starts=self.starts[ids],
+            sizes=self.sizes[ids],
+            names=tuple(self.names[i] for i in ids),
+            groups=tuple(self.groups[i] for i in ids),
+            turns=self.turns[ids],
+        )
+
+    def with_rotations(self) -> "ClassPool":
+        """Return the pool with the rotations by 0, 90, 180 and 270 degrees as classes of their own.
+
+        Class c of the result is class c // 4 of this pool, turned by c % 4 quarter turns; no image is copied.
+        """
+        four = self.subset(np.repeat(np.arange(len(self)), 4))
+        quarter = np.tile(np.arange(4), len(self))
+        names = tuple(f"{name}/rot{90 * q:03d}" for name, q in zip(four.names, quarter, strict=True))
+        return ClassPool(four.images, four.starts, four.sizes, names, four.groups, (four.turns + quarter) % 4)

@@ -1,0 +1,14 @@
+"""What the tests share: small tasks and a table of all learners."""
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> Iterator[None]:
+    """Every test starts from the same random state and leaves torch's settings as they were."""
+    torch.manual_seed(0)
+    yield
+    torch.set_default_dtype(torch.float32)

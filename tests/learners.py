@@ -1,0 +1,120 @@
+"""The one table of all learners, and the small problems that they are put through."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from fphi.learnable import GradientLearner, LearningAlgorithm, PrototypicalLearner, ReptileLearner
+from fphi.networks import MLP, Conv4
+from fphi.tasks.types import Examples, Task
+from fphi.within import Batching, adam, learned_rate, sgd
+
+WAYS, SIZE = 3, 16
+
+
+@dataclass(frozen=True)
+class Case:
+    """A learner under test.
+
+    ``build(batching)`` makes it afresh. ``metric`` learners have no head: their answers follow a
+    relabelling of the support set exactly. ``order_free``: the order of the support does not matter.
+    """
+
+    name: str
+    build: Callable[[Batching], LearningAlgorithm]
+    metric: bool = False
+    order_free: bool = True
+    uses_query_labels: bool = True
+
+
+def conv(
+    ways: int | None = WAYS, downsample: Literal["pool", "stride"] = "pool", norm: str = "query-batch"
+) -> Conv4:
+    torch.manual_seed(0)
+    return Conv4(ways, image_size=SIZE, filters=4, downsample=downsample, norm=norm)  # type: ignore[arg-type]
+
+
+class TorchNorms(nn.Module):
+    """An ordinary network of torch's own layers, with every norm layer that torch has."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.body = nn.Sequential(
+            nn.Conv2d(1, 4, 3, stride=2, padding=1), nn.BatchNorm2d(4), nn.Tanh(),
+            nn.Conv2d(4, 4, 3, stride=2, padding=1), nn.InstanceNorm2d(4, affine=True), nn.Tanh(),
+            nn.Conv2d(4, 4, 3, stride=2, padding=1), nn.GroupNorm(2, 4), nn.Tanh(),
+            nn.Flatten(), nn.LayerNorm(16), nn.Linear(16, 8), nn.RMSNorm(8), nn.BatchNorm1d(8), nn.Tanh(),
+        )  # fmt: skip
+        self.head = nn.Linear(8, WAYS)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.head(self.body(x))
+        return out
+
+
+class LooksAtValues(nn.Module):
+    """A network whose control flow depends on its input, which no vmap can follow."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer = nn.Linear(SIZE * SIZE, WAYS)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.layer(x.flatten(1))
+        return out * 2 if bool(x.sum() > 0) else out
+
+
+LEARNERS = [
+    Case("maml", lambda b: GradientLearner(conv(), sgd(0.4), 2, batching=b)),
+    Case("maml-strided", lambda b: GradientLearner(conv(downsample="stride"), sgd(0.4), 2, batching=b)),
+    Case("maml-support-norm", lambda b: GradientLearner(conv(norm="support"), sgd(0.4), 2, batching=b)),
+    Case("maml-support+1-norm", lambda b: GradientLearner(conv(norm="support+1"), sgd(0.4), 2, batching=b)),
+    Case("maml-torch-norms", lambda b: GradientLearner(TorchNorms(), sgd(0.1), 2, batching=b)),
+    Case("maml-recomputed", lambda b: GradientLearner(conv(), sgd(0.4), 2, memory="recomputed", batching=b)),
+    Case("maml-momentum", lambda b: GradientLearner(conv(), sgd(0.2, momentum=0.9), 3, batching=b)),
+    Case("fomaml", lambda b: GradientLearner(conv(), sgd(0.4), 2, order=1, batching=b)),
+    Case("anil", lambda b: GradientLearner(conv(), sgd(0.4), 3, adapts="head", batching=b)),
+    Case("meta-sgd", lambda b: GradientLearner(conv(), learned_rate((0.2, 0.4)), 1, batching=b)),
+    Case(
+        "reptile",
+        lambda b: ReptileLearner(conv(), adam(0.01, (0.0, 0.999)), 6, order=1, minibatch=4, batching=b),
+        order_free=False,
+        uses_query_labels=False,
+    ),
+    Case("prototypical", lambda b: PrototypicalLearner(conv(None), batching=b), metric=True),
+    Case("prototypical-running", lambda b: PrototypicalLearner(conv(None, norm="running"), batching=b), metric=True),
+    Case("prototypical-cosine", lambda b: PrototypicalLearner(conv(None), distance="cosine", batching=b), metric=True),
+    Case("prototypical-mlp", lambda b: PrototypicalLearner(MLP(SIZE * SIZE, (8,), 4), batching=b), metric=True),
+]  # fmt: skip
+
+
+def random_tasks(
+    batch: int = 3, shots: int = 2, queries: int = 2, dtype: torch.dtype = torch.float64
+) -> Task:
+    """Tasks of noise: no learner can know anything of them."""
+
+    def examples(per_class: int) -> Examples:
+        x = torch.rand(batch, WAYS * per_class, 1, SIZE, SIZE, dtype=dtype)
+        return Examples(x, torch.arange(WAYS).repeat_interleave(per_class).expand(batch, -1).contiguous())
+
+    return Task(examples(shots), examples(queries))
+
+
+def easy_tasks(batch: int, seed: int) -> Task:
+    """Tasks that can be learned: every class is a random image, its examples that image with noise."""
+    draw = torch.Generator().manual_seed(seed)
+    centers = torch.rand(batch, WAYS, 1, SIZE, SIZE, generator=draw).round()
+
+    def examples(per_class: int) -> Examples:
+        x = centers.repeat_interleave(per_class, 1)
+        noise = 0.3 * torch.randn(x.shape, generator=draw)
+        return Examples(
+            x + noise, torch.arange(WAYS).repeat_interleave(per_class).expand(batch, -1).contiguous()
+        )
+
+    return Task(examples(1), examples(2))

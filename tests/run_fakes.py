@@ -1,0 +1,127 @@
+"""A tiny learner and tiny tasks to train, and a command that trains them in a process of its own.
+
+``python run_fakes.py OUT [--option value ...]`` begins a run in OUT, or goes on with the one there.
+"""
+
+import argparse
+import os
+import signal
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fphi.learnable import LearningAlgorithm
+from fphi.optimize import GradientDescent, cosine
+from fphi.run.checkpoint import LAST
+from fphi.run.train import Training, TrainingResult, train
+from fphi.tasks.distribution import TaskDistribution
+from fphi.tasks.types import Examples, Task
+
+SIZE = 6
+
+
+class FakeTasks(TaskDistribution):
+    """Regression on noise: task i has three queries, drawn from i alone.
+
+    Args:
+        poison: this task's targets are nan.
+        at: called with the numbers of each batch.
+    """
+
+    def __init__(
+        self,
+        poison: int | None = None,
+        at: Callable[[Sequence[int]], None] = lambda indices: None,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self.poison, self.at, self.dtype = poison, at, dtype
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        return ("train",)
+
+    def batch(self, split: str, indices: Sequence[int]) -> Task:
+        self.at(indices)
+        draws = [
+            torch.randn(3, SIZE + 1, generator=torch.Generator().manual_seed(i), dtype=self.dtype)
+            for i in indices
+        ]
+        rows = torch.stack(draws)
+        x, y = rows[..., :SIZE], rows[..., SIZE]
+        if self.poison in indices:
+            y = y * float("nan")
+        return Task(Examples(x, y), Examples(x, y))
+
+
+class FakeLearner(LearningAlgorithm):
+    """One vector, one buffer that never moves, and dropout, so that training draws random numbers."""
+
+    offset: Tensor
+
+    def __init__(self, dropout: float = 0.5, dtype: torch.dtype = torch.float32) -> None:
+        super().__init__(loss=F.mse_loss)
+        self.vector = nn.Parameter(torch.linspace(-1, 1, SIZE, dtype=dtype))
+        self.register_buffer("offset", torch.tensor(0.25, dtype=dtype))
+        self.dropout = dropout
+
+    def solve(self, support: Examples, query_x: Tensor, transductive: bool = True) -> Tensor:
+        return F.dropout(query_x, self.dropout, self.training) @ self.vector + self.offset
+
+
+def momentum(learner: nn.Module) -> GradientDescent:
+    """A torch optimizer with state, and a schedule that depends on the step."""
+    return GradientDescent(torch.optim.SGD(learner.parameters(), lr=0.05, momentum=0.9), cosine())
+
+
+def distance(learner: LearningAlgorithm) -> tuple[None, float]:
+    """A validation that draws random numbers too; they must not disturb the training's."""
+    vector = next(learner.parameters())
+    return None, float(vector.detach().square().sum() + 1e-3 * torch.rand(()))
+
+
+def run(
+    out: Path, training: Training, *, resume: bool = False, tasks: FakeTasks | None = None
+) -> tuple[FakeLearner, TrainingResult]:
+    """Train the fake learner on the fake tasks."""
+    learner = FakeLearner()
+    result = train(
+        learner, momentum(learner), tasks or FakeTasks(), training, out, validate=distance, resume=resume
+    )
+    return learner, result
+
+
+def main() -> None:
+    """Train as the options say; ``--die-at TASK`` is a kill from within, at an exact moment."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--steps", type=int, default=30)
+    parser.add_argument("--batch", type=int, default=5)
+    parser.add_argument("--devices", type=int, default=1)
+    parser.add_argument("--slow", type=float, default=0.0, help="seconds added to each step")
+    parser.add_argument("--double", action="store_true", help="float64 and no dropout")
+    parser.add_argument("--die-at", type=int, help="the last rank kills itself when it comes to this task")
+    options = parser.parse_args()
+
+    def at(indices: Sequence[int]) -> None:
+        time.sleep(options.slow)
+        if options.die_at in indices:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    dtype = torch.float64 if options.double else torch.float32
+    learner = FakeLearner(dropout=0.0 if options.double else 0.5, dtype=dtype)
+    training = Training(
+        steps=options.steps, meta_batch=options.batch, devices=options.devices, checkpoint_seconds=0,
+        validate_every=7, log_every=1, tensorboard=False,
+    )  # fmt: skip
+    resume = (options.out / LAST).exists()
+    tasks = FakeTasks(at=at, dtype=dtype)
+    result = train(learner, momentum(learner), tasks, training, options.out, validate=distance, resume=resume)
+    print("interrupted" if result.interrupted else "finished", result.step)
+
+
+if __name__ == "__main__":
+    main()

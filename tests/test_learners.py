@@ -1,0 +1,206 @@
+"""What every learner must satisfy: each test goes through the whole table."""
+
+import copy
+import warnings
+
+import pytest
+import torch
+from learners import LEARNERS, SIZE, WAYS, Case, LooksAtValues, easy_tasks, random_tasks
+from torch import Tensor
+
+from fphi.learnable import GradientLearner, LearningAlgorithm, evaluation_mode
+from fphi.objective import meta_gradient
+from fphi.run import evaluate
+from fphi.run.checkpoint import load_parameters, save_parameters
+from fphi.tasks.types import Examples, Task
+from fphi.within import sgd
+
+every_learner = pytest.mark.parametrize("case", LEARNERS, ids=lambda c: c.name)
+
+
+def assert_same(a: dict[str, Tensor], b: dict[str, Tensor], rtol: float = 1e-8) -> None:
+    scale = max(float(g.abs().max()) for g in a.values())
+    for name, g in a.items():
+        torch.testing.assert_close(
+            b[name], g, rtol=rtol, atol=rtol * scale, msg=lambda m, n=name: f"{n}: {m}"
+        )
+
+
+@every_learner
+def test_vmapped_equals_looped(case: Case) -> None:
+    tasks = random_tasks()
+    loss, gradients = meta_gradient(case.build("vmap").double(), tasks, threads=1)
+    looped_loss, looped = meta_gradient(case.build("loop").double(), tasks, threads=1)
+    torch.testing.assert_close(loss, looped_loss, rtol=1e-10, atol=0)
+    assert_same(looped, gradients)
+
+
+@every_learner
+@pytest.mark.parametrize(("chunk_size", "threads"), [(1, 1), (2, 1), (1, 2), (2, 3)])
+def test_chunks_and_threads_do_not_change_the_gradient(case: Case, chunk_size: int, threads: int) -> None:
+    learner, tasks = case.build("vmap").double(), random_tasks(5)
+    loss, whole = meta_gradient(learner, tasks, chunk_size=5, threads=1)
+    split_loss, split = meta_gradient(learner, tasks, chunk_size=chunk_size, threads=threads)
+    torch.testing.assert_close(loss, split_loss, rtol=1e-10, atol=0)
+    assert_same(whole, split)
+
+
+@every_learner
+def test_one_task_alone_is_answered_as_in_a_batch(case: Case) -> None:
+    learner, tasks = case.build("vmap").double(), random_tasks()
+    batch = learner.solve(tasks.support, tasks.query.x)
+    for i in range(3):
+        alone = learner(Examples(tasks.support.x[i], tasks.support.y[i]), tasks.query.x[i])
+        torch.testing.assert_close(alone, batch[i], rtol=1e-9, atol=1e-12)
+
+
+@every_learner
+def test_relabelling_the_support_permutes_the_answers(case: Case) -> None:
+    learner, tasks = case.build("vmap").double(), random_tasks()
+    order = torch.tensor([2, 0, 1])  # class c becomes order[c]
+    renamed = copy.deepcopy(learner)
+    if not case.metric:  # a learned head must have its outputs renamed too
+        state = renamed.state_dict()
+        for name, value in state.items():
+            if "head." in name or "head/" in name:
+                state[name] = torch.empty_like(value).index_copy_(0, order, value)
+        renamed.load_state_dict(state)
+    before = learner.solve(tasks.support, tasks.query.x)
+    after = renamed.solve(Examples(tasks.support.x, order[tasks.support.y]), tasks.query.x)
+    torch.testing.assert_close(after[..., order], before, rtol=1e-8, atol=1e-10)
+
+
+@every_learner
+def test_the_order_of_the_support_does_not_matter(case: Case) -> None:
+    if not case.order_free:
+        pytest.skip("learns from minibatches: the order of the examples is part of it")
+    learner, tasks = case.build("vmap").double(), random_tasks()
+    order = torch.randperm(tasks.support.x.shape[1])
+    shuffled = Examples(tasks.support.x[:, order], tasks.support.y[:, order])
+    torch.testing.assert_close(
+        learner.solve(shuffled, tasks.query.x),
+        learner.solve(tasks.support, tasks.query.x),
+        rtol=1e-8,
+        atol=1e-10,
+    )
+
+
+@every_learner
+def test_query_labels_change_the_loss_and_never_an_answer(case: Case) -> None:
+    learner, tasks = case.build("vmap").double(), random_tasks()
+    other = Task(tasks.support, Examples(tasks.query.x, (tasks.query.y + 1) % WAYS))
+    changed = not torch.equal(learner.task_losses(tasks), learner.task_losses(other))
+    assert changed
+    gradients = [meta_gradient(learner, t, threads=1)[1] for t in (tasks, other)]
+    differ = any(not torch.equal(a, b) for a, b in zip(*(g.values() for g in gradients), strict=True))
+    assert differ == case.uses_query_labels
+
+
+@every_learner
+def test_inductive_answers_do_not_depend_on_other_queries(case: Case) -> None:
+    learner, tasks = case.build("vmap").double(), random_tasks()
+    with evaluation_mode(learner):
+        together = learner.solve(tasks.support, tasks.query.x, transductive=False)
+        for i in range(tasks.query.x.shape[1]):
+            alone = learner.solve(tasks.support, tasks.query.x[:, i : i + 1], transductive=False)
+            torch.testing.assert_close(alone[:, 0], together[:, i], rtol=1e-9, atol=1e-11)
+
+
+@every_learner
+def test_transductive_answers_depend_on_other_queries_exactly_where_it_is_said(case: Case) -> None:
+    learner, tasks = case.build("vmap").double(), random_tasks()
+    with evaluation_mode(learner):
+        together = learner.solve(tasks.support, tasks.query.x)
+        fewer = learner.solve(tasks.support, tasks.query.x[:, :3])
+        same = torch.allclose(together[:, :3], fewer, rtol=1e-9, atol=1e-11)
+        assert same == (not learner.shares_queries)
+
+
+@every_learner
+def test_chance_before_training(case: Case) -> None:
+    """On noise every learner is right in one of N answers, within four standard errors."""
+    learner = case.build("vmap")
+    result = evaluate(learner, random_tasks(300, dtype=torch.float32), chunk_size=100)
+    for values in (result.transductive, result.inductive):
+        error = float(values.std()) / len(values) ** 0.5
+        assert abs(float(values.mean()) - 1 / WAYS) < 4 * error
+
+
+@every_learner
+def test_learns_a_small_problem(case: Case) -> None:
+    learner = case.build("vmap")
+    optimizer = torch.optim.Adam(learner.parameters(), lr=0.01)
+    if case.name == "reptile":  # its step is ε (θ̃ - φ): gradient descent of rate εα
+        optimizer = torch.optim.SGD(learner.parameters(), lr=0.01)  # type: ignore[assignment]
+    before = evaluate(learner, easy_tasks(100, seed=-1), inductive=False).loss
+    for step in range(40):
+        _, gradients = meta_gradient(learner, easy_tasks(8, seed=step), threads=1)
+        for name, p in learner.named_parameters():
+            p.grad = gradients[name]
+        optimizer.step()
+    after = evaluate(learner, easy_tasks(100, seed=-1), inductive=False)
+    assert after.loss < 0.7 * before
+    assert after.accuracy > 0.8
+
+
+@every_learner
+def test_saved_and_loaded_answers_the_same(case: Case, tmp_path: object) -> None:
+    learner, other = case.build("vmap"), case.build("vmap")
+    for p in learner.parameters():
+        p.data.add_(0.1 * torch.randn_like(p))
+    tasks = random_tasks(dtype=torch.float32)
+    path = tmp_path / "phi.safetensors"  # type: ignore[operator]
+    save_parameters(path, learner)
+    load_parameters(path, other)
+    assert torch.equal(learner.solve(tasks.support, tasks.query.x), other.solve(tasks.support, tasks.query.x))
+
+
+@every_learner
+def test_no_call_changes_state(case: Case) -> None:
+    learner, tasks = case.build("vmap").double(), random_tasks()
+    before = {k: v.clone() for k, v in learner.state_dict().items()}
+    meta_gradient(learner, tasks, threads=2)
+    evaluate(learner, tasks)
+    for name, value in learner.state_dict().items():
+        assert torch.equal(value, before[name]), name
+
+
+@every_learner
+def test_gradient_equals_finite_differences(case: Case) -> None:
+    """The meta-gradient along a random direction, in float64, against central differences."""
+    learner, tasks = case.build("vmap").double(), random_tasks()
+    if "fomaml" in case.name or "reptile" in case.name:
+        pytest.skip("its update is by design not the gradient of the task loss")
+    _, gradients = meta_gradient(learner, tasks, threads=1)
+    along = {k: torch.randn_like(g) for k, g in gradients.items()}
+    slope = sum(float((gradients[k] * d).sum()) for k, d in along.items())
+    assert differences(learner, tasks, along, 1e-6) == pytest.approx(slope, rel=1e-4)
+
+
+def differences(learner: LearningAlgorithm, tasks: Task, along: dict[str, Tensor], h: float) -> float:
+    losses = []
+    for sign in (1, -1):
+        moved = copy.deepcopy(learner)
+        for name, p in moved.named_parameters():
+            p.data.add_(along[name], alpha=sign * h)
+        losses.append(float(moved.task_losses(tasks).mean().detach()))
+    return (losses[0] - losses[1]) / (2 * h)
+
+
+def test_a_network_that_cannot_be_vmapped_is_looped_over_with_one_warning() -> None:
+    tasks = random_tasks()
+    learner = GradientLearner(LooksAtValues(), sgd(0.1), 2).double()
+    with pytest.warns(UserWarning, match=r"looped over.*cannot be vmapped"):
+        _, gradients = meta_gradient(learner, tasks, threads=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        meta_gradient(learner, tasks, threads=2, chunk_size=1)
+    reference = GradientLearner(LooksAtValues(), sgd(0.1), 2, batching="loop").double()
+    assert_same(meta_gradient(reference, tasks, threads=1)[1], gradients)
+
+
+def test_an_error_of_the_network_itself_shows_undisguised() -> None:
+    tasks = random_tasks()
+    learner = GradientLearner(torch.nn.Linear(SIZE, WAYS), sgd(0.1), 1).double()
+    with pytest.raises(RuntimeError, match="must match"):
+        meta_gradient(learner, Task(tasks.support, Examples(tasks.query.x, tasks.query.y[:, :1])), threads=1)
