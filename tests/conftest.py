@@ -5,6 +5,9 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+# Small operations on a busy machine: threads that wait for each other would cost more than they bring.
+torch.set_num_threads(1)
+
 
 @pytest.fixture(autouse=True)
 def _seeded() -> Iterator[None]:

@@ -37,6 +37,11 @@ def conv(
     return Conv4(ways, image_size=SIZE, filters=4, downsample=downsample, norm=norm)  # type: ignore[arg-type]
 
 
+def mlp() -> MLP:
+    torch.manual_seed(0)
+    return MLP(SIZE * SIZE, (8,), 4)
+
+
 class TorchNorms(nn.Module):
     """An ordinary network of torch's own layers, with every norm layer that torch has."""
 
@@ -89,7 +94,7 @@ LEARNERS = [
     Case("prototypical", lambda b: PrototypicalLearner(conv(None), batching=b), metric=True),
     Case("prototypical-running", lambda b: PrototypicalLearner(conv(None, norm="running"), batching=b), metric=True),
     Case("prototypical-cosine", lambda b: PrototypicalLearner(conv(None), distance="cosine", batching=b), metric=True),
-    Case("prototypical-mlp", lambda b: PrototypicalLearner(MLP(SIZE * SIZE, (8,), 4), batching=b), metric=True),
+    Case("prototypical-mlp", lambda b: PrototypicalLearner(mlp(), batching=b), metric=True),
 ]  # fmt: skip
 
 
@@ -106,15 +111,20 @@ def random_tasks(
 
 
 def easy_tasks(batch: int, seed: int) -> Task:
-    """Tasks that can be learned: every class is a random image, its examples that image with noise."""
+    """Tasks that can be learned: classes are stripes of six kinds under noise, their labels drawn anew."""
     draw = torch.Generator().manual_seed(seed)
-    centers = torch.rand(batch, WAYS, 1, SIZE, SIZE, generator=draw).round()
+    axis = torch.linspace(0, 2 * torch.pi, SIZE)
+    ys, xs = torch.meshgrid(axis, axis, indexing="ij")
+    kinds = torch.stack(
+        [torch.sin(f * (a * xs + b * ys)) for f in (2, 4) for a, b in ((0, 1), (1, 0), (1, 1))]
+    )
+    chosen = torch.stack([torch.randperm(len(kinds), generator=draw)[:WAYS] for _ in range(batch)])
 
     def examples(per_class: int) -> Examples:
-        x = centers.repeat_interleave(per_class, 1)
-        noise = 0.3 * torch.randn(x.shape, generator=draw)
+        x = kinds[chosen].unsqueeze(2).repeat_interleave(per_class, 1)
+        noise = 0.7 * torch.randn(x.shape, generator=draw)
         return Examples(
             x + noise, torch.arange(WAYS).repeat_interleave(per_class).expand(batch, -1).contiguous()
         )
 
-    return Task(examples(1), examples(2))
+    return Task(examples(2), examples(2))

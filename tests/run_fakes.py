@@ -6,6 +6,7 @@
 import argparse
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fphi.errors import FphiError
 from fphi.learnable import LearningAlgorithm
 from fphi.optimize import GradientDescent, cosine
 from fphi.run.checkpoint import LAST
@@ -104,6 +106,7 @@ def main() -> None:
     parser.add_argument("--slow", type=float, default=0.0, help="seconds added to each step")
     parser.add_argument("--double", action="store_true", help="float64 and no dropout")
     parser.add_argument("--die-at", type=int, help="the last rank kills itself when it comes to this task")
+    parser.add_argument("--poison", type=int, help="this task's targets are nan")
     options = parser.parse_args()
 
     def at(indices: Sequence[int]) -> None:
@@ -118,10 +121,13 @@ def main() -> None:
         validate_every=7, log_every=1, tensorboard=False,
     )  # fmt: skip
     resume = (options.out / LAST).exists()
-    tasks = FakeTasks(at=at, dtype=dtype)
+    tasks = FakeTasks(options.poison, at, dtype)
     result = train(learner, momentum(learner), tasks, training, options.out, validate=distance, resume=resume)
     print("interrupted" if result.interrupted else "finished", result.step)
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except FphiError as error:
+        sys.exit(f"fphi: error: {error}")

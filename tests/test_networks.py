@@ -1,5 +1,7 @@
 """Sizes as published, and a batch norm that does what its mode says."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -128,9 +130,7 @@ def test_running_mode_equals_torch_in_eval_with_a_convolution_bias() -> None:
 def test_mlp_is_maml_s() -> None:
     network = MLP(784, (256, 128, 64, 64), 5, norm="query-batch")
     widths = (784, 256, 128, 64, 64)
-    assert (
-        size(network) == sum(a * b + b + 2 * b for a, b in zip(widths, widths[1:], strict=False)) + 64 * 5 + 5
-    )
+    assert size(network) == sum(a * b + b + 2 * b for a, b in pairwise(widths)) + 64 * 5 + 5
     x = torch.rand(4, 1, 28, 28)
     assert torch.equal(functional_call(network, dict(network.named_parameters()), (x,)), network(x))
 

@@ -18,8 +18,12 @@ def run(arguments: list[str]) -> int:
     """Print the runs' table and their paired differences from the first one."""
     from rich.console import Console
 
-    parser = Parser("compare", "Compare runs on the same test tasks; runs without a result are evaluated first.")
-    parser.add_argument("runs", type=Path, nargs="+", help="directories of the runs; the first is compared with")
+    parser = Parser(
+        "compare", "Compare runs on the same test tasks; runs without a result are evaluated first."
+    )
+    parser.add_argument(
+        "runs", type=Path, nargs="+", help="directories of the runs; the first is compared with"
+    )
     parser.add_argument("--tasks", type=int, default=600, help="test tasks for runs not evaluated yet")
     parser.add_argument("--on", type=str, default="transductive", help="transductive or inductive accuracy")
     parser.add_argument("--html", type=Path, default=None, help="write a report to this file too")
@@ -30,7 +34,9 @@ def run(arguments: list[str]) -> int:
     console = Console()
     console.print(methods_table([Row.from_result(r.result, r.name) for r in runs]).rich())
     if len(runs) > 1:
-        console.print(comparison_table(compare([_scores(r, o.on) for r in runs])).rich(f"Differences ({o.on})"))
+        console.print(
+            comparison_table(compare([_scores(r, o.on) for r in runs])).rich(f"Differences ({o.on})")
+        )
     if o.html is not None:
         report_runs(o.html, o.runs)
     return 0

@@ -14,7 +14,9 @@ def run(arguments: list[str]) -> int:
     from rich.console import Console
 
     parser = Parser("data", "Show what data is found, its counts and checks.")
-    parser.add_argument("source", type=str, nargs="?", help="omniglot, hershey, sine or a path (default: all known)")
+    parser.add_argument(
+        "source", type=str, nargs="?", help="omniglot, hershey, sine or a path (default: all known)"
+    )
     parser.add_argument("--data-root", type=str, default=None, help="folder that data sets are looked for in")
     o = parser.read(arguments)
     root = o.data_root or os.environ.get("FPHI_DATA")

@@ -23,9 +23,15 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("run", type=Path, help="directory of the run")
     parser.add_argument("--tasks", type=int, default=600, help="number of test tasks")
     parser.add_argument("--seed", type=int, default=0, help="of the test tasks: equal seeds, equal tasks")
-    parser.add_argument("--split", type=str, default="test", help="test, or validation (result.json stays as it is)")
-    parser.add_argument("--steps", type=int, default=None, help="inner steps that by_step goes up to (default: the run's)")
-    parser.add_argument("--chunk-size", type=int, default=25, help="tasks solved at once, which bounds the memory")
+    parser.add_argument(
+        "--split", type=str, default="test", help="test, or validation (result.json stays as it is)"
+    )
+    parser.add_argument(
+        "--steps", type=int, default=None, help="inner steps that by_step goes up to (default: the run's)"
+    )
+    parser.add_argument(
+        "--chunk-size", type=int, default=25, help="tasks solved at once, which bounds the memory"
+    )
     parser.add_argument("--data-root", type=str, default=None, help="folder that data sets are looked for in")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     o = parser.read(arguments)
@@ -59,14 +65,17 @@ def evaluate_run(
     return result
 
 
-def _record(config: RunConfig, tasks: TaskDistribution, evaluation: Evaluation, seed: int, run: Path) -> dict[str, Any]:
+def _record(
+    config: RunConfig, tasks: TaskDistribution, evaluation: Evaluation, seed: int, run: Path
+) -> dict[str, Any]:
     options = config.tasks
     return {
         "method": config.name,
-        "protocol": options.protocol or getattr(tasks, "protocol", options.tasks),
+        "protocol": tasks.protocol or options.tasks,
         "data": options.tasks,
         "ways": options.ways,
         "shots": options.shots,
+        "queries": len(tasks.task("test", 0).query.y) // options.ways,
         **evaluation.to_json(),
         "seed": seed,
         "training_seed": config.training.seed,
@@ -88,4 +97,8 @@ def _budget(run: Path, config: RunConfig) -> dict[str, object]:
     if not rows:
         return {"meta-steps": 0}
     step, seconds = int(rows[-1]["step"]), float(rows[-1]["seconds"])
-    return {"meta-steps": step, "training tasks": step * config.training.meta_batch, "seconds": round(seconds)}
+    return {
+        "meta-steps": step,
+        "training tasks": step * config.training.meta_batch,
+        "seconds": round(seconds),
+    }

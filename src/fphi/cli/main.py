@@ -46,7 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(command: str, arguments: list[str]) -> int:
     if command not in _COMMANDS:
-        raise FphiError(f"unknown command {command!r}: choose one of {', '.join(_COMMANDS)}, or see fphi --help")
+        raise FphiError(
+            f"unknown command {command!r}: choose one of {', '.join(_COMMANDS)}, or see fphi --help"
+        )
     module = import_module(_COMMANDS[command][0])
     status: int = module.run(arguments)
     return status

@@ -66,7 +66,7 @@ class Parser(ArgumentParser):
             for flag in [f for f in action.option_strings if f.startswith("--") and "_" in f]:
                 dashed = flag.replace("_", "-")
                 if dashed not in action.option_strings:
-                    action.option_strings.insert(0, dashed)
+                    action.option_strings = [dashed, *action.option_strings]
                     self._option_string_actions[dashed] = action
 
     def read(self, arguments: Sequence[str]) -> Namespace:

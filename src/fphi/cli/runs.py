@@ -68,7 +68,9 @@ class RunConfig:
             values = yaml.safe_load(read_text(run / CONFIG))
             return cls.from_dict(values)
         except (yaml.YAMLError, AttributeError, TypeError) as error:
-            raise FphiError(f"{run / CONFIG} is damaged ({' '.join(str(error).split())}): restore it") from error
+            raise FphiError(
+                f"{run / CONFIG} is damaged ({' '.join(str(error).split())}): restore it"
+            ) from error
 
     def load_tasks(self, seed: int) -> TaskDistribution:
         """The run's tasks; the method decides the shape of its training tasks."""
@@ -87,7 +89,9 @@ def setting_of(options: TaskOptions, tasks: TaskDistribution) -> Setting:
     return Setting(None if isinstance(tasks, SineTasks) else options.ways, options.shots, shape)
 
 
-def load_run(run: Path, data_root: str | None, seed: int) -> tuple[RunConfig, LearningAlgorithm, TaskDistribution]:
+def load_run(
+    run: Path, data_root: str | None, seed: int
+) -> tuple[RunConfig, LearningAlgorithm, TaskDistribution]:
     """A trained run's configuration, its learner with the best parameters, and its tasks."""
     config = RunConfig.read(run)
     if data_root is not None:

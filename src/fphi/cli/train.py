@@ -30,7 +30,7 @@ def run(arguments: list[str]) -> int:
     config, out, resume = _parse(name, rest)
     result = train_run(config, out, resume=resume)
     if result is None:
-        print(f"{name} learns nothing across tasks: its random start is in {out}; test it with fphi evaluate {out}")
+        print(f"{name} learns nothing across tasks: its random start is in {out}; fphi evaluate {out}")
         return 0
     return _conclude(result, out)
 
@@ -66,7 +66,9 @@ def _parse(name: str, arguments: list[str]) -> tuple[RunConfig, Path, bool]:
     parser = Parser(f"train {name}", f"Meta-train {name}. {method.paper}.")
     parser.add_argument("--config", action="config")
     parser.add_argument("--method", type=str, default=name, help="the method's name, as in config.yaml")
-    parser.add_argument("--out", type=Path, help="the run's directory; made if missing (default: runs/METHOD)")
+    parser.add_argument(
+        "--out", type=Path, help="the run's directory; made if missing (default: runs/METHOD)"
+    )
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
     for cls in (TaskOptions, Training, method):
         parser.add_dataclass(cls)
@@ -74,8 +76,12 @@ def _parse(name: str, arguments: list[str]) -> tuple[RunConfig, Path, bool]:
         arguments = [*_config_of(arguments), *arguments]
     values = parser.read(arguments)
     if values.method != name:
-        raise FphiError(f"the configuration is of method {values.method!r}, not {name!r}: fphi train {values.method}")
-    config = RunConfig(name, fields_of(method, values), fields_of(TaskOptions, values), fields_of(Training, values))
+        raise FphiError(
+            f"the configuration is of method {values.method!r}, not {name!r}: fphi train {values.method}"
+        )
+    config = RunConfig(
+        name, fields_of(method, values), fields_of(TaskOptions, values), fields_of(Training, values)
+    )
     return config, values.out or Path("runs") / name, values.resume
 
 
@@ -90,7 +96,9 @@ def _config_of(arguments: list[str]) -> list[str]:
 def _require_same_method(out: Path, config: RunConfig) -> None:
     begun = RunConfig.read(out)
     if begun.name != config.name:
-        raise FphiError(f"{out} is a run of {begun.name}, not {config.name}: fphi train {begun.name} --resume")
+        raise FphiError(
+            f"{out} is a run of {begun.name}, not {config.name}: fphi train {begun.name} --resume"
+        )
 
 
 def _validation(tasks: TaskDistribution, training: Training) -> Validate | None:
@@ -100,7 +108,9 @@ def _validation(tasks: TaskDistribution, training: Training) -> Validate | None:
 
     def validate(learner: LearningAlgorithm) -> tuple[float | None, float]:
         calibrate_on(learner, tasks)
-        result = evaluate(learner, tasks, split="validation", count=training.validation_tasks, inductive=False)
+        result = evaluate(
+            learner, tasks, split="validation", count=training.validation_tasks, inductive=False
+        )
         return (result.accuracy if len(result.transductive) else None), result.loss
 
     return validate
@@ -110,7 +120,11 @@ def _conclude(result: TrainingResult, out: Path) -> int:
     if result.interrupted:
         print(f"stopped at step {result.step}; go on with: {_resume_command(out)}", file=sys.stderr)
         return 130
-    reached = "" if result.validation_accuracy is None else f", validation accuracy {result.validation_accuracy:.4f}"
+    reached = (
+        ""
+        if result.validation_accuracy is None
+        else f", validation accuracy {result.validation_accuracy:.4f}"
+    )
     early = " (no more improvement)" if result.stopped_early else ""
     print(f"trained {result.step} meta-steps in {result.seconds:.0f} s{early}{reached}; fphi evaluate {out}")
     return 0
@@ -122,4 +136,5 @@ def _resume_command(out: Path) -> str:
 
 def _usage() -> str:
     names = "\n".join(f"  {name:<14}{cls.paper}" for name, cls in sorted(METHODS.items()))
-    return f"usage: fphi train METHOD [options]\n\nmethods:\n{names}\n\nfphi train METHOD --help lists the options."
+    end = "fphi train METHOD --help lists a method's options."
+    return f"usage: fphi train METHOD [options]\n\nmethods:\n{names}\n\n{end}"

@@ -101,22 +101,24 @@ class BatchNorm(nn.Module):
         var, mean = torch.var_mean(self.rows(x), dims, correction=0)
         return mean, var
 
-    def coefficients(self, mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
-        """``(scale, shift)``, each ``[channels]``: the layer is ``scale * x + shift``."""
-        if _PASS.records is not None:
-            _PASS.records.setdefault(id(self), []).append((mean.detach(), var.detach()))
-        scale = (var + self.eps).rsqrt()
-        weight, bias = self._of_step(self.weight), self._of_step(self.bias)
-        if weight is not None:
-            scale = scale * weight
-        shift = -mean * scale
-        return scale, shift if bias is None else shift + bias
+    def coefficients(self, mean: Tensor, var: Tensor, offset: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """``(scale, shift)``, each ``[channels]``: the layer is ``scale * x + shift``.
 
-    def _of_step(self, parameter: Tensor | None) -> Tensor | None:
-        if parameter is None or self.steps is None:
-            return parameter
+        ``offset`` is what ``mean`` lacks of the mean to record when statistics are collected.
+        """
+        if _PASS.records is not None:
+            whole = mean if offset is None else mean + offset
+            _PASS.records.setdefault(id(self), []).append((whole.detach(), var.detach()))
+        scale = (var + self.eps).rsqrt()
+        if self.weight is not None:
+            scale = scale * self.of_step(self.weight)
+        shift = -mean * scale
+        return scale, shift if self.bias is None else shift + self.of_step(self.bias)
+
+    def of_step(self, parameter: Tensor) -> Tensor:
+        """A parameter's entry for the inner step at hand, where there is one for each."""
         # More steps at test than in training: the last entry serves for the rest.
-        return parameter[min(_PASS.step, self.steps)]
+        return parameter if self.steps is None else parameter[min(_PASS.step, self.steps)]
 
     def extra_repr(self) -> str:
         return f"mode={self.mode!r}, eps={self.eps}"

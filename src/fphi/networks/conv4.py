@@ -18,8 +18,9 @@ _FEW_CHANNELS = 3
 class ConvBlock(nn.Module):
     """3x3 convolution, batch norm, ReLU, and 2x2 max-pool (or stride 2 in the convolution).
 
-    Max-pooling commutes with a monotone map per channel, so the block selects the winners of the
-    windows first and normalises only these: a quarter of the memory traffic, in every derivative.
+    Max-pooling commutes with an increasing map per channel, so the block pools first and normalises
+    only the winners: a quarter of the memory traffic, in every derivative. Where a scale is negative
+    the filter's sign is turned, which makes the map increasing.
     """
 
     def __init__(
@@ -32,47 +33,43 @@ class ConvBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``x: [n, channels, h, w]`` to ``[n, filters, h/2, w/2]`` (pool rounds down, stride up)."""
-        if not self.pool:
-            return F.relu(self.norm(self._convolve(x)))
-        few_channels = x.shape[1] <= _FEW_CHANNELS and self.norm.uses_batch
-        z, mean, var = self._from_patches(x) if few_channels else self._from_convolution(x)
-        scale, shift = self.norm.coefficients(mean, var)
-        winners = _window_winners(z, scale)
-        return torch.addcmul(shift[:, None, None], winners, scale[:, None, None]).relu()
+        sign = self._sign()
+        weight = self.conv.weight * sign[:, None, None, None]
+        few_channels = self.pool and x.shape[1] <= _FEW_CHANNELS and self.norm.uses_batch
+        z, mean, var = self._from_patches(x, weight) if few_channels else self._from_convolution(x, weight)
+        bias = self.conv.bias
+        scale, shift = self.norm.coefficients(mean * sign, var, bias)
+        if not self.norm.uses_batch and bias is not None:
+            shift = shift + bias * scale
+        if self.pool:
+            z = F.max_pool2d(z, 2)
+        return torch.addcmul(shift[:, None, None], z, (scale * sign)[:, None, None]).relu()
 
-    def _convolve(self, x: Tensor) -> Tensor:
-        return F.conv2d(x, self.conv.weight, self._bias, self.conv.stride, padding=1)
+    def _sign(self) -> Tensor:
+        """The sign of each channel's scale, a constant; zero counts as positive."""
+        if self.norm.weight is None or not self.pool:
+            return self.conv.weight.new_ones(self.conv.out_channels)
+        scale = self.norm.of_step(self.norm.weight).detach()
+        return torch.where(scale < 0, -1.0, 1.0).to(scale.dtype)
 
-    @property
-    def _bias(self) -> Tensor | None:
-        # Batch statistics cancel a bias exactly, gradient and all: it is left out where they are used.
-        return self.conv.bias if self.norm.mode == "running" else None
+    # The bias of a convolution is left out: the statistics of its own output cancel it exactly,
+    # gradient and all. `coefficients` adds it to what is recorded for use in place of such statistics.
 
-    def _from_convolution(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        z = self._convolve(x)
+    def _from_convolution(self, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        z = F.conv2d(x, weight, None, self.conv.stride, padding=1)
         return z, *self.norm.moments(z)
 
-    def _from_patches(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _from_patches(self, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The convolution as weight x patches; its moments follow from the patches' moments."""
         patches = F.unfold(x, 3, padding=1)  # [n, k, h*w], k = 9 * channels
-        weight = self.conv.weight.flatten(1)  # [filters, k]
-        z = (weight @ patches).view(-1, weight.shape[0], *x.shape[2:])
+        weight = weight.flatten(1)  # [filters, k]
+        z = torch.bmm(weight.expand(x.shape[0], -1, -1), patches)
         seen = self.norm.rows(patches)
         center = seen.mean((0, 2))
         deviation = seen - center[:, None]
-        covariance = (deviation @ deviation.mT).sum(0) / (seen.shape[0] * seen.shape[2])
-        mean = weight @ center
-        if self._bias is not None:
-            z, mean = z + self._bias[:, None, None], mean + self._bias
-        return z, mean, ((weight @ covariance) * weight).sum(1).clamp_min(0)
-
-
-def _window_winners(z: Tensor, scale: Tensor) -> Tensor:
-    """The element of each 2x2 window of ``z: [n, c, h, w]`` that ``scale * z`` is largest at."""
-    with torch.no_grad():
-        ranked = z * scale.sign()[:, None, None]
-        _, index = F.max_pool2d(ranked, 2, return_indices=True)
-    return z.flatten(2).gather(2, index.flatten(2)).view(index.shape)
+        covariance = torch.bmm(deviation, deviation.mT).sum(0) / (seen.shape[0] * seen.shape[2])
+        var = ((weight @ covariance) * weight).sum(1).clamp_min(0)
+        return z.view(z.shape[0], -1, *x.shape[2:]), weight @ center, var
 
 
 class Conv4(nn.Module):

@@ -122,30 +122,32 @@ _Chunk = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 
 
 def _evaluate_chunk(learner: LearningAlgorithm, tasks: Task, steps: int | None, alone: bool) -> _Chunk:
-    by_step = _answers_by_step(learner, tasks, steps)
-    final = by_step[learner.test_steps] if isinstance(learner, GradientLearner) else by_step[0]
-    losses = torch.stack([learner.over_tasks(learner.loss, p, tasks.query.y) for p in by_step])
-    final_losses = learner.over_tasks(learner.loss, final, tasks.query.y)
-    accuracy = torch.stack([_accuracy(p, tasks.query.y) for p in by_step])
-    transductive = _accuracy(final, tasks.query.y)
-    inductive = transductive
-    if alone:
-        inductive = _accuracy(learner.solve(tasks.support, tasks.query.x, transductive=False), tasks.query.y)
-    has_steps = isinstance(learner, GradientLearner)
+    """Transductive and inductive accuracy, loss ``[B]``; accuracy and loss by step ``[steps, B]``."""
+    targets = tasks.query.y
+    final, inductive, by_step = _answers(learner, tasks, steps, alone)
+    losses = [learner.over_tasks(learner.loss, answers, targets) for answers in by_step]
+    accuracies = [_accuracy(answers, targets) for answers in by_step]
+    none = targets.new_empty(0, targets.shape[0], dtype=torch.float32)
     return (
-        transductive,
-        inductive,
-        final_losses,
-        accuracy[: None if has_steps else 0],
-        losses[: None if has_steps else 0],
+        _accuracy(final, targets),
+        _accuracy(inductive, targets),
+        learner.over_tasks(learner.loss, final, targets),
+        torch.stack(accuracies) if accuracies else none,
+        torch.stack(losses) if losses else none,
     )
 
 
-def _answers_by_step(learner: LearningAlgorithm, tasks: Task, steps: int | None) -> Tensor:
-    if not isinstance(learner, GradientLearner):
-        return learner.solve(tasks.support, tasks.query.x)[None]
-    upto = max(learner.test_steps, steps or 0)
-    return learner.answers_by_step(tasks.support, tasks.query.x, upto)
+def _answers(
+    learner: LearningAlgorithm, tasks: Task, steps: int | None, alone: bool
+) -> tuple[Tensor, Tensor, list[Tensor]]:
+    """Final answers, inductive ones (``alone``; else the same), and those after each inner step."""
+    support, query_x = tasks.support, tasks.query.x
+    if isinstance(learner, GradientLearner):
+        by_step, inductive = learner.tested(support, query_x, max(learner.test_steps, steps or 0), alone)
+        final = by_step[learner.test_steps]
+        return final, final if inductive is None else inductive, list(by_step)
+    final = learner.solve(support, query_x)
+    return final, learner.solve(support, query_x, transductive=False) if alone else final, []
 
 
 def _accuracy(predictions: Tensor, targets: Tensor) -> Tensor:

@@ -58,8 +58,8 @@ class CsvLog:
 
     def __init__(self, path: Path, step: int = 0) -> None:
         self.path = path
-        kept = _rows_until(path, step)
-        replace_file(path, "".join([",".join(COLUMNS) + "\n", *kept]).encode())
+        header = ",".join(COLUMNS).encode() + b"\n"
+        replace_file(path, b"".join([header, *_rows_until(path, step)]))
         with disk_errors(path):
             self._file = path.open("a", encoding="utf-8", newline="")
 
@@ -135,15 +135,15 @@ def _cell(name: str, value: float | None) -> str:
     return f"{value:.3f}" if name == "seconds" else repr(value)
 
 
-def _rows_until(path: Path, step: int) -> list[str]:
+def _rows_until(path: Path, step: int) -> list[bytes]:
     """The whole rows of steps up to ``step``; a row that a power cut left half written is none."""
     if not path.exists():
         return []
     with disk_errors(path):
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
-    return [line for line in lines if line.endswith("\n") and _is_row_until(line, step)]
+        lines = path.read_bytes().split(b"\n")[:-1]  # what follows the last line's end is no whole row
+    return [line + b"\n" for line in lines if _is_row_until(line, step)]
 
 
-def _is_row_until(line: str, step: int) -> bool:
-    cells = line.split(",")
-    return len(cells) == len(COLUMNS) and cells[0].isdecimal() and int(cells[0]) <= step
+def _is_row_until(line: bytes, step: int) -> bool:
+    cells = line.split(b",")
+    return len(cells) == len(COLUMNS) and cells[0].isdigit() and int(cells[0]) <= step

@@ -1,6 +1,7 @@
 """One meta-step: every rank takes the gradient on its share of the batch, all take the same step."""
 
 import hashlib
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -23,8 +24,14 @@ class Wishes(NamedTuple):
     save: bool
 
 
-def meta_step(ranks: Ranks, run: Run, step: int, wishes: Wishes) -> tuple[float, Wishes]:
+def meta_step(ranks: Ranks, run: Run, step: int, wish: Callable[[], Wishes]) -> tuple[float, Wishes]:
     """Update φ once, on tasks step·B to (step+1)·B−1.
+
+    Args:
+        ranks: this process and the others.
+        run: what is trained.
+        step: meta-steps done before.
+        wish: asked once the gradient is known, so that a signal during its computation counts.
 
     Returns:
         The mean task loss before the update, and the wishes that are granted.
@@ -33,13 +40,14 @@ def meta_step(ranks: Ranks, run: Run, step: int, wishes: Wishes) -> tuple[float,
         FphiError: the loss or a gradient is not finite; φ is as it was.
     """
     training = run.training
-    torch.manual_seed(_stream(training.seed, step, ranks.rank))
+    _seed(_stream(training.seed, step, ranks.rank), ranks.device)
     own = ranks.share(range(step * training.meta_batch, (step + 1) * training.meta_batch))
     batch = _move(run.tasks.batch("train", list(own)), ranks.device)
     # Autocast holds for one thread only, so mixed precision does without worker threads.
     threads = training.threads if training.precision == "32-true" else 1
     with ranks.precision():
         loss, gradients = meta_gradient(run.learner, batch, chunk_size=training.chunk_size, threads=threads)
+    wishes = wish()
     if ranks.size > 1:
         loss, gradients, wishes = _over_ranks(ranks, loss, gradients, wishes, len(own), training.meta_batch)
     culprit = _not_finite(loss, gradients)
@@ -53,6 +61,15 @@ def _stream(seed: int, step: int, rank: int) -> int:
     """A seed for the random numbers of this step, so that no generator's state has to be kept."""
     digest = hashlib.blake2b(f"{seed} {step} {rank}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big")
+
+
+def _seed(seed: int, device: torch.device) -> None:
+    # Not torch.manual_seed: without a GPU it remembers every call, with its stack, in case one appears.
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)
+    elif device.type == "mps":
+        torch.mps.manual_seed(seed)
 
 
 def _move(tasks: Task, device: torch.device) -> Task:

@@ -106,9 +106,12 @@ def _loop(ranks: Ranks, run: Run, standing: Standing, logs: list[Log], line: Pro
     accuracy: float | None = None
     gpus = [ranks.device] if ranks.device.type == "cuda" else []
     with interrupts() as interrupt, torch.random.fork_rng(gpus):
+
+        def wish() -> Wishes:
+            return Wishes(interrupt.requested, time.monotonic() - saved >= training.checkpoint_seconds)
+
         while not _is_over(standing, training):
-            wishes = Wishes(interrupt.requested, time.monotonic() - saved >= training.checkpoint_seconds)
-            loss, granted = meta_step(ranks, run, standing.step, wishes)
+            loss, granted = meta_step(ranks, run, standing.step, wish)
             standing = replace(standing, step=standing.step + 1, seconds=time.monotonic() - began)
             row = Row(standing.step, loss, run.optimizer.learning_rate, standing.seconds)
 

@@ -13,7 +13,7 @@ from PIL import Image, UnidentifiedImageError
 
 from fphi.errors import DataError
 
-__all__ = ["Archive", "decode", "open_archive"]
+__all__ = ["Archive", "decode", "open_archive", "to_array"]
 
 
 class Archive(ABC):

@@ -39,7 +39,8 @@ def cached_pool(name: str, fingerprint: str, build: Callable[[], ClassPool]) -> 
 
 def _load(path: Path) -> ClassPool | None:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # Opened here, since numpy leaves the file open when it finds a damaged zip in it.
+        with path.open("rb") as stored, np.load(stored, allow_pickle=False) as file:
             return ClassPool(
                 images=file["images"],
                 starts=file["starts"],

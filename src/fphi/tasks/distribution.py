@@ -14,7 +14,12 @@ class TaskDistribution(ABC):
     Nothing else enters: neither the batch that i is drawn in, nor the tasks drawn before, nor the
     process. So any worker can make any task, a run resumes from a counter, and two methods are
     compared on the same test tasks.
+
+    Attributes:
+        protocol: how the tasks are made, by the name that belongs beside every number.
     """
+
+    protocol: str = ""
 
     @property
     @abstractmethod

@@ -78,6 +78,7 @@ class FewShotTasks(TaskDistribution):
         within_group: take all classes of a task from one group (alphabet), chosen uniformly among
             those with enough classes.
         invert: exchange ink and paper. Pools hold ink as 255, so by default ink is 1 and paper 0.
+        protocol: name of the protocol that these choices make up.
 
     Raises:
         DataError: if a split has fewer classes than ways, or a class has too few images.
@@ -99,11 +100,13 @@ class FewShotTasks(TaskDistribution):
         rotation: Mapping[str, Rotation] | None = None,
         within_group: bool = False,
         invert: bool = False,
+        protocol: str = "",
     ) -> None:
         turning = rotation or {}
         self.seed = seed
         self.within_group = within_group
         self.invert = invert
+        self.protocol = protocol
         self._splits = {
             name: _prepare(name, pools[name], shapes[name], turning.get(name, "none"), within_group, seed)
             for name in pools
@@ -127,7 +130,9 @@ class FewShotTasks(TaskDistribution):
         part, index = self._split(split), task_indices(indices)
         classes = _draw_classes(part, index)
         size = part.shape.shots + part.shape.queries
-        u = uniform(part.keys["images"], index, part.shape.ways * size).reshape(len(index), -1, size)
+        u = uniform(part.keys["images"], index, part.shape.ways * size).reshape(
+            len(index), part.shape.ways, size
+        )
         images = part.pool.starts[classes][..., None] + draw_distinct(u, part.pool.sizes[classes])
         return Draw(classes, images, _draw_turns(part, index, classes))
 

@@ -24,9 +24,8 @@ from fphi.tasks.cache import cached_pool
 from fphi.tasks.hashing import stream_key, uniform
 from fphi.tasks.pool import ClassPool
 
-__all__ = ["CHARACTERS", "DRAWERS", "LETTERLIKE", "SPLIT_OF_SCRIPT", "characters", "load_hershey"]
+__all__ = ["DRAWERS", "LETTERLIKE", "SPLIT_OF_SCRIPT", "characters", "load_hershey"]
 
-CHARACTERS = 1240
 DRAWERS = 20
 SIZE = 28
 
@@ -53,7 +52,7 @@ LETTERLIKE: Mapping[str, str] = {
     "markers": "AGH",  # like O, plus, times
     "mathlow": ":;derstu",  # Pi, Sigma, like C and U, brackets
     "meteorology": "#(`",  # like asterisk, Lambda, tilde
-    "symbolic": "!\"#$'*)+,-.45xyz{|}",  # bare lines, brackets, ligatures, long s
+    "symbolic": "!\"#$'*+,-.45xyz{|}",  # bare lines, brackets, ligatures, long s
 }
 """Glyphs of symbol fonts that have the shape of a letter, a bracket or another common character."""
 

@@ -108,7 +108,7 @@ _TABLE = (
     ),
     Protocol(
         name="P-RN",
-        description="random 1200/-/423 characters, one rotation per task (the paper chose models on test tasks)",
+        description="random 1200/-/423 characters, one rotation per task (paper: models chosen on test)",
         divide=lambda pool, seed: by_counts(pool, (1200, 0, 423), seed),
         train_rotation="episode",
         test_rotation="episode",
@@ -140,7 +140,7 @@ _TABLE = (
     ),
     Protocol(
         name="HW15",
-        description="3200/656 rotated background classes (rotations leak into validation), 659 test characters",
+        description="3200/656 rotated background classes (rotations leak into validation), 659 for test",
         divide=homework_15,
         train_queries=_always(1),
         test_queries=_always(1),
@@ -214,6 +214,7 @@ def few_shot_tasks(
         rotation={s: rule.train_rotation if s == "train" else rule.test_rotation for s in pools},
         within_group=rule.within_group,
         invert=rule.invert,
+        protocol=rule.name,
     )
 
 

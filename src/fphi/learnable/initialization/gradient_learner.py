@@ -107,6 +107,18 @@ class GradientLearner(LearningAlgorithm):
             [self._answers(p, support.x, query_x, transductive, i) for i, p in enumerate(trajectory)]
         )
 
+    @torch.no_grad()
+    def tested(
+        self, support: Examples, query_x: Tensor, steps: int, alone: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        """`answers_by_step` and, with ``alone``, the inductive answers at `test_steps` of the same run."""
+        by_step, inductive = [], None
+        for i, now in enumerate(self._trajectory(support, self._inputs(support.x), steps, order=0)):
+            by_step.append(self._answers(now, support.x, query_x, True, i))
+            if alone and i == self.test_steps:
+                inductive = self._answers(now, support.x, query_x, False, i)
+        return torch.stack(by_step), inductive
+
     def _steps_now(self) -> int:
         return self.steps if self.training else self.test_steps
 

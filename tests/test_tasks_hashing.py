@@ -1,0 +1,90 @@
+"""Random numbers by address: stable values, and draws without replacement that are uniform."""
+
+import subprocess
+import sys
+from itertools import permutations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fphi.errors import DataError
+from fphi.tasks.hashing import draw_distinct, permutation, stream_key, task_indices, uniform
+
+
+@pytest.mark.parametrize(("n", "k"), [(1, 1), (3, 2), (4, 4), (5, 3)])
+def test_distinct_draws_hit_every_ordered_selection_equally_often(n: int, k: int) -> None:
+    # Draw j has n-j outcomes; the middles of all combinations of their intervals enumerate them exactly.
+    axes = [(np.arange(n - j) + 0.5) / (n - j) for j in range(k)]
+    u = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, k)
+    drawn = [tuple(row) for row in draw_distinct(u, n).tolist()]
+    assert sorted(drawn) == sorted(permutations(range(n), k))
+
+
+@given(st.integers(1, 30), st.integers(0, 2**40), st.data())
+def test_distinct_draws_are_distinct_and_in_range(n: int, index: int, data: st.DataObject) -> None:
+    k = data.draw(st.integers(1, n))
+    drawn = draw_distinct(uniform(stream_key(0, "x"), np.array([index]), k), n)[0]
+    assert len(set(drawn.tolist())) == k
+    assert drawn.min() >= 0
+    assert drawn.max() < n
+
+
+def test_distinct_draws_take_one_count_per_row() -> None:
+    u = uniform(stream_key(0, "ragged"), np.arange(1000), 6).reshape(1000, 2, 3)
+    n = np.tile([3, 50], (1000, 1))
+    drawn = draw_distinct(u, n)
+    assert set(drawn[:, 0].ravel().tolist()) == {0, 1, 2}
+    assert set(drawn[:, 1].ravel().tolist()) == set(range(50))
+
+
+def test_uniform_numbers_have_the_moments_and_correlations_of_uniform_numbers() -> None:
+    u = uniform(stream_key(3, "train", "x"), np.arange(50_000), 4)
+    assert u.min() >= 0
+    assert u.max() < 1
+    assert np.abs(u.mean(axis=0) - 0.5).max() < 4 * np.sqrt(1 / 12 / 50_000)
+    neighbours = np.concatenate([u[:-1], u[1:]], axis=1)
+    off_diagonal = np.corrcoef(neighbours.T) - np.eye(8)
+    assert np.abs(off_diagonal).max() < 5 / np.sqrt(50_000)
+
+
+def test_a_number_depends_on_its_address_only() -> None:
+    key = stream_key(0, "train", "ways")
+    alone, among = uniform(key, np.array([77]), 5), uniform(key, np.array([5, 77, 3]), 9)
+    assert (alone[0] == among[1, :5]).all()
+
+
+def test_streams_differ_between_seeds_splits_and_purposes() -> None:
+    keys = {int(stream_key(s, split, use)) for s in range(50) for split in "ab" for use in "cd"}
+    assert len(keys) == 200
+
+
+def test_another_process_draws_the_same_numbers() -> None:
+    code = (
+        "import numpy as np; from fphi.tasks.hashing import *;"
+        "print(uniform(stream_key(5, 'test'), np.array([9]), 2)[0].tolist())"
+    )
+    command = [sys.executable, "-c", code]
+    other = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert other.strip() == str(uniform(stream_key(5, "test"), np.array([9]), 2)[0].tolist())
+
+
+def test_splitmix64_reference_values() -> None:
+    # The first outputs of the generator seeded with 1234567 (Rosetta Code, task Splitmix64).
+    from fphi.tasks.hashing import _GAMMA, _mix
+
+    state = np.uint64(1234567) + np.arange(1, 4, dtype=np.uint64) * _GAMMA
+    expected = [6457827717110365317, 3203168211198807973, 9817491932198370423]
+    assert _mix(state).tolist() == expected
+
+
+def test_a_permutation_is_one_and_depends_on_the_seed() -> None:
+    orders = [permutation(100, seed, "split").tolist() for seed in (0, 0, 1)]
+    assert sorted(orders[0]) == list(range(100))
+    assert orders[0] == orders[1] != orders[2]
+
+
+def test_negative_index_is_refused() -> None:
+    with pytest.raises(DataError, match="task index -3 is negative"):
+        task_indices([4, -3])

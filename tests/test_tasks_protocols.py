@@ -1,0 +1,203 @@
+"""The published protocols: exact split counts, no character on two sides, rotations, query counts."""
+
+import numpy as np
+import pytest
+
+from fphi.errors import DataError
+from fphi.tasks import PROTOCOLS, ClassPool, EpisodeShape, FewShotTasks, few_shot_tasks
+from fphi.tasks.splits import by_fraction, by_group
+from omniglot_facts import BACKGROUND, EVALUATION, NAMES, blank_omniglot
+from tasks_helpers import labelled_pool
+
+# Classes as sampled from, in training / validation / testing.
+COUNTS = {
+    "P-MAML": {"train": 1100, "validation": 100, "test": 423},
+    "P-REP": {"train": 4800, "test": 423},
+    "P-PROTO": {"train": 4112, "validation": 688, "test": 1692},
+    "P-RN": {"train": 1200, "test": 423},
+    "P-PP": {"train": 1150, "validation": 50, "test": 423},
+    "P-LAKE": {"train": 964, "test": 659},
+    "HW15": {"train": 3200, "validation": 656, "test": 659},
+}
+
+
+@pytest.fixture(scope="module")
+def omniglot() -> ClassPool:
+    return blank_omniglot()
+
+
+def characters(tasks: FewShotTasks, split: str) -> set[str]:
+    return {name.split("/rot")[0] for name in tasks.pool(split).names}
+
+
+def test_the_published_archives_have_964_and_659_characters() -> None:
+    assert (sum(BACKGROUND.values()), sum(EVALUATION.values())) == (964, 659)
+    assert (len(BACKGROUND), len(EVALUATION), len(set(NAMES))) == (30, 20, 1623)
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_split_counts(omniglot: ClassPool, name: str) -> None:
+    tasks = few_shot_tasks(omniglot, name, ways=5, shots=1)
+    assert {split: len(tasks.pool(split)) for split in tasks.splits} == COUNTS[name]
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_no_unrotated_character_is_in_two_splits(omniglot: ClassPool, name: str) -> None:
+    tasks = few_shot_tasks(omniglot, name, ways=5, shots=1)
+    sides = {split: characters(tasks, split) for split in tasks.splits}
+    assert not sides["train"] & sides["test"]
+    assert not sides["test"] & sides.get("validation", set())
+    leak = sides["train"] & sides.get("validation", set())
+    # The homework divides rotated classes: hundreds of characters are on both sides, as published.
+    assert bool(leak) == (name == "HW15")
+    if name != "HW15":
+        assert set().union(*sides.values()) == set(NAMES)
+
+
+def test_prototypical_split_is_the_published_list(omniglot: ClassPool) -> None:
+    tasks = few_shot_tasks(omniglot, "P-PROTO", ways=5, shots=1)
+    sides = {split: characters(tasks, split) for split in tasks.splits}
+    alphabets = {split: {c.split("/")[0] for c in side} for split, side in sides.items()}
+    assert {split: len(side) for split, side in sides.items()} == {
+        "train": 1028,
+        "validation": 172,
+        "test": 423,
+    }
+    assert {split: len(side) for split, side in alphabets.items()} == {
+        "train": 33,
+        "validation": 5,
+        "test": 13,
+    }
+    assert alphabets["validation"] == {
+        "Armenian",
+        "Bengali",
+        "Early_Aramaic",
+        "Hebrew",
+        "Mkhedruli_(Georgian)",
+    }
+    assert alphabets["train"] & alphabets["test"] == {"Gurmukhi"}
+    cut = sorted(c for c in sides["test"] if c.startswith("Gurmukhi"))
+    assert cut == [f"Gurmukhi/character{n}" for n in (42, 43, 44, 45)]
+
+
+def test_lake_split_is_as_published_and_within_one_alphabet(omniglot: ClassPool) -> None:
+    tasks = few_shot_tasks(omniglot, "P-LAKE", ways=20, shots=1)
+    assert set(tasks.pool("train").groups) == set(BACKGROUND)
+    assert set(tasks.pool("test").groups) == set(EVALUATION)
+    groups = np.array(tasks.pool("test").groups)[tasks.draw("test", range(500)).classes]
+    assert (groups == groups[:, :1]).all()
+    assert set(groups[:, 0].tolist()) == set(EVALUATION)
+    trained = np.array(tasks.pool("train").groups)[tasks.draw("train", range(2000)).classes]
+    assert set(trained.ravel().tolist()) == {a for a, n in BACKGROUND.items() if n >= 20}
+
+
+def test_homework_classes_are_the_four_rotations_of_the_background(omniglot: ClassPool) -> None:
+    tasks = few_shot_tasks(omniglot, "HW15", ways=5, shots=1)
+    both = [*tasks.pool("train").names, *tasks.pool("validation").names]
+    expected = {f"{name}/rot{angle}" for name in NAMES[:964] for angle in ("000", "090", "180", "270")}
+    assert set(both) == expected
+    assert len(both) == 3856
+    assert tasks.pool("test").names == NAMES[964:]
+    drawn = tasks.draw("train", range(100))
+    angles = [int(tasks.pool("train").names[c][-3:]) // 90 for c in drawn.classes.ravel()]
+    assert drawn.turns.ravel().tolist() == angles
+
+
+def test_random_splits_share_their_test_characters(omniglot: ClassPool) -> None:
+    tests = [
+        characters(few_shot_tasks(omniglot, p, 5, 1), "test") for p in ("P-MAML", "P-REP", "P-RN", "P-PP")
+    ]
+    assert tests[0] == tests[1] == tests[2] == tests[3]
+
+
+def test_the_task_seed_moves_no_class_and_the_split_seed_does(omniglot: ClassPool) -> None:
+    first, seeded, moved = (
+        few_shot_tasks(omniglot, "P-MAML", 5, 1, seed=s, split_seed=p) for s, p in ((0, 0), (7, 0), (0, 7))
+    )
+    assert first.pool("test").names == seeded.pool("test").names
+    assert (first.draw("test", [0]).classes != seeded.draw("test", [0]).classes).any()
+    # A fresh split shares 423 * 423 / 1623 = 110 of its 423 test characters with the first by chance.
+    assert 60 < len(set(first.pool("test").names) & set(moved.pool("test").names)) < 160
+
+
+@pytest.mark.parametrize(
+    ("name", "ways", "shots", "train", "test"),
+    [
+        ("P-MAML", 5, 1, 1, 1),
+        ("P-MAML", 20, 5, 5, 5),
+        ("P-REP", 5, 5, 1, 1),
+        ("P-PROTO", 5, 1, 5, 15),
+        ("P-RN", 5, 1, 19, 1),
+        ("P-RN", 5, 5, 15, 5),
+        ("P-RN", 20, 1, 10, 1),
+        ("P-RN", 20, 5, 5, 5),
+        ("P-PP", 5, 5, 1, 1),
+        ("P-LAKE", 20, 1, 1, 1),
+        ("HW15", 5, 1, 1, 1),
+    ],
+)
+def test_query_counts(omniglot: ClassPool, name: str, ways: int, shots: int, train: int, test: int) -> None:
+    tasks = few_shot_tasks(omniglot, name, ways, shots)
+    assert tasks.shape("train") == EpisodeShape(ways, shots, train)
+    assert tasks.shape("test") == EpisodeShape(ways, shots, test)
+
+
+@pytest.mark.parametrize(
+    ("name", "train", "test"),
+    [
+        ("P-MAML", "class", "class"),
+        ("P-RN", "episode", "episode"),
+        ("P-PP", "class", "none"),
+        ("P-REP", "some", "none"),
+        ("P-LAKE", "none", "none"),
+        ("P-PROTO", "some", "some"),
+    ],
+)
+def test_rotations(omniglot: ClassPool, name: str, train: str, test: str) -> None:
+    tasks = few_shot_tasks(omniglot, name, 5, 1)
+    for split, expected in (("train", train), ("test", test)):
+        turns = tasks.draw(split, range(200)).turns
+        one_angle = bool((turns == turns[:, :1]).all())
+        found = "none" if not turns.any() else "episode" if one_angle else "class"
+        assert found == ("class" if expected == "some" else expected)
+
+
+def test_own_sizes_override_the_protocol(omniglot: ClassPool) -> None:
+    wide = EpisodeShape(60, 1, 5)
+    tasks = few_shot_tasks(omniglot, "P-PROTO", 20, 1, train_shape=wide, queries=3)
+    assert tasks.shape("train") == wide
+    assert tasks.shape("validation") == tasks.shape("test") == EpisodeShape(20, 1, 3)
+    assert few_shot_tasks(omniglot, "P-RN", 5, 1, queries=2).shape("train").queries == 2
+
+
+def test_protocols_are_named_by_their_key() -> None:
+    assert all(name == protocol.name for name, protocol in PROTOCOLS.items())
+
+
+def test_unknown_protocol_lists_the_known_ones(omniglot: ClassPool) -> None:
+    with pytest.raises(DataError, match="'P-XX' is none of P-MAML, P-REP"):
+        few_shot_tasks(omniglot, "P-XX", 5, 1)
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_omniglot_protocols_refuse_other_data(name: str) -> None:
+    with pytest.raises(DataError, match="1623 characters of Omniglot, but the data have 40 classes"):
+        few_shot_tasks(labelled_pool([20] * 40), name, 5, 1)
+
+
+@pytest.mark.parametrize(("classes", "counts"), [(100, (64, 16, 20)), (3, (1, 1, 1)), (10, (6, 2, 2))])
+def test_fractions_are_disjoint_and_complete(classes: int, counts: tuple[int, ...]) -> None:
+    pools = by_fraction(labelled_pool([1] * classes), split_seed=0)
+    assert tuple(len(pools[split]) for split in ("train", "validation", "test")) == counts
+    names = [name for pool in pools.values() for name in pool.names]
+    assert len(set(names)) == len(names) == classes
+
+
+def test_two_classes_cannot_be_divided() -> None:
+    with pytest.raises(DataError, match="2 classes cannot be divided"):
+        by_fraction(labelled_pool([5, 5]), split_seed=0)
+
+
+def test_a_group_without_a_split_is_refused() -> None:
+    with pytest.raises(DataError, match="group 'b' belongs to no split; known groups: a"):
+        by_group(labelled_pool([1, 1], ["a", "b"]), {"a": "train"})
