@@ -140,8 +140,8 @@ NAN = float("nan")
 @pytest.mark.parametrize(
     ("outcomes", "best"),
     [
-        ([(0.5, 1.0), (0.7, 3.0), (0.6, 0.1), (0.7, 0.1)], 1),  # accuracy decides; of equals, the first
-        ([(None, 2.0), (None, 1.0), (None, 1.5)], 1),  # no accuracy: the loss decides
+        ([(0.5, 1.0), (0.7, 0.3), (0.9, 0.4), (0.6, 0.3)], 1),  # the loss decides; of equals, the first
+        ([(None, 2.0), (None, 1.0), (None, 1.5)], 1),  # as it does without an accuracy
         ([(NAN, 2.0), (NAN, 3.0), (NAN, 1.0)], 2),
         ([(None, NAN), (None, 5.0), (None, NAN)], 1),  # what is not a number is never best
     ],

@@ -182,19 +182,20 @@ def _validate(run: Run) -> tuple[float | None, float]:
 
 
 def _compare(ranks: Ranks, run: Run, standing: Standing, accuracy: float | None, loss: float) -> Standing:
-    """Keep the parameters if they are the best so far. Of equals, the first are kept."""
-    best = _score(standing.best_accuracy, standing.best_loss)
-    if standing.best_step is not None and not _score(accuracy, loss) > best:
+    """Keep the parameters if theirs is the lowest validation loss so far. Of equals, the first are kept.
+
+    The loss, not the accuracy: of a few hundred tasks with a handful of queries each, the accuracy is
+    too coarse to tell late checkpoints apart.
+    """
+    if standing.best_step is not None and not loss < _worst_if_nan(standing.best_loss):
         return replace(standing, misses=standing.misses + 1)
     note = {"step": standing.step, "accuracy": accuracy, "loss": loss}
     ranks.first(lambda: save_parameters(run.out / BEST, run.learner, note))
     return replace(standing, best_step=standing.step, best_accuracy=accuracy, best_loss=loss, misses=0)
 
 
-def _score(accuracy: float | None, loss: float | None) -> float:
-    """Accuracy, or minus the loss where there is none; nan is worse than everything."""
-    score = accuracy if accuracy is not None else -(math.inf if loss is None else loss)
-    return -math.inf if math.isnan(score) else score
+def _worst_if_nan(loss: float | None) -> float:
+    return math.inf if loss is None or math.isnan(loss) else loss
 
 
 def _is_over(standing: Standing, training: Training) -> bool:

@@ -1,0 +1,76 @@
+"""Compare the speed of one meta-gradient with other libraries, on this machine: see docs/speed.md."""
+
+import argparse
+import json
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from contenders import ROWS
+from memory import measure_memory
+from results import Part, Report, machine, steps_part, write_between_markers
+from rich.console import Console
+from sampling import measure_sampling
+from timing import compare
+
+from fphi import FphiError
+
+__all__ = ["main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print, and write what was asked for."""
+    chosen = _parser().parse_args(arguments)
+    if chosen.threads:
+        torch.set_num_threads(chosen.threads)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    report = Report(shlex.join(["python", "benchmarks/meta_step.py", *given]), machine())
+    console = Console()
+    for name in chosen.parts:
+        report.parts[name] = _measure(name, chosen, console)
+        report.parts[name].print(console)
+    if chosen.json:
+        chosen.json.write_text(json.dumps(report.to_json(), indent=2) + "\n", encoding="utf-8")
+    if chosen.write:
+        write_between_markers(chosen.write, report.markdown())
+    return 0
+
+
+def _measure(part: str, chosen: argparse.Namespace, console: Console) -> Part:
+    with console.status(f"measuring {part}") as status:
+        if part == "memory":
+            return measure_memory(chosen.tasks, chosen.queries[0], chosen.rounds, torch.get_num_threads())
+        if part == "sampling":
+            return measure_sampling(chosen.rounds)
+        measured = []
+        for name in chosen.rows:
+            # A row that fixes its queries is measured once.
+            for queries in chosen.queries[:1] if ROWS[name].queries else chosen.queries:
+                status.update(f"measuring {name}")
+                measured += compare(ROWS[name], chosen.tasks, queries, chosen.rounds)
+        return steps_part(measured, chosen.rounds)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parts = ("steps", "memory", "sampling")
+    parser.add_argument("--parts", nargs="+", choices=parts, default=parts, help="tables to make")
+    parser.add_argument("--rows", nargs="+", choices=tuple(ROWS), default=tuple(ROWS), help="gradients to time")
+    parser.add_argument("--tasks", type=int, default=16, help="tasks in a meta-batch")
+    parser.add_argument("--queries", type=int, nargs="+", default=[1], help="query images per class")
+    parser.add_argument("--rounds", type=int, default=7, help="rounds that count; one more goes before")
+    parser.add_argument("--threads", type=int, help="cores to use; by default as torch does")
+    parser.add_argument("--json", type=Path, help="file for the numbers")
+    parser.add_argument("--write", type=Path, help="Markdown file whose marked part is replaced")
+    return parser
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except FphiError as error:
+        sys.exit(f"fphi: error: {error}")

@@ -1,0 +1,91 @@
+"""What every system in the comparison is given: the same tasks, network and initial parameters."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fphi import Examples, Task
+
+__all__ = ["INNER_LR", "INNER_STEPS", "Gradients", "PlainConv4", "Problem", "Step", "make_problem"]
+
+INNER_LR = 0.4
+INNER_STEPS = 5
+
+Gradients = dict[str, Tensor]
+# One call: the gradient of the mean task loss, by parameter name.
+Step = Callable[[], Gradients]
+
+
+class _Block(nn.Module):
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, 64, 3, padding=1)
+        self.norm = nn.BatchNorm2d(64, track_running_stats=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        z: Tensor = self.norm(self.conv(x))
+        return F.max_pool2d(F.relu(z), 2)
+
+
+class PlainConv4(nn.Module):
+    """Conv4-pool for 28x28x1 images from torch's own layers, as it is usually written.
+
+    The same function as ``fphi.Conv4`` of the same parameters, and the same parameter names.
+    """
+
+    def __init__(self, ways: int | None) -> None:
+        super().__init__()
+        self.body = nn.Sequential(*(_Block(channels) for channels in (1, 64, 64, 64)), nn.Flatten())
+        self.head = nn.Identity() if ways is None else nn.Linear(64, ways)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.body(x))
+        return logits
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A batch of tasks and the parameters to differentiate at.
+
+    Attributes:
+        tasks: images [B, n, 1, 28, 28] and labels [B, n].
+        ways: classes of a task; None: the network is an embedding, without a head.
+        phi: parameters by name.
+    """
+
+    tasks: Task
+    ways: int | None
+    phi: dict[str, Tensor]
+
+    @property
+    def count(self) -> int:
+        """The number of tasks."""
+        return len(self.tasks.query.x)
+
+    def load(self, network: nn.Module) -> nn.Module:
+        """``network`` with these parameters, in their precision."""
+        network.to(next(iter(self.phi.values())).dtype).load_state_dict(self.phi)
+        return network
+
+    def plain_network(self) -> nn.Module:
+        """The peers' network."""
+        return self.load(PlainConv4(self.ways))
+
+
+def make_problem(
+    tasks: int, queries: int, *, embedding: bool = False, dtype: torch.dtype = torch.float32
+) -> Problem:
+    """Random 5-way 1-shot tasks with ``queries`` query images per class: neither time nor check needs more."""
+    torch.manual_seed(0)
+    ways = None if embedding else 5
+    phi = {name: p.detach().to(dtype) for name, p in PlainConv4(ways).named_parameters()}
+    support, query = _images(tasks, 1, dtype), _images(tasks, queries, dtype)
+    return Problem(Task(support, query), ways, phi)
+
+
+def _images(tasks: int, each: int, dtype: torch.dtype) -> Examples:
+    y = torch.arange(5).repeat_interleave(each).expand(tasks, -1).contiguous()
+    return Examples(torch.rand(tasks, 5 * each, 1, 28, 28).to(dtype), y)
