@@ -1,11 +1,15 @@
 """The rows of the comparison: which gradient is computed, and by which systems."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor, nn
+
+import fphi
+from fphi import Examples, GradientLearner, LearningAlgorithm, PrototypicalLearner, ReptileLearner
 from loops import (
     Accumulate,
     by_hand,
@@ -19,10 +23,6 @@ from loops import (
 )
 from peers import import_peer
 from problem import INNER_LR, INNER_STEPS, Gradients, Problem, Step
-from torch import Tensor, nn
-
-import fphi
-from fphi import Examples, GradientLearner, LearningAlgorithm, PrototypicalLearner, ReptileLearner
 
 __all__ = ["ROWS", "Row", "is_peer"]
 
@@ -35,7 +35,7 @@ class Row:
 
     Attributes:
         title: what it is.
-        systems: by name, what makes a system's step for a problem; the last one is the simplest.
+        systems: by name, what makes a system's step for a problem.
         embedding: the network has no head.
         queries: query images per class, where they are not the caller's choice.
         absent: systems that cannot compute it, and why.
@@ -45,7 +45,7 @@ class Row:
     systems: dict[str, Make]
     embedding: bool = False
     queries: int | None = None
-    absent: dict[str, str] | None = None
+    absent: dict[str, str] = field(default_factory=dict)
 
 
 def is_peer(system: str) -> bool:
@@ -54,7 +54,7 @@ def is_peer(system: str) -> bool:
 
 
 def _fphi(learner: Callable[[nn.Module], LearningAlgorithm]) -> dict[str, Make]:
-    """fphi with its own Conv4, and with the peers': the second shows what the loop alone gains."""
+    """With its own Conv4, and with the peers': the second shows what the inner loop alone gains."""
 
     def make(problem: Problem, network: nn.Module) -> Step:
         algorithm = learner(network)
@@ -67,7 +67,7 @@ def _fphi(learner: Callable[[nn.Module], LearningAlgorithm]) -> dict[str, Make]:
 
     return {
         "fphi": lambda problem: make(problem, problem.load(fphi.Conv4(problem.ways))),
-        "fphi, peers' network": lambda problem: make(problem, problem.plain_network()),
+        "fphi, plain": lambda problem: make(problem, problem.plain_network()),
     }
 
 
@@ -86,13 +86,13 @@ def _prototypical_by_hand(network: nn.Module) -> Accumulate:
         embedded = network(torch.cat([support.x, query.x]))
         centers, queries = embedded[: len(support.y)], embedded[len(support.y) :]  # one shot: its own mean
         distances = (queries[:, None] - centers).square().sum(-1)
-        F.cross_entropy(-distances, query.y).backward()
+        torch.autograd.backward(F.cross_entropy(-distances, query.y))
 
     return accumulate
 
 
 def _prototypical_by_easyfsl(network: nn.Module) -> Accumulate:
-    """easyfsl's classifier on features of one pass, its distances squared.
+    """The classifier of easyfsl on features of one pass, its distances squared.
 
     Left to itself it embeds support and query apart (other batch statistics) and does not square:
     another gradient. The pass costs less in one piece.
@@ -103,53 +103,53 @@ def _prototypical_by_easyfsl(network: nn.Module) -> Accumulate:
         embedded: Tensor = network(torch.cat([support.x, query.x]))
         classifier.process_support_set(embedded[: len(support.y)], support.y)
         scores = classifier(embedded[len(support.y) :])
-        F.cross_entropy(-scores.square(), query.y).backward()
+        torch.autograd.backward(F.cross_entropy(-scores.square(), query.y))
 
     return accumulate
 
 
 ROWS = {
     "maml": Row(
-        "MAML, second order, 5 steps",
+        "MAML",
         {
             **_fphi(_gradient_learner(order=2)),
             "higher": one_by_one(by_higher),
             "TorchOpt": one_by_one(by_torchopt),
-            "loop by hand": one_by_one(by_hand(order=2)),
+            "by hand": one_by_one(by_hand(order=2)),
         },
     ),
     "fomaml": Row(
-        "FOMAML, 5 steps",
+        "FOMAML",
         {
             **_fphi(_gradient_learner(order=1)),
             "higher": one_by_one(by_higher_first_order),
             "TorchOpt": one_by_one(by_torchopt_first_order),
-            "loop by hand": one_by_one(by_hand(order=1)),
+            "by hand": one_by_one(by_hand(order=1)),
         },
     ),
     "anil": Row(
-        "ANIL, 5 steps",
+        "ANIL",
         {
             **_fphi(_gradient_learner(order=2, adapts="head")),
             "higher": one_by_one(head_only(by_higher)),
             "TorchOpt": one_by_one(head_only(by_torchopt)),
-            "loop by hand": one_by_one(head_only(by_hand(order=2))),
+            "by hand": one_by_one(head_only(by_hand(order=2))),
         },
     ),
     "reptile": Row(
-        "Reptile, 5 steps",
+        "Reptile",
         {
             **_fphi(lambda network: ReptileLearner(network, fphi.sgd(INNER_LR), INNER_STEPS)),
-            "loop by hand": one_by_one(reptile_by_hand),
+            "by hand": one_by_one(reptile_by_hand),
         },
-        absent=dict.fromkeys(("higher", "TorchOpt"), "no derivative through steps here: use torch.optim"),
+        absent=dict.fromkeys(("higher", "TorchOpt"), "it differentiates through no step"),
     ),
     "prototypical": Row(
-        "Prototypical network, 15 queries",
+        "Prototypical",
         {
             **_fphi(PrototypicalLearner),
             "easyfsl": one_by_one(_prototypical_by_easyfsl),
-            "loop by hand": one_by_one(_prototypical_by_hand),
+            "by hand": one_by_one(_prototypical_by_hand),
         },
         embedding=True,
         queries=15,

@@ -9,12 +9,12 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from peers import import_peer
-from problem import INNER_LR, INNER_STEPS, Gradients, Problem, Step
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from fphi import Examples
+from peers import import_peer
+from problem import INNER_LR, INNER_STEPS, Gradients, Problem, Step
 
 __all__ = [
     "Accumulate",
@@ -75,7 +75,7 @@ def by_hand(order: Literal[1, 2]) -> Loop:
                 loss = F.cross_entropy(functional_call(module, now, (support.x,)), support.y)
                 gradients = torch.autograd.grad(loss, list(now.values()), create_graph=order == 2)
                 now = {k: p - INNER_LR * g for (k, p), g in zip(now.items(), gradients, strict=True)}
-            F.cross_entropy(functional_call(module, now, (query.x,)), query.y).backward()
+            torch.autograd.backward(F.cross_entropy(functional_call(module, now, (query.x,)), query.y))
 
         return accumulate
 
@@ -83,7 +83,7 @@ def by_hand(order: Literal[1, 2]) -> Loop:
 
 
 def by_higher(module: nn.Module) -> Accumulate:
-    """higher: ``innerloop_ctx`` on the module itself, so that the gradient arrives there."""
+    """With higher: ``innerloop_ctx`` on the module itself, so that the gradient arrives there."""
     higher = import_peer("higher")
     optimizer = torch.optim.SGD(module.parameters(), INNER_LR)
 
@@ -91,13 +91,13 @@ def by_higher(module: nn.Module) -> Accumulate:
         with higher.innerloop_ctx(module, optimizer, copy_initial_weights=False) as (adapted, inner):
             for _ in range(INNER_STEPS):
                 inner.step(F.cross_entropy(adapted(support.x), support.y))
-            F.cross_entropy(adapted(query.x), query.y).backward()
+            torch.autograd.backward(F.cross_entropy(adapted(query.x), query.y))
 
     return accumulate
 
 
 def by_higher_first_order(module: nn.Module) -> Accumulate:
-    """higher without its graph: the gradient at the adapted parameters, copied by hand."""
+    """With higher, but without its graph: the gradient at the adapted parameters, copied by hand."""
     higher = import_peer("higher")
     optimizer = torch.optim.SGD(module.parameters(), INNER_LR)
 
@@ -114,7 +114,7 @@ def by_higher_first_order(module: nn.Module) -> Accumulate:
 
 
 def by_torchopt(module: nn.Module) -> Accumulate:
-    """TorchOpt: ``MetaSGD`` changes the module, whose state is put back after each task."""
+    """With TorchOpt: ``MetaSGD`` changes the module, whose state is put back after each task."""
     torchopt = import_peer("torchopt")
     optimizer = torchopt.MetaSGD(module, lr=INNER_LR)
     before = torchopt.extract_state_dict(module, by="reference")
@@ -123,7 +123,7 @@ def by_torchopt(module: nn.Module) -> Accumulate:
     def accumulate(support: Examples, query: Examples) -> None:
         for _ in range(INNER_STEPS):
             optimizer.step(F.cross_entropy(module(support.x), support.y))
-        F.cross_entropy(module(query.x), query.y).backward()
+        torch.autograd.backward(F.cross_entropy(module(query.x), query.y))
         torchopt.recover_state_dict(module, before)
         torchopt.recover_state_dict(optimizer, optimizer_before)
 
@@ -143,7 +143,7 @@ def by_torchopt_first_order(module: nn.Module) -> Accumulate:
             gradients = dict(zip(now, torch.autograd.grad(loss, list(now.values())), strict=True))
             updates, state = rule.update(gradients, state, inplace=False)
             now = torchopt.apply_updates(now, updates, inplace=False)
-        F.cross_entropy(functional_call(module, now, (query.x,)), query.y).backward()
+        torch.autograd.backward(F.cross_entropy(functional_call(module, now, (query.x,)), query.y))
 
     return accumulate
 
@@ -156,7 +156,7 @@ def reptile_by_hand(module: nn.Module) -> Accumulate:
         optimizer = torch.optim.SGD(trained.parameters(), INNER_LR)
         for _ in range(INNER_STEPS):
             optimizer.zero_grad()
-            F.cross_entropy(trained(support.x), support.y).backward()
+            torch.autograd.backward(F.cross_entropy(trained(support.x), support.y))
             optimizer.step()
         with torch.no_grad():
             for p, reached in zip(module.parameters(), trained.parameters(), strict=True):

@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from contenders import ROWS
-from memory import measure_memory
-from results import Part, Report, machine, steps_part, write_between_markers
 from rich.console import Console
+
+from contenders import ROWS
+from fphi import FphiError
+from memory import measure_memory
+from results import Part, Report, around_markers, machine, steps_part, write_between_markers
 from sampling import measure_sampling
 from timing import compare
-
-from fphi import FphiError
 
 __all__ = ["main"]
 
@@ -23,6 +23,8 @@ __all__ = ["main"]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print, and write what was asked for."""
     chosen = _parser().parse_args(arguments)
+    if chosen.write:
+        around_markers(chosen.write)  # complain now, not after the measurements
     if chosen.threads:
         torch.set_num_threads(chosen.threads)
     given = list(sys.argv[1:] if arguments is None else arguments)
@@ -59,14 +61,23 @@ def _parser() -> argparse.ArgumentParser:
     )
     parts = ("steps", "memory", "sampling")
     parser.add_argument("--parts", nargs="+", choices=parts, default=parts, help="tables to make")
-    parser.add_argument("--rows", nargs="+", choices=tuple(ROWS), default=tuple(ROWS), help="gradients to time")
-    parser.add_argument("--tasks", type=int, default=16, help="tasks in a meta-batch")
-    parser.add_argument("--queries", type=int, nargs="+", default=[1], help="query images per class")
-    parser.add_argument("--rounds", type=int, default=7, help="rounds that count; one more goes before")
-    parser.add_argument("--threads", type=int, help="cores to use; by default as torch does")
+    parser.add_argument(
+        "--rows", nargs="+", choices=tuple(ROWS), default=tuple(ROWS), help="gradients to time"
+    )
+    parser.add_argument("--tasks", type=_positive, default=16, help="tasks in a meta-batch")
+    parser.add_argument("--queries", type=_positive, nargs="+", default=[1], help="query images per class")
+    parser.add_argument("--rounds", type=_positive, default=7, help="rounds that count; one more goes before")
+    parser.add_argument("--threads", type=_positive, help="cores to use; by default as torch does")
     parser.add_argument("--json", type=Path, help="file for the numbers")
     parser.add_argument("--write", type=Path, help="Markdown file whose marked part is replaced")
     return parser
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
+    return number
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import sys
 from types import ModuleType
 from typing import Any
 
-__all__ = ["PeerMissing", "import_peer"]
+__all__ = ["MissingPeerError", "import_peer"]
 
 _INSTALL = {
     "higher": "pip install 'fphi[benchmarks]'",
@@ -14,7 +14,7 @@ _INSTALL = {
 }
 
 
-class PeerMissing(Exception):
+class MissingPeerError(Exception):
     """A library of the comparison is not installed, or does not run beside this torch."""
 
 
@@ -22,16 +22,16 @@ def import_peer(name: str) -> Any:
     """The module ``higher``, ``torchopt`` or ``easyfsl``.
 
     Raises:
-        PeerMissing: it cannot be imported.
+        MissingPeerError: it cannot be imported.
     """
     try:
         return _import_easyfsl() if name == "easyfsl" else importlib.import_module(name)
     except ModuleNotFoundError as problem:
         if problem.name == name:
-            raise PeerMissing(f"not installed: {_INSTALL[name]}") from problem
-        raise PeerMissing(f"cannot be imported: {problem}") from problem
+            raise MissingPeerError(f"not installed: {_INSTALL[name]}") from problem
+        raise MissingPeerError(f"cannot be imported: {problem}") from problem
     except (ImportError, OSError, AttributeError, RuntimeError) as problem:
-        raise PeerMissing(f"cannot be imported: {problem}") from problem
+        raise MissingPeerError(f"cannot be imported: {problem}") from problem
 
 
 def _import_easyfsl() -> Any:

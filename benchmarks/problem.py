@@ -78,7 +78,7 @@ class Problem:
 def make_problem(
     tasks: int, queries: int, *, embedding: bool = False, dtype: torch.dtype = torch.float32
 ) -> Problem:
-    """Random 5-way 1-shot tasks with ``queries`` query images per class: neither time nor check needs more."""
+    """Random 5-way 1-shot tasks with ``queries`` query images per class; the pixels make no difference."""
     torch.manual_seed(0)
     ways = None if embedding else 5
     phi = {name: p.detach().to(dtype) for name, p in PlainConv4(ways).named_parameters()}

@@ -6,17 +6,17 @@ import time
 from collections.abc import Callable, Mapping
 
 import torch
+
 from contenders import Row, is_peer
 from problem import Gradients, Problem, Step, make_problem
 from results import Measured
-from torch import Tensor
 
 __all__ = ["compare", "interleaved", "same_gradient"]
 
 # Largest allowed deviation of a gradient from the loop's, in float64.
 TOLERANCE = 1e-6
 _CHECK_TASKS = 3
-_REFERENCE = "loop by hand"
+_REFERENCE = "by hand"
 
 
 def compare(row: Row, tasks: int, queries: int, rounds: int) -> list[Measured]:
@@ -27,13 +27,13 @@ def compare(row: Row, tasks: int, queries: int, rounds: int) -> list[Measured]:
     steps = {name: row.systems[name](problem) for name, note in notes.items() if not note}
     seconds = interleaved(steps, rounds)
     rates = {name: tasks / statistics.median(times) for name, times in seconds.items()}
-    best = max(rate for name, rate in rates.items() if is_peer(name))
+    fastest = max(rate for name, rate in rates.items() if is_peer(name))
     timed = [
-        Measured(row.title, queries, name, rates.get(name), rates[name] / best if name in rates else None, note)
-        for name, note in notes.items()
+        Measured(row.title, queries, name, rate, rate / fastest, tuple(seconds[name]))
+        for name, rate in rates.items()
     ]
-    absent = [Measured(row.title, queries, name, note=note) for name, note in (row.absent or {}).items()]
-    return timed + absent
+    untimed = {name: note for name, note in notes.items() if note} | dict(row.absent)
+    return timed + [Measured(row.title, queries, name, note=note) for name, note in untimed.items()]
 
 
 def interleaved(steps: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
@@ -78,7 +78,8 @@ def _deviation(found: Gradients, reference: Gradients) -> float:
     """
     whole = torch.cat([g.flatten() for g in reference.values()]).norm()
 
-    def of(name: str) -> Tensor:
-        return (found[name] - reference[name]).norm() / (reference[name].norm() + TOLERANCE * whole)
+    def of(name: str) -> float:
+        away = (found[name] - reference[name]).norm()
+        return float(away / (reference[name].norm() + TOLERANCE * whole))
 
-    return max(float(of(name)) for name in reference)
+    return max(of(name) for name in reference)

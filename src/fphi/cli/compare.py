@@ -1,11 +1,13 @@
 """``fphi compare RUN…``: several runs on the same test tasks."""
 
+from collections import Counter
 from pathlib import Path
 
 from fphi.cli.evaluate import evaluate_run
-from fphi.cli.options import Parser
+from fphi.cli.options import Parser, at_least
 from fphi.errors import FphiError
 from fphi.report.compare import TaskScores, compare, comparison_table
+from fphi.report.files import read_result
 from fphi.report.runs import Run, read_run, report_runs
 from fphi.report.tables import Row, methods_table
 
@@ -24,31 +26,51 @@ def run(arguments: list[str]) -> int:
     parser.add_argument(
         "runs", type=Path, nargs="+", help="directories of the runs; the first is compared with"
     )
-    parser.add_argument("--tasks", type=int, default=600, help="test tasks for runs not evaluated yet")
+    parser.add_argument(
+        "--tasks",
+        type=int,
+        default=None,
+        help="test tasks for runs not evaluated yet; as many as the others if not given, else 600",
+    )
     parser.add_argument("--on", type=str, default="transductive", help="transductive or inductive accuracy")
     parser.add_argument("--html", type=Path, default=None, help="write a report to this file too")
     o = parser.read(arguments)
+    at_least(1, tasks=o.tasks)
     if o.on not in ("transductive", "inductive"):
         raise FphiError(f"--on is {o.on!r}: choose transductive or inductive")
-    runs = [_evaluated(path, o.tasks) for path in o.runs]
-    console = Console()
-    console.print(methods_table([Row.from_result(r.result, r.name) for r in runs]).rich())
+    _evaluate_missing(o.runs, o.tasks)
+    runs = dict(zip(_names(o.runs), [read_run(path) for path in o.runs], strict=True))
+    tables = [methods_table([Row.from_result(r.result, name) for name, r in runs.items()]).rich()]
     if len(runs) > 1:
-        console.print(
-            comparison_table(compare([_scores(r, o.on) for r in runs])).rich(f"Differences ({o.on})")
-        )
+        differences = compare([_scores(name, r, o.on) for name, r in runs.items()])
+        tables.append(comparison_table(differences).rich(f"Differences ({o.on})"))
+    Console().print(*tables)
     if o.html is not None:
         report_runs(o.html, o.runs)
     return 0
 
 
-def _evaluated(path: Path, count: int) -> Run:
-    if not (path / "result.json").is_file():
-        evaluate_run(path, count)
-    return read_run(path)
+def _evaluate_missing(paths: list[Path], count: int | None) -> None:
+    """Evaluate what has no result yet, on the tasks of the first that has one."""
+    done = [path for path in paths if (path / "result.json").is_file()]
+    like = read_result(done[0] / "result.json") if done else None
+    for path in paths:
+        if path not in done:
+            evaluate_run(path, count or (like["tasks"] if like else 600), like["seed"] if like else 0)
 
 
-def _scores(run: Run, kind: str) -> TaskScores:
-    if run.scores is None or kind not in run.scores or not len(run.scores[kind]):
-        raise FphiError(f"{run.name} has no accuracies per task: evaluate it again with fphi evaluate")
-    return TaskScores(run.name, run.scores[kind], {k: run.result.get(k) for k in _SAME_TASKS})
+def _names(paths: list[Path]) -> list[str]:
+    """Folders by their own names; by their paths, numbered, where these are not distinct."""
+    own = [path.resolve().name for path in paths]
+    names = own if len(set(own)) == len(own) else [str(path) for path in paths]
+    repeated = Counter(names)
+    return [name if repeated[name] == 1 else f"{name} ({i})" for i, name in enumerate(names, start=1)]
+
+
+def _scores(name: str, run: Run, kind: str) -> TaskScores:
+    if "accuracy" not in run.result:
+        raise FphiError(f"{name} has a loss and no accuracy: only classification can be compared")
+    scores = (run.scores or {}).get(kind)
+    if scores is None or len(scores) != run.result["tasks"]:
+        raise FphiError(f"{name} lacks the accuracies per task: evaluate it again with fphi evaluate")
+    return TaskScores(name, scores, {k: run.result.get(k) for k in _SAME_TASKS})

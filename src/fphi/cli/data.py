@@ -3,14 +3,21 @@
 import os
 
 from fphi.cli.options import Parser
+from fphi.errors import FphiError
 from fphi.report.tables import Table
-from fphi.tasks import describe
+from fphi.tasks import DataRow, describe
 
 __all__ = ["run"]
 
+_COLUMNS = ("Data", "Where", "Classes", "Images", "Classes by split", "Check")
+
 
 def run(arguments: list[str]) -> int:
-    """Print a table of the sources; the exit status is 2 if a named one cannot be used."""
+    """Print a table of the sources.
+
+    Raises:
+        FphiError: a source that was named cannot be used.
+    """
     from rich.console import Console
 
     parser = Parser("data", "Show what data is found, its counts and checks.")
@@ -22,17 +29,20 @@ def run(arguments: list[str]) -> int:
     root = o.data_root or os.environ.get("FPHI_DATA")
     names = [o.source] if o.source else ["hershey", "omniglot", "sine"]
     rows = [row for name in names for row in describe(name, root)]
-    columns = ("Data", "Where", "Classes", "Images", "Classes by split", "Check")
-    body = tuple(
-        (
-            r.item,
-            r.where,
-            str(r.classes or ""),
-            str(r.images or ""),
-            ", ".join(f"{split} {count}" for split, count in r.splits.items()),
-            f"{'ok' if r.ok else 'ERROR'} {r.note}".strip(),
-        )
-        for r in rows
+    Console().print(Table(_COLUMNS, tuple(_cells(row) for row in rows)).rich())
+    wrong = next((row for row in rows if o.source and not row.ok), None)
+    if wrong is not None:
+        where = f" ({wrong.where})" if wrong.where not in wrong.note else ""
+        raise FphiError(f"{wrong.item} cannot be used: {wrong.note}{where}")
+    return 0
+
+
+def _cells(row: DataRow) -> tuple[str, ...]:
+    return (
+        row.item,
+        row.where,
+        str(row.classes or ""),
+        str(row.images or ""),
+        ", ".join(f"{split} {count}" for split, count in row.splits.items()),
+        f"{'ok' if row.ok else 'ERROR'} {row.note}".strip(),
     )
-    Console().print(Table(columns, body).rich())
-    return 2 if o.source and any(not r.ok for r in rows) else 0

@@ -1,5 +1,6 @@
 """``fphi demo``: MAML, a prototypical network and training from scratch on the embedded data, in minutes."""
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,15 +8,16 @@ from pathlib import Path
 import torch
 
 from fphi.cli.evaluate import evaluate_run
-from fphi.cli.options import Parser, TaskOptions
-from fphi.cli.runs import RunConfig, load_run
+from fphi.cli.options import Parser, TaskOptions, at_least
+from fphi.cli.runs import CONFIG, RunConfig, load_run
 from fphi.cli.train import train_run
+from fphi.errors import FphiError
 from fphi.learnable import evaluation_mode
 from fphi.methods import MAML, FromScratch, Method, Prototypical
 from fphi.report.plots import Episode
 from fphi.report.runs import read_run, report_runs
 from fphi.report.tables import Row, methods_table
-from fphi.run.checkpoint import LAST
+from fphi.run.checkpoint import BEST, LAST
 from fphi.run.train import Training
 
 __all__ = ["run"]
@@ -49,16 +51,20 @@ def run(arguments: list[str]) -> int:
     )
     parser.add_argument("--seed", type=int, default=0, help="of training")
     parser.add_argument(
-        "--steps", type=int, default=None, help="meta-steps of each method (default: a few minutes' worth)"
+        "--steps", type=int, default=None, help="meta-steps of each method; some minutes' worth if not given"
     )
     o = parser.read(arguments)
-    console = Console()
+    at_least(1, steps=o.steps)
+    console = Console(markup=False, highlight=False)
     folders = []
     for name, part in _PARTS.items():
         out = o.runs / name
+        config = _config(name, part, o.seed, o.steps)
+        if (out / CONFIG).is_file() and RunConfig.read(out).fingerprint != config.fingerprint:
+            raise FphiError(f"{out} was trained with other options; repeat them, or choose another --runs")
         if not (out / "result.json").is_file():
             console.print(f"{name}: {part.method.paper}")
-            _train_and_test(name, part, out, o.seed, o.steps)
+            _train_and_test(config, out)
         folders.append(out)
     rows = [Row.from_result(read_run(folder).result) for folder in folders]
     console.print(
@@ -69,18 +75,24 @@ def run(arguments: list[str]) -> int:
     return 0
 
 
-def _train_and_test(name: str, part: _Part, out: Path, seed: int, steps: int | None) -> None:
+def _config(name: str, part: _Part, seed: int, steps: int | None) -> RunConfig:
     training = Training(
-        steps=steps or part.steps,
+        steps=part.steps if steps is None else steps,
         meta_batch=part.meta_batch,
         seed=seed,
         validate_every=150,
         tensorboard=False,
     )
-    config = RunConfig(name, part.method, TaskOptions(), training)
-    result = train_run(config, out, resume=(out / LAST).is_file())
-    if result is not None and result.interrupted:
-        raise KeyboardInterrupt
+    return RunConfig(name, part.method, TaskOptions(), training)
+
+
+def _train_and_test(config: RunConfig, out: Path) -> None:
+    begun, best = (out / LAST).is_file(), (out / BEST).is_file()
+    if begun or not best:  # what learns nothing across tasks has only its best parameters
+        result = train_run(config, out, resume=begun)
+        if result is not None and result.interrupted:
+            print("the same command goes on from here", file=sys.stderr)
+            raise KeyboardInterrupt
     evaluate_run(out, _TASKS)
 
 

@@ -1,5 +1,6 @@
 """The command line: ``fphi COMMAND …``. Answers for help before anything heavy is imported."""
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -21,9 +22,13 @@ _COMMANDS = {
 }
 
 
+_SMALLER = "choose a smaller --chunk-size or --meta-batch, fewer --ways, --shots or --queries"
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit status is 0, 2 for an error of the user's, 130 after Ctrl-C."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    _print_what_can_be_printed()
     if not words or words[0] in ("-h", "--help", "help"):
         print(_help())
         return 0
@@ -31,17 +36,47 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"fphi {__version__}")
         return 0
     try:
-        return _run(words[0], words[1:])
-    except FphiError as error:
-        print(f"fphi: error: {_one_line(error)}", file=sys.stderr)
-        return 2
+        status = _run(words[0], words[1:])
+        sys.stdout.flush()
+        return status
     except KeyboardInterrupt:
         print("fphi: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
         # The reader of our output has gone (`fphi methods | head`): nothing is left to say to it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _say_no_more()
         return 141
+    except (FphiError, OSError, MemoryError, RuntimeError) as error:
+        message = _of_the_user(error)
+        if message is None:
+            raise
+        print(f"fphi: error: {' '.join(message.split())}", file=sys.stderr)
+        return 2
+
+
+def _of_the_user(error: Exception) -> str | None:
+    """What to tell the user; None if it is not theirs to mend but a defect."""
+    if isinstance(error, FphiError):
+        return str(error)
+    if isinstance(error, OSError):
+        if error.filename is None:  # every file of ours is named, so this is the standard output
+            _say_no_more()
+        return f"{error.strerror or error}: {error.filename or 'the output'}; check the path and the space"
+    signs = ("out of memory", "can't allocate memory")
+    memory = isinstance(error, MemoryError) or any(sign in str(error) for sign in signs)
+    return f"out of memory ({error}); {_SMALLER}" if memory else None
+
+
+def _say_no_more() -> None:
+    """Let what is still buffered for the standard output go nowhere, so that the exit is silent."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _print_what_can_be_printed() -> None:
+    """A terminal that cannot show a character, as ± in ASCII, shows a question mark instead."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def _run(command: str, arguments: list[str]) -> int:
@@ -69,7 +104,3 @@ def _help() -> str:
             "fphi --version the version.",
         ]
     )
-
-
-def _one_line(error: FphiError) -> str:
-    return " ".join(str(error).split())

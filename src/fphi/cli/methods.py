@@ -3,11 +3,14 @@
 from pathlib import Path
 
 from fphi.cli.options import Parser
+from fphi.errors import FphiError
 from fphi.methods import METHODS
 from fphi.report.results import read_rows
 from fphi.report.tables import Row, Table, percent
 
 __all__ = ["run"]
+
+_RESULTS = Path("results")
 
 
 def run(arguments: list[str]) -> int:
@@ -15,8 +18,10 @@ def run(arguments: list[str]) -> int:
     from rich.console import Console
 
     parser = Parser("methods", "List the methods with their papers and measured accuracies.")
-    parser.add_argument("--results", type=Path, default=Path("results"), help="folder of evaluated runs")
+    parser.add_argument("--results", type=Path, default=_RESULTS, help="folder of evaluated runs")
     o = parser.read(arguments)
+    if not o.results.is_dir() and o.results != _RESULTS:
+        raise FphiError(f"--results {o.results} is not a folder; give the folder that holds evaluated runs")
     rows = read_rows(o.results) if o.results.is_dir() else []
     body = tuple((name, _paper(name), _status(name, rows)) for name in sorted(METHODS))
     Console().print(Table(("Method", "Paper", "Status"), body).rich())

@@ -1,18 +1,20 @@
 """Options: typed dataclasses become flags, a configuration file, and back."""
 
 import os
+import re
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar, get_args, get_type_hints
 
 from jsonargparse import ArgumentParser, Namespace
 
 from fphi.errors import FphiError
 from fphi.tasks import EpisodeShape, TaskDistribution, load_tasks
 
-__all__ = ["Parser", "TaskOptions", "fields_of"]
+__all__ = ["Parser", "TaskOptions", "at_least", "command_line", "fields_of"]
 
 T = TypeVar("T")
 
@@ -54,10 +56,12 @@ class TaskOptions:
 
 
 class Parser(ArgumentParser):
-    """Flags from dataclasses, written with dashes; every mistake is a one-line `FphiError`."""
+    """Flags from dataclasses, written with dashes and in full; every mistake is a one-line `FphiError`."""
 
     def __init__(self, prog: str, description: str) -> None:
-        super().__init__(prog=f"fphi {prog}", description=description, exit_on_error=False)
+        super().__init__(
+            prog=f"fphi {prog}", description=description, exit_on_error=False, allow_abbrev=False
+        )
 
     def add_dataclass(self, cls: type) -> None:
         """A flag for each field, its help from the docstring."""
@@ -78,19 +82,57 @@ class Parser(ArgumentParser):
         except Exception as error:  # jsonargparse's errors have no common base but this
             self.error(str(error))
 
+    def check(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Values from a file, checked like those of the command line; defaults where there are none."""
+        try:
+            checked: dict[str, Any] = self.parse_object(values).as_dict()
+        except FphiError:
+            raise
+        except Exception as error:
+            self.error(str(error))
+        return checked
+
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise instead of printing the usage and exiting."""
-        raise FphiError(f"{' '.join(str(message).split())}; see {self.prog} --help")
+        raise FphiError(f"{_plain(' '.join(str(message).split()))}; see {self.prog} --help")
+
+
+_WRONG_VALUE = re.compile(r'Parser key "(\w+)": (.*?)\.? (?:Got|Given) value: (.*)')
+_KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a text"}
+
+
+def _plain(message: str) -> str:
+    """What jsonargparse says of a wrong value, in the words of the command line.
+
+    >>> _plain('''Parser key "log_every": Expected a <class 'int'>. Got value: x''')
+    "--log-every is 'x'; it must be a whole number"
+    """
+    match = _WRONG_VALUE.search(message)
+    if match is None:
+        return message
+    name, reason, value = match.groups()
+    choices = re.search(r"Literal\[(.*?)\]", reason)
+    kinds = [_KINDS[kind] for kind in re.findall(r"Expected an? <class '(\w+)'>", reason) if kind in _KINDS]
+    expected = f"one of {choices[1]}".replace("'", "") if choices else " or ".join(kinds)
+    return f"--{name.replace('_', '-')} is {value!r}; it must be {expected}" if expected else message
+
+
+def at_least(lowest: int, **options: int | None) -> None:
+    """Raise an `FphiError` that names the first option whose value is below ``lowest``."""
+    for name, value in options.items():
+        if value is not None and value < lowest:
+            raise FphiError(f"--{name.replace('_', '-')} is {value}; it must be at least {lowest}")
 
 
 def fields_of(cls: type[T], values: Namespace | dict[str, Any]) -> T:
     """An instance of a dataclass from the values that carry its fields' names."""
     given = dict(values.items())
+    for name, hint in get_type_hints(cls).items():
+        if name in given and given[name] is None and type(None) not in get_args(hint):
+            raise FphiError(f"--{name.replace('_', '-')} is null; give it a value, or leave it out")
     return cls(**{f.name: given[f.name] for f in fields(cls) if f.init and f.name in given})  # type: ignore[arg-type]
 
 
-def command_line() -> str:
-    """The command as it was typed, to be repeated."""
-    import shlex
-
-    return shlex.join(["fphi", *sys.argv[1:]]) if Path(sys.argv[0]).name.startswith("fphi") else "python"
+def command_line() -> str | None:
+    """The command as it was typed, to be repeated; None where another program called."""
+    return shlex.join(["fphi", *sys.argv[1:]]) if Path(sys.argv[0]).name == "fphi" else None

@@ -1,7 +1,10 @@
 """A run directory: its configuration, and what is built from it."""
 
 import platform
-from dataclasses import asdict, dataclass
+import shlex
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -10,20 +13,31 @@ import torch
 import yaml
 
 from fphi import __version__
-from fphi.cli.options import TaskOptions, fields_of
+from fphi.cli.options import Parser, TaskOptions, fields_of
 from fphi.errors import FphiError
 from fphi.learnable import LearningAlgorithm
 from fphi.methods import Method, Setting, get_method
-from fphi.report.files import read_text, write_text
-from fphi.run.checkpoint import BEST, load_parameters
+from fphi.optimize.gradient import GradientDescent
+from fphi.report.files import read_text
+from fphi.run.checkpoint import BEST, LAST, load_parameters
 from fphi.run.training import Training
 from fphi.tasks import SineTasks, TaskDistribution
 
-__all__ = ["RunConfig", "load_run", "setting_of", "versions"]
+__all__ = [
+    "CONFIG",
+    "FREE",
+    "RunConfig",
+    "add_options",
+    "load_run",
+    "read_values",
+    "resume_command",
+    "setting_of",
+    "versions",
+]
 
 CONFIG = "config.yaml"
 # What may differ between the command that began a run and the one that goes on with it.
-_FREE = ("checkpoint_seconds", "tensorboard", "data_root")
+FREE = ("checkpoint_seconds", "tensorboard", "data_root")
 
 
 @dataclass(frozen=True)
@@ -52,25 +66,29 @@ class RunConfig:
     @property
     def fingerprint(self) -> str:
         """A digest of all that decides a run's course."""
-        decisive = {k: v for k, v in self.to_dict().items() if k not in _FREE}
-        return sha256(yaml.safe_dump(decisive, sort_keys=True).encode()).hexdigest()[:16]
+        return _digest(self.to_dict())
 
-    def write(self, run: Path) -> None:
-        """Write ``config.yaml`` into the run's directory."""
-        write_text(run / CONFIG, yaml.safe_dump(self.to_dict(), sort_keys=False))
+    def to_yaml(self) -> str:
+        """The text of ``config.yaml``."""
+        return yaml.safe_dump(self.to_dict(), sort_keys=False)
 
     @classmethod
     def read(cls, run: Path) -> "RunConfig":
-        """Read a run's ``config.yaml``."""
-        if not (run / CONFIG).is_file():
+        """Read a run's ``config.yaml``.
+
+        Raises:
+            FphiError: it is missing, damaged, or holds what no option can be.
+        """
+        path = run / CONFIG
+        if not path.is_file():
             raise FphiError(f"{run} is no run directory (no {CONFIG}): give the --out of an fphi train")
+        values = read_values(path)
         try:
-            values = yaml.safe_load(read_text(run / CONFIG))
-            return cls.from_dict(values)
-        except (yaml.YAMLError, AttributeError, TypeError) as error:
-            raise FphiError(
-                f"{run / CONFIG} is damaged ({' '.join(str(error).split())}): restore it"
-            ) from error
+            parser = Parser(f"train {values.get('method')}", "")
+            add_options(parser, str(values.get("method")))
+            return cls.from_dict(parser.check(values))
+        except FphiError as error:
+            raise FphiError(f"{path} is damaged ({error}); restore it") from error
 
     def load_tasks(self, seed: int) -> TaskDistribution:
         """The run's tasks; the method decides the shape of its training tasks."""
@@ -80,7 +98,56 @@ class RunConfig:
     def build(self, tasks: TaskDistribution) -> LearningAlgorithm:
         """The learner, initialised from the training seed."""
         torch.manual_seed(self.training.seed)
-        return self.method.learner(setting_of(self.tasks, tasks))
+        with self._its_options():
+            return self.method.learner(setting_of(self.tasks, tasks))
+
+    def optimizer(self, learner: LearningAlgorithm) -> GradientDescent | None:
+        """What moves the learner's parameters."""
+        with self._its_options():
+            return self.method.optimizer(learner)
+
+    @contextmanager
+    def _its_options(self) -> Iterator[None]:
+        """What a learner or an optimizer refuses came from the user: an option out of its range."""
+        try:
+            yield
+        except ValueError as error:
+            raise FphiError(
+                f"{self.name} cannot be set up so ({error}); see fphi train {self.name} --help"
+            ) from error
+
+
+def add_options(parser: Parser, name: str) -> None:
+    """The flags of all that a run of the method ``name`` is made of."""
+    parser.add_argument("--method", type=str, default=name, help="the method's name, as in config.yaml")
+    for cls in (TaskOptions, Training, get_method(name)):
+        parser.add_dataclass(cls)
+
+
+def read_values(path: Path) -> dict[str, Any]:
+    """The options in a YAML file.
+
+    Raises:
+        FphiError: it cannot be read, or is something else than names with plain values.
+    """
+    try:
+        values = yaml.safe_load(read_text(path))
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise FphiError(f"{path} is damaged ({' '.join(str(error).split())}); restore it") from error
+    # Plain values only: YAML can name a list in a list in a list, and grow without bound when it is used.
+    plain = (str, int, float, bool, type(None))
+    if not isinstance(values, dict) or not all(
+        isinstance(k, str) and isinstance(v, plain) for k, v in values.items()
+    ):
+        raise FphiError(
+            f"{path} holds something else than options with plain values; restore it, or choose another file"
+        )
+    return values
+
+
+def _digest(values: Mapping[str, Any]) -> str:
+    decisive = {k: v for k, v in values.items() if k not in FREE}
+    return sha256(yaml.safe_dump(decisive, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def setting_of(options: TaskOptions, tasks: TaskDistribution) -> Setting:
@@ -94,12 +161,32 @@ def load_run(
 ) -> tuple[RunConfig, LearningAlgorithm, TaskDistribution]:
     """A trained run's configuration, its learner with the best parameters, and its tasks."""
     config = RunConfig.read(run)
+    _require_best(run, config)
     if data_root is not None:
-        config = RunConfig.from_dict({**config.to_dict(), "data_root": data_root})
+        config = replace(config, tasks=replace(config.tasks, data_root=data_root))
     tasks = config.load_tasks(seed)
     learner = config.build(tasks)
-    load_parameters(run / BEST, learner)
+    note = load_parameters(run / BEST, learner)
+    # Compared as written, so that an option which a later fphi adds does not count.
+    if note.get("fingerprint") not in (None, "", _digest(read_values(run / CONFIG))):
+        raise FphiError(f"{run / CONFIG} was changed after the training; restore it, or train again with it")
     return config, learner, tasks
+
+
+def _require_best(run: Path, config: RunConfig) -> None:
+    if (run / BEST).is_file():
+        return
+    if (run / LAST).is_file():
+        raise FphiError(
+            f"{run} has no {BEST} yet: it was stopped before its first validation; go on with: "
+            + resume_command(config.name, run)
+        )
+    raise FphiError(f"{run} holds no trained parameters (no {BEST}); restore it, or train again")
+
+
+def resume_command(name: str, out: Path) -> str:
+    """What to type to go on with a run."""
+    return shlex.join(["fphi", "train", name, "--out", str(out), "--resume"])
 
 
 def versions() -> dict[str, str]:

@@ -1,18 +1,20 @@
 """``fphi train METHOD``: across-task training."""
 
+import argparse
+import shlex
 import sys
 from pathlib import Path
+from typing import Any
 
 from fphi.cli.options import Parser, TaskOptions, command_line, fields_of
-from fphi.cli.runs import CONFIG, RunConfig
+from fphi.cli.runs import CONFIG, FREE, RunConfig, add_options, read_values, resume_command
 from fphi.errors import FphiError
 from fphi.learnable import LearningAlgorithm
 from fphi.methods import METHODS, get_method
-from fphi.report.files import write_text
+from fphi.report.files import read_text, write_text
 from fphi.run.checkpoint import BEST, save_parameters
 from fphi.run.directory import require_usable
 from fphi.run.evaluate import calibrate_on, evaluate
-from fphi.run.ranks import in_first_process
 from fphi.run.train import Training, TrainingResult, Validate, train
 from fphi.tasks import TaskDistribution
 
@@ -30,24 +32,24 @@ def run(arguments: list[str]) -> int:
     config, out, resume = _parse(name, rest)
     result = train_run(config, out, resume=resume)
     if result is None:
-        print(f"{name} learns nothing across tasks: its random start is in {out}; fphi evaluate {out}")
+        print(f"{name} learns nothing across tasks: its random start is in {out}; {_evaluate_command(out)}")
         return 0
-    return _conclude(result, out)
+    return _conclude(name, result, out)
 
 
 def train_run(config: RunConfig, out: Path, *, resume: bool = False) -> TrainingResult | None:
     """Train as configured into ``out``; None for a method that learns nothing across tasks."""
     require_usable(out, resume)
-    if resume:
-        _require_same_method(out, config)
+    texts = {CONFIG: config.to_yaml(), "command.txt": _command(config, out) + "\n"}
+    if not resume:
+        _require_no_other_config(out, texts[CONFIG])
     tasks = config.load_tasks(config.training.seed)
     learner = config.build(tasks)
-    if in_first_process() and not resume:
-        config.write(out)
-        write_text(out / "command.txt", command_line() + "\n")
-    optimizer = config.method.optimizer(learner)
+    optimizer = config.optimizer(learner)
     if optimizer is None:
-        save_parameters(out / BEST, learner, {"step": 0})
+        for file, text in texts.items():
+            write_text(out / file, text)
+        save_parameters(out / BEST, learner, {"step": 0, "fingerprint": config.fingerprint})
         return None
     return train(
         learner,
@@ -58,47 +60,85 @@ def train_run(config: RunConfig, out: Path, *, resume: bool = False) -> Training
         validate=_validation(tasks, config.training),
         resume=resume,
         fingerprint=config.fingerprint,
+        texts=texts,
     )
 
 
 def _parse(name: str, arguments: list[str]) -> tuple[RunConfig, Path, bool]:
     method = get_method(name)
     parser = Parser(f"train {name}", f"Meta-train {name}. {method.paper}.")
-    parser.add_argument("--config", action="config")
-    parser.add_argument("--method", type=str, default=name, help="the method's name, as in config.yaml")
-    parser.add_argument(
-        "--out", type=Path, help="the run's directory; made if missing (default: runs/METHOD)"
-    )
+    parser.add_argument("--config", action="config", help="read options from this file, a run's config.yaml")
+    usual = Path("runs") / name
+    parser.add_argument("--out", type=Path, default=usual, help="the run's directory; made if missing")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
-    for cls in (TaskOptions, Training, method):
-        parser.add_dataclass(cls)
-    if "--resume" in arguments and "--config" not in arguments:
-        arguments = [*_config_of(arguments), *arguments]
+    add_options(parser, name)
+    early = _look_ahead(arguments, usual)
+    begun = _begun(name, early.out) if early.resume else None
+    if begun is not None:
+        # A resumed run goes on as it was configured; what the command line says besides is compared.
+        arguments = ["--config", str(early.out / CONFIG), *arguments]
+    for path in early.config:
+        _require_method(name, read_values(path))
     values = parser.read(arguments)
     if values.method != name:
-        raise FphiError(
-            f"the configuration is of method {values.method!r}, not {name!r}: fphi train {values.method}"
-        )
+        raise FphiError(f"--method is {values.method!r} in fphi train {name}; leave it out")
     config = RunConfig(
         name, fields_of(method, values), fields_of(TaskOptions, values), fields_of(Training, values)
     )
-    return config, values.out or Path("runs") / name, values.resume
+    if begun is not None:
+        _require_same(begun, config, values.out)
+    return config, values.out, values.resume
 
 
-def _config_of(arguments: list[str]) -> list[str]:
-    """A resumed run goes on as it was configured, but for what the command line says now."""
-    if "--out" not in arguments[:-1]:
-        return []
-    path = Path(arguments[arguments.index("--out") + 1]) / CONFIG
-    return ["--config", str(path)] if path.is_file() else []
+def _look_ahead(arguments: list[str], out: Path) -> argparse.Namespace:
+    """The options that decide which files are read before the others can be."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument("--config", type=Path, action="append", default=[])
+    parser.add_argument("--out", type=Path, default=out)
+    parser.add_argument("--resume", action="store_true")
+    try:
+        return parser.parse_known_args(arguments)[0]
+    except argparse.ArgumentError:  # the real parser will say what it is
+        return argparse.Namespace(config=[], out=out, resume=False)
 
 
-def _require_same_method(out: Path, config: RunConfig) -> None:
+def _begun(name: str, out: Path) -> RunConfig:
+    """The configuration of the run to go on with."""
+    require_usable(out, resume=True)
     begun = RunConfig.read(out)
-    if begun.name != config.name:
-        raise FphiError(
-            f"{out} is a run of {begun.name}, not {config.name}: fphi train {begun.name} --resume"
-        )
+    if begun.name != name:
+        raise FphiError(f"{out} is a run of {begun.name}, not {name}: {resume_command(begun.name, out)}")
+    return begun
+
+
+def _require_method(name: str, values: dict[str, Any]) -> None:
+    begun = values.get("method", name)
+    if begun != name:
+        raise FphiError(f"the configuration is of method {begun!r}, not {name!r}: fphi train {begun}")
+
+
+def _require_same(begun: RunConfig, config: RunConfig, out: Path) -> None:
+    if config.fingerprint == begun.fingerprint:
+        return
+    before, now = begun.to_dict(), config.to_dict()
+    name = next(key for key in before if before[key] != now[key] and key not in FREE)
+    raise FphiError(
+        f"{out} began with {name} {before[name]}, not {now[name]}; "
+        f"resume it without --{name.replace('_', '-')}, or train in another folder"
+    )
+
+
+def _require_no_other_config(out: Path, text: str) -> None:
+    """A file of that name may be all that is left of something else."""
+    path = out / CONFIG
+    if path.exists() and read_text(path) != text:
+        raise FphiError(f"{out} already holds another {CONFIG}; choose another folder")
+
+
+def _command(config: RunConfig, out: Path) -> str:
+    """The command that was typed, or one that does the same."""
+    again = ["fphi", "train", config.name, "--config", str(out / CONFIG), "--out", f"{out}-again"]
+    return command_line() or shlex.join(again)
 
 
 def _validation(tasks: TaskDistribution, training: Training) -> Validate | None:
@@ -116,9 +156,9 @@ def _validation(tasks: TaskDistribution, training: Training) -> Validate | None:
     return validate
 
 
-def _conclude(result: TrainingResult, out: Path) -> int:
+def _conclude(name: str, result: TrainingResult, out: Path) -> int:
     if result.interrupted:
-        print(f"stopped at step {result.step}; go on with: {_resume_command(out)}", file=sys.stderr)
+        print(f"stopped at step {result.step}; go on with: {resume_command(name, out)}", file=sys.stderr)
         return 130
     reached = (
         ""
@@ -126,12 +166,13 @@ def _conclude(result: TrainingResult, out: Path) -> int:
         else f", validation accuracy {result.validation_accuracy:.4f}"
     )
     early = " (no more improvement)" if result.stopped_early else ""
-    print(f"trained {result.step} meta-steps in {result.seconds:.0f} s{early}{reached}; fphi evaluate {out}")
+    trained = f"trained {result.step} meta-steps in {result.seconds:.0f} s{early}{reached}"
+    print(f"{trained}; {_evaluate_command(out)}")
     return 0
 
 
-def _resume_command(out: Path) -> str:
-    return f"fphi train {RunConfig.read(out).name} --out {out} --resume"
+def _evaluate_command(out: Path) -> str:
+    return shlex.join(["fphi", "evaluate", str(out)])
 
 
 def _usage() -> str:

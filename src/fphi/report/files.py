@@ -1,7 +1,9 @@
 """What the reports read and write: ``result.json`` of a run, and text files replaced in one move."""
 
+import contextlib
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NotRequired, TypedDict
 
@@ -11,10 +13,13 @@ __all__ = ["IntervalRecord", "Result", "StepRecord", "read_result", "read_text",
 
 
 class IntervalRecord(TypedDict):
-    """A mean over test tasks and the half width of its 95 % interval; accuracies are fractions in 0..1."""
+    """A mean over test tasks and the half width of its 95 % interval; accuracies are fractions in 0..1.
 
-    mean: float
-    ci95: float
+    What is not finite is None: the interval of a single task, a loss that has overflowed.
+    """
+
+    mean: float | None
+    ci95: float | None
 
 
 class StepRecord(TypedDict):
@@ -22,7 +27,7 @@ class StepRecord(TypedDict):
 
     step: int
     accuracy: NotRequired[float]
-    loss: float
+    loss: float | None
 
 
 class Result(TypedDict):
@@ -63,11 +68,44 @@ def read_result(path: Path) -> Result:
         raise FphiError(f"{path} is not valid JSON: {error}; evaluate the run again") from error
     if not isinstance(result, dict):
         raise FphiError(f"{path} holds no JSON object; evaluate the run again")
-    missing = sorted(Result.__required_keys__ - result.keys())
-    if missing:
-        raise FphiError(f"{path} lacks {', '.join(missing)}; evaluate the run again")
+    problem = _problem(result)
+    if problem:
+        raise FphiError(f"{path} {problem}; evaluate the run again")
     checked: Result = result  # type: ignore[assignment]
     return checked
+
+
+def _problem(result: Mapping[str, object]) -> str:
+    """What is wrong with a result, as far as the reports read it; "" if nothing is."""
+    missing = sorted(Result.__required_keys__ - result.keys())
+    if missing:
+        return f"lacks {', '.join(missing)}"
+    whole = ("ways", "shots", "tasks", "seed")
+    wrong = [key for key in whole if type(result[key]) is not int]
+    wrong += [key for key in ("method", "protocol") if not isinstance(result[key], str)]
+    accuracy = result.get("accuracy", {})
+    records = {"loss": result["loss"]} if "loss" in result else {}
+    records |= accuracy if isinstance(accuracy, dict) else {"accuracy": accuracy}
+    wrong += [key for key, record in records.items() if not _is_interval(record)]
+    wrong += [key for key in ("versions", "budget") if not isinstance(result.get(key, {}), dict)]
+    wrong += [] if _are_steps(result.get("by_step", [])) else ["by_step"]
+    return f"has no valid {', '.join(wrong)}" if wrong else ""
+
+
+def _is_interval(record: object) -> bool:
+    return isinstance(record, dict) and all(_is_number(record.get(key, "")) for key in ("mean", "ci95"))
+
+
+def _are_steps(records: object) -> bool:
+    return isinstance(records, list) and all(
+        isinstance(r, dict) and type(r.get("step")) is int and all(map(_is_number, r.values()))
+        for r in records
+    )
+
+
+def _is_number(value: object) -> bool:
+    """Whether a value of JSON is a number, or what stands for one that is not finite."""
+    return value is None or type(value) in (int, float)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -77,6 +115,7 @@ def write_text(path: Path, text: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.write_text(text, encoding="utf-8")
         os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
+    except (OSError, UnicodeEncodeError) as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise FphiError(f"cannot write {path}: {error}; choose another place") from error

@@ -213,7 +213,7 @@ def draw_episode(episode: Episode, max_shots: int = 5, max_queries: int = 5) -> 
     shots = {label: _where(episode.task.support.y, label)[:max_shots] for label in episode.classes}
     asked = {label: _where(episode.task.query.y, label)[:max_queries] for label in episode.classes}
     first = _LABEL + max(len(s) for s in shots.values()) + _GAP
-    width = first + max(1, *(len(q) for q in asked.values())) * 1.15 + 0.2
+    width = first + max(2, *(len(q) for q in asked.values())) * 1.15 + 0.2  # 2: room for the heading
     height = _HEAD + _ROW * len(shots)
     figure = _figure(width * _INCHES, height * _INCHES)
     axes = figure.add_axes((0, 0, 1, 1))

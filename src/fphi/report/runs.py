@@ -13,9 +13,9 @@ from fphi.report.compare import TaskScores, compare, comparison_table
 from fphi.report.files import Result, read_result, read_text
 from fphi.report.page import Block, Code, Notes, Picture, Section, write_report
 from fphi.report.plots import Episode, accuracy_by_step, draw_episode, learning_curve
-from fphi.report.tables import Row, Table, methods_table, sources
+from fphi.report.tables import Row, Table, methods_table, sources, task_size
 
-__all__ = ["Run", "read_run", "report_runs", "report_sections"]
+__all__ = ["Run", "read_log", "read_run", "report_runs", "report_sections"]
 
 
 @dataclass(frozen=True)
@@ -34,18 +34,41 @@ class Run:
 
 def read_run(path: Path) -> Run:
     """Read a run directory; ``FphiError`` if it was not evaluated (no ``result.json``)."""
-    from safetensors.torch import load_file
-
     if not (path / "result.json").is_file():
         raise FphiError(f"{path} holds no result.json; evaluate the run first")
     log, config, scores = (path / n for n in ("log.csv", "config.yaml", "per_task.safetensors"))
     return Run(
         name=path.resolve().name,
         result=read_result(path / "result.json"),
-        log=list(csv.DictReader(read_text(log).splitlines())) if log.is_file() else [],
+        log=read_log(log),
         config=read_text(config) if config.is_file() else "",
-        scores=load_file(scores) if scores.is_file() else None,
+        scores=_read_scores(scores) if scores.is_file() else None,
     )
+
+
+def read_log(path: Path) -> list[dict[str, str]]:
+    """The rows of a ``log.csv``; none if it is missing, and not one that a power cut left half written."""
+    rows = csv.DictReader(read_text(path).splitlines()) if path.is_file() else ()
+    return [row for row in rows if _is_whole(row)]
+
+
+def _is_whole(row: Mapping[str | None, object]) -> bool:
+    try:
+        for cell in row.values():
+            float(str(cell) or 0)
+    except ValueError:
+        return False
+    return None not in row and str(row.get("step")).isdecimal()
+
+
+def _read_scores(path: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise FphiError(f"{path} is damaged ({error}); evaluate the run again") from error
 
 
 def report_runs(path: Path, runs: Sequence[Path], episodes: Mapping[str, Episode] | None = None) -> None:
@@ -61,7 +84,7 @@ def report_runs(path: Path, runs: Sequence[Path], episodes: Mapping[str, Episode
     read = [read_run(run) for run in runs]
     results = [run.result for run in read]
     methods = ", ".join(dict.fromkeys(r["method"] for r in results))
-    tasks = ", ".join(dict.fromkeys(f"{r['ways']}-way {r['shots']}-shot" for r in results))
+    tasks = ", ".join(dict.fromkeys(task_size(r["ways"], r["shots"]) for r in results))
     verb = "learns" if len(results) == 1 else "learn"
     intro = f"How well {methods} {verb} new tasks from few examples. Tasks: {tasks}."
     write_report(path, f"{methods}: {tasks}", intro, report_sections(read, episodes or {}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -13,7 +14,7 @@ from fphi.report.published import Published, published
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
 
-__all__ = ["Interval", "Row", "Table", "methods_table", "percent", "points", "sources"]
+__all__ = ["Interval", "Row", "Table", "methods_table", "percent", "points", "sources", "task_size"]
 
 
 def percent(mean: float, ci95: float | None = None) -> str:
@@ -101,10 +102,13 @@ def _lines(cell: str) -> str:
 
 @dataclass(frozen=True)
 class Interval:
-    """Mean over test tasks and the half width of its 95 % interval; accuracies are fractions in 0..1."""
+    """Mean over test tasks and the half width of its 95 % interval; accuracies are fractions in 0..1.
+
+    ``ci95`` is None where there is none: for a single task.
+    """
 
     mean: float
-    ci95: float
+    ci95: float | None
 
 
 @dataclass(frozen=True)
@@ -150,7 +154,10 @@ class Row:
 
 
 def _interval(record: IntervalRecord | None) -> Interval | None:
-    return None if record is None else Interval(record["mean"], record["ci95"])
+    if record is None:
+        return None
+    mean = record["mean"]
+    return Interval(math.nan if mean is None else mean, record["ci95"])
 
 
 _HEADER = (
@@ -193,16 +200,30 @@ def _cells(row: Row) -> tuple[str, ...]:
     return (
         row.method,
         row.protocol,
-        f"{row.ways}-way {row.shots}-shot",
+        task_size(row.ways, row.shots),
         _measured(row.transductive),
         _measured(row.inductive),
-        "" if row.loss is None else f"{row.loss.mean:.4f} ± {row.loss.ci95:.4f}",
+        "" if row.loss is None else _loss(row.loss),
         "\n".join(_printed(entry, named=len(shown) > 1) for entry in shown),
         "\n".join(_gap(row, entry) for entry in shown),
         str(row.tasks),
         "" if row.seed is None else str(row.seed),
         row.run,
     )
+
+
+def task_size(ways: int, shots: int) -> str:
+    """The size of a task in words; one way is regression.
+
+    >>> task_size(5, 1), task_size(1, 10)
+    ('5-way 1-shot', '10-shot')
+    """
+    return f"{shots}-shot" if ways == 1 else f"{ways}-way {shots}-shot"
+
+
+def _loss(loss: Interval) -> str:
+    parts = [loss.mean] if loss.ci95 is None else [loss.mean, loss.ci95]
+    return " ± ".join(f"{part:.4f}" if abs(part) < 1e5 else f"{part:.3e}" for part in parts)
 
 
 def _measured(accuracy: Interval | None) -> str:

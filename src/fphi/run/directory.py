@@ -21,9 +21,8 @@ def require_usable(out: Path, resume: bool) -> None:
     """
     held = [name for name in (LAST, BEST, "log.csv") if (out / name).exists()]
     if held and not resume:
-        raise FphiError(
-            f"{out} already holds a run ({held[0]}); choose another folder, or go on with --resume"
-        )
+        go_on = ", or go on with --resume" if LAST in held else ""
+        raise FphiError(f"{out} already holds a run ({held[0]}); choose another folder{go_on}")
     if resume and LAST not in held:
         raise FphiError(f"there is no run to resume in {out} (no {LAST}); check the folder, or omit --resume")
 

@@ -102,13 +102,17 @@ def evaluate(
         inductive: False leaves the inductive accuracy out where it would cost extra passes.
         chunk_size: tasks solved at once.
     """
+    if isinstance(tasks, TaskDistribution) and count < 1:
+        raise FphiError(f"count is {count}; evaluation needs at least one task")
+    if chunk_size < 1:
+        raise FphiError(f"chunk_size is {chunk_size}; it must be at least 1")
     results: list[_Chunk] = []
     with evaluation_mode(learner):
         shares = learner.shares_queries
         for chunk in _chunks(tasks, split, start, count, chunk_size):
             results.append(_evaluate_chunk(learner, chunk, steps, inductive and shares))
     if not results:
-        raise FphiError(f"count={count}: evaluation needs at least one task")
+        raise FphiError("the batch holds no task; evaluation needs at least one")
     joined = [torch.cat(parts, dim=-1) for parts in zip(*results, strict=True)]
     transductive, alone, losses, step_accuracy, step_loss = joined
     by_step = [

@@ -54,9 +54,11 @@ def read_sealed(path: Path) -> tuple[dict[str, Tensor], Json]:
         pickled = ", but a pickle, which is never opened" if raw[:1] in (b"\x80", b"P") else ""
         raise FphiError(f"{path} is not a file that fphi wrote{pickled}; check the path")
     if _digest(raw) != raw[_DIGEST]:
+        best = path.name.startswith("best")
+        instead = "restore it from a copy" if best else "use best.safetensors of that run"
         raise FphiError(
             f"{path} is damaged: it was cut short or changed after it was written (SHA-256 differs, "
-            f"{len(raw)} bytes); use best.safetensors of that run, or train again without --resume"
+            f"{len(raw)} bytes); {instead}, or train again in another folder without --resume"
         )
     header = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])
     content: Json = json.loads(header["__metadata__"]["fphi"])["content"]

@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
@@ -23,6 +24,7 @@ from fphi.run.checkpoint import (
     save_parameters,
 )
 from fphi.run.directory import claim
+from fphi.run.files import replace_file
 from fphi.run.interrupt import interrupts
 from fphi.run.logs import Log, Row, open_logs
 from fphi.run.meta_step import Wishes, meta_step
@@ -45,6 +47,7 @@ def train(
     resume: bool = False,
     progress: bool = True,
     fingerprint: str = "",
+    texts: Mapping[str, str] | None = None,
 ) -> TrainingResult:
     """Train φ over tasks; ``learner`` ends with the parameters that were best on the validation tasks.
 
@@ -65,6 +68,7 @@ def train(
         resume: go on with the run in ``out``.
         progress: whether to show a progress line on stderr.
         fingerprint: of the configuration; resume demands the one that the run began with.
+        texts: further files of a new run by their names, written once the folder is this run's own.
 
     Raises:
         FphiError: ``out`` holds a run already, or none to resume, or a damaged one, or one of another
@@ -72,7 +76,7 @@ def train(
     """
     if "train" not in tasks.splits:
         raise FphiError(f"these tasks have no split 'train', only {', '.join(tasks.splits)}; choose others")
-    run = Run(learner, optimizer, tasks, training, out, validate, fingerprint)
+    run = Run(learner, optimizer, tasks, training, out, validate, fingerprint, texts or {})
     return launch(
         lambda ranks: _train(ranks, run, resume, progress),
         training.accelerator,
@@ -146,10 +150,16 @@ def _require_same_run(ranks: Ranks, run: Run) -> None:
 def _begin(ranks: Ranks, run: Run, resume: bool) -> Standing:
     """Bring every rank to where the run stands: a new one is at a checkpoint too, that of step 0."""
     if not resume:
-        ranks.first(lambda: _save(run, Standing(), []))
+        ranks.first(lambda: _save_new(run))
     checkpoint = ranks.first(lambda: _read(run))
     checkpoint.restore(run.learner, run.optimizer)
     return checkpoint.standing
+
+
+def _save_new(run: Run) -> None:
+    for name, text in run.texts.items():
+        replace_file(run.out / name, text.encode())
+    _save(run, Standing(), [])
 
 
 def _read(run: Run) -> Checkpoint:
@@ -189,8 +199,7 @@ def _compare(ranks: Ranks, run: Run, standing: Standing, accuracy: float | None,
     """
     if standing.best_step is not None and not loss < _worst_if_nan(standing.best_loss):
         return replace(standing, misses=standing.misses + 1)
-    note = {"step": standing.step, "accuracy": accuracy, "loss": loss}
-    ranks.first(lambda: save_parameters(run.out / BEST, run.learner, note))
+    ranks.first(lambda: _save_best(run, standing.step, accuracy, loss))
     return replace(standing, best_step=standing.step, best_accuracy=accuracy, best_loss=loss, misses=0)
 
 
@@ -208,9 +217,14 @@ def _out_of_patience(standing: Standing, training: Training) -> bool:
 
 def _keep_best(run: Run, standing: Standing) -> None:
     if standing.best_step is None:
-        save_parameters(run.out / BEST, run.learner, {"step": standing.step, "accuracy": None, "loss": None})
+        _save_best(run, standing.step, None, None)
     else:
         load_parameters(run.out / BEST, run.learner)
+
+
+def _save_best(run: Run, step: int, accuracy: float | None, loss: float | None) -> None:
+    note = {"step": step, "accuracy": accuracy, "loss": loss, "fingerprint": run.fingerprint}
+    save_parameters(run.out / BEST, run.learner, note)
 
 
 def _result(standing: Standing, training: Training) -> TrainingResult:

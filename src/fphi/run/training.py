@@ -1,7 +1,7 @@
 """What a training is asked to do, and how it ended."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from fphi.errors import FphiError
@@ -23,7 +23,8 @@ class Training:
     Args:
         steps: meta-steps.
         meta_batch: tasks per meta-step, over all devices together.
-        seed: of the random numbers that learning draws (dropout); the tasks have their own seed.
+        seed: of the random numbers that learning draws (dropout); on the command line, of the initial
+            parameters and the training tasks too. Test tasks have their own seed.
         validate_every: meta-steps from one validation to the next; 0: at the end only.
         validation_tasks: tasks per validation.
         patience: validations without improvement after which training stops; 0: never.
@@ -56,9 +57,12 @@ class Training:
     def __post_init__(self) -> None:
         lowest = {"steps": 1, "meta_batch": 1, "log_every": 1, "devices": 1, "validation_tasks": 1}
         lowest |= {"validate_every": 0, "patience": 0, "checkpoint_seconds": 0}
+        lowest |= {name: 1 for name in ("chunk_size", "threads") if getattr(self, name) is not None}
         for name, bound in lowest.items():
             if not getattr(self, name) >= bound:
                 raise FphiError(f"{name} is {getattr(self, name)}; it must be at least {bound}")
+        if not -(2**63) <= self.seed < 2**64:
+            raise FphiError(f"seed is {self.seed}; it must fit into 64 bits")
         if self.devices > self.meta_batch:
             raise FphiError(
                 f"meta_batch is {self.meta_batch} and devices {self.devices}; each device needs a task"
@@ -99,3 +103,4 @@ class Run:
     out: Path
     validate: Validate | None
     fingerprint: str
+    texts: Mapping[str, str] = field(default_factory=dict)

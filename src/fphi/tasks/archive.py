@@ -62,7 +62,11 @@ def decode(archive: Archive, name: str) -> Image.Image:
         image = Image.open(io.BytesIO(archive.read(name)))
         image.load()
     except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError, SyntaxError) as error:
-        raise DataError(f"{archive.where(name)} is not a readable image ({_one_line(error)})") from error
+        # Pillow's own words for it name the buffer in memory.
+        reason = "of no known format" if isinstance(error, UnidentifiedImageError) else _one_line(error)
+        raise DataError(
+            f"{archive.where(name)} is not a readable image ({reason}); replace or remove it"
+        ) from error
     return image
 
 
@@ -77,7 +81,13 @@ def to_array(image: Image.Image) -> NDArray[np.uint8]:
 class _Folder(Archive):
     def names(self) -> list[str]:
         found = []
-        for folder, _, files in os.walk(self.path, followlinks=True):
+        # Links are followed, but not into a folder that the walk is inside of: that has no end.
+        above = {str(self.path): {os.path.realpath(self.path)}}
+        for folder, inner, files in os.walk(self.path, followlinks=True):
+            inside = above.pop(folder)
+            real = {name: os.path.realpath(os.path.join(folder, name)) for name in inner}
+            inner[:] = [name for name in inner if real[name] not in inside]
+            above |= {os.path.join(folder, name): {*inside, real[name]} for name in inner}
             relative = Path(folder).relative_to(self.path)
             found += [(relative / file).as_posix() for file in files]
         return sorted(name for name in found if _visible(name))
@@ -135,7 +145,7 @@ def _check_safe(path: Path, entry: str) -> None:
     """Refuse names that point outside the archive: nothing is extracted, but such a zip is no data set."""
     parts = PurePosixPath(entry.replace("\\", "/")).parts
     if ".." in parts or entry.startswith(("/", "\\")) or (parts and parts[0].endswith(":")):
-        raise DataError(f"{path} has an entry outside itself, {entry!r}; it is refused")
+        raise DataError(f"{path} has an entry outside itself, {entry!r}; make it without that entry")
 
 
 def _visible(name: str) -> bool:

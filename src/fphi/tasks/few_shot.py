@@ -174,7 +174,8 @@ def _prepare(
     if not enough.any():
         where = "its largest group has" if within_group else "there are"
         raise DataError(
-            f"{shape.ways} ways from split {name!r}: {where} only {max(sizes, default=0)} classes"
+            f"{shape.ways} ways from split {name!r}: {where} only {max(sizes, default=0)} classes; "
+            "ask for fewer ways"
         )
     keys = {stream: stream_key(seed, name, stream) for stream in ("group", "ways", "images", "turns")}
     return _Split(pool, shape, rotation, members, starts[enough], sizes[enough], keys)

@@ -19,7 +19,7 @@ from fphi.tasks.cache import cache_folder, cached_pool
 from fphi.tasks.download import download
 from fphi.tasks.pool import ClassPool
 
-__all__ = ["BACKGROUND", "CHARACTERS", "DRAWERS", "find_omniglot", "load_omniglot"]
+__all__ = ["BACKGROUND", "CHARACTERS", "DRAWERS", "find_omniglot", "load_omniglot", "omniglot_folder"]
 
 BACKGROUND = 964
 CHARACTERS = 1623
@@ -64,12 +64,17 @@ def find_omniglot(part: str, data_root: Path | str | None = None) -> Path | None
     return None
 
 
+def omniglot_folder(data_root: Path | str | None = None) -> Path:
+    """Return the folder that missing archives are downloaded to, or can be put into by hand."""
+    return _root(data_root) / "omniglot"
+
+
 def _root(data_root: Path | str | None) -> Path:
     return Path(data_root or os.environ.get("FPHI_DATA") or cache_folder())
 
 
 def _fetch(part: str, data_root: Path | str | None) -> Path:
-    target = _root(data_root) / "omniglot" / f"{part}.zip"
+    target = omniglot_folder(data_root) / f"{part}.zip"
     download(f"{_URL}/{part}.zip", target, _MD5[part])
     return target
 

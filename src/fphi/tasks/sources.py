@@ -10,7 +10,7 @@ from fphi.tasks.distribution import TaskDistribution
 from fphi.tasks.few_shot import EpisodeShape
 from fphi.tasks.folder import has_split_folders, load_folder
 from fphi.tasks.hershey import load_hershey
-from fphi.tasks.omniglot import find_omniglot, load_omniglot
+from fphi.tasks.omniglot import find_omniglot, load_omniglot, omniglot_folder
 from fphi.tasks.pool import ClassPool
 from fphi.tasks.protocols import PROTOCOLS, few_shot_tasks
 from fphi.tasks.sine import SineTasks
@@ -93,7 +93,7 @@ class DataRow:
 
     Attributes:
         item: the data set, or one of its protocols.
-        where: the path, or what makes it.
+        where: the path, or what makes it, or where it has to be put.
         classes, images: how many; 0 where they could not be read.
         splits: classes per split.
         ok: whether every check passed.
@@ -119,7 +119,8 @@ def describe(name: str, data_root: Path | str | None = None) -> list[DataRow]:
         return [DataRow("sine", "computed", note=note)]
     where = _where(name, data_root)
     if not where:
-        return [DataRow(name, ok=False, note="not found; it is downloaded when it is first used")]
+        place = f"put images_background.zip and images_evaluation.zip into {omniglot_folder(data_root)}"
+        return [DataRow(name, place, ok=False, note="not found; it is downloaded when it is first used")]
     try:
         pool = load_pool(name, data_root)
     except DataError as error:

@@ -1,0 +1,270 @@
+"""Whatever a user gets wrong is told in one line, with status 2, and nothing is left behind or lost."""
+
+import io
+import re
+import urllib.error
+import urllib.request
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from cli_helpers import SMALL, contents, evaluated, fphi, refused, save_images, the_error, trained
+from fphi.tasks import load_folder
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return trained(tmp_path_factory.mktemp("errors") / "run")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("trane maml", r"unknown command 'trane': choose one of train, evaluate, .*see fphi --help"),
+        ("train mamml", r"unknown method 'mamml': choose one of anil, .*maml, .*reptile"),
+        ("train --steps 5", r"the method comes first: fphi train METHOD --steps 5"),
+        ("train maml --stepz 5", r"unrecognized arguments: --stepz 5; see fphi train maml --help"),
+        ("train maml --step 5", r"unrecognized arguments: --step 5"),
+        ("train maml 5", r"unrecognized arguments: 5"),
+        ("train maml --ways", r"--ways: expected one argument; see fphi train maml --help"),
+        ("train maml --out", r"--out: expected one argument"),
+        ("train maml --steps five", r"--steps is 'five'; it must be a whole number"),
+        ("train maml --ways 5.5", r"--ways is '5.5'; it must be a whole number"),
+        ("train maml --ways null", r"--ways is 'None'; it must be a whole number"),
+        ("train maml --inner-lr fast", r"--inner-lr is 'fast'; it must be a number"),
+        ("train maml --inner-lr nan", r"--inner-lr is 'nan'; it must be a number"),
+        ("train maml --clip-value x", r"--clip-value is 'x'; it must be a number"),
+        ("train maml --tensorboard maybe", r"--tensorboard is 'maybe'; it must be true or false"),
+        ("train maml --network conv5", r"--network is 'conv5'; it must be one of conv4-pool, conv4-stride"),
+        ("train maml --steps -1", r"steps is -1; it must be at least 1"),
+        ("train maml --steps 0", r"steps is 0; it must be at least 1"),
+        ("train maml --chunk-size 0", r"chunk_size is 0; it must be at least 1"),
+        ("train maml --threads -2", r"threads is -2; it must be at least 1"),
+        ("train maml --seed 99999999999999999999", r"seed is 9{20}; it must fit into 64 bits"),
+        ("train maml --devices 3 --meta-batch 2", r"meta_batch is 2 and devices 3; each device needs a task"),
+        ("train maml --inner-steps -1", r"maml cannot be set up so \(steps=-1.* at least 0"),
+        ("train maml --outer-lr -1", r"maml cannot be set up so \(Invalid learning rate: -1.0\)"),
+        ("train maml --ways 918", r"918 ways from split 'train': .* only 917 classes; ask for fewer ways"),
+        ("train maml --shots 0", r"shots is 0; an episode needs at least 1"),
+        ("train maml --queries 20", r"has 20 images, but 1 shots \+ 20 queries need 21: ask for fewer"),
+        ("train maml --protocol P-X", r"protocol 'P-X' is none of P-MAML, .*alphabet"),
+        ("train maml --protocol P-MAML", r"1623 characters of Omniglot, but the data have 1240 classes; use"),
+        ("train maml --tasks sine --protocol P-X", r"sine waves have no protocol, but 'P-X' .* leave it out"),
+        ("train maml --tasks nowhere", r"data 'nowhere' are neither omniglot, hershey, sine nor an existing"),
+        ("train maml --method anil", r"--method is 'anil' in fphi train maml; leave it out"),
+        ("train maml --accelerator mps", r"cannot train on 1 device.* 'mps' .*try --accelerator cpu"),
+        ("train maml --resume", r"there is no run to resume in runs/maml \(no last.safetensors\); check the"),
+        ("train maml --config no.yaml", r"cannot read no.yaml: .*No such file.*; check the path"),
+        ("evaluate", r"the following arguments are required: run; see fphi evaluate --help"),
+        (
+            "evaluate nowhere",
+            r"nowhere is no run directory \(no config.yaml\): give the --out of an fphi train",
+        ),
+        ("compare", r"the following arguments are required: runs"),
+        ("compare nowhere elsewhere", r"nowhere is no run directory"),
+        ("compare nowhere --on both", r"--on is 'both': choose transductive or inductive"),
+        ("compare nowhere --tasks 0", r"--tasks is 0; it must be at least 1"),
+        ("methods --results nowhere", r"--results nowhere is not a folder; give the folder that holds"),
+        ("demo --steps 0", r"--steps is 0; it must be at least 1"),
+        ("demo --runz x", r"unrecognized arguments: --runz x; see fphi demo --help"),
+    ],
+)
+def test_a_wrong_command_says_what_is_wrong_and_writes_nothing(
+    words: str, message: str, capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert re.search(message, refused(capsys, *words.split()))
+    assert contents(tmp_path) == {}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--tasks 0", "--tasks is 0; it must be at least 1"),
+        ("--tasks -5", "--tasks is -5; it must be at least 1"),
+        ("--tasks many", "--tasks is 'many'; it must be a whole number"),
+        ("--chunk-size 0", "--chunk-size is 0; it must be at least 1"),
+        ("--steps -1", "--steps is -1; it must be at least 0"),
+        ("--split dev", "there is no split 'dev' here; there are: train, validation, test"),
+    ],
+)
+def test_a_wrong_evaluation_leaves_the_run_as_it_is(
+    words: str, message: str, run: Path, capsys: Capture
+) -> None:
+    before = contents(run)
+    assert message in refused(capsys, "evaluate", run, *words.split())
+    assert contents(run) == before
+
+
+def test_training_into_a_folder_that_holds_a_run_changes_nothing_there(run: Path, capsys: Capture) -> None:
+    before = contents(run)
+    for method in ("maml", "from-scratch"):
+        message = refused(capsys, "train", method, "--out", run, *SMALL)
+        assert (
+            message
+            == f"{run} already holds a run (last.safetensors); choose another folder, or go on with --resume"
+        )
+    assert contents(run) == before
+
+
+def test_a_start_without_training_is_a_run_too_and_cannot_be_resumed(tmp_path: Path, capsys: Capture) -> None:
+    trained(tmp_path, method="from-scratch")
+    before = contents(tmp_path)
+    words = ("train", "from-scratch", "--out", tmp_path, *SMALL)
+    assert refused(capsys, *words).endswith("already holds a run (best.safetensors); choose another folder")
+    assert "no run to resume" in refused(capsys, *words, "--resume")
+    assert contents(tmp_path) == before
+
+
+def test_a_config_of_something_else_is_not_overwritten(tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "config.yaml").write_text("mine: 1\n")
+    message = refused(capsys, "train", "maml", "--out", tmp_path, *SMALL)
+    assert message == f"{tmp_path} already holds another config.yaml; choose another folder"
+    assert contents(tmp_path) == {"config.yaml": b"mine: 1\n"}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--steps 9", r"began with steps 3, not 9; resume it without --steps, or train in another folder"),
+        ("--inner-lr 0.1", r"began with inner_lr 0.4, not 0.1; resume it without --inner-lr"),
+        ("--shots 2", r"began with shots 1, not 2"),
+    ],
+)
+def test_a_run_is_not_resumed_with_another_configuration(
+    words: str, message: str, run: Path, capsys: Capture
+) -> None:
+    before = contents(run)
+    assert re.search(message, refused(capsys, "train", "maml", f"--out={run}", "--resume", *words.split()))
+    assert contents(run) == before
+
+
+def test_a_run_is_not_resumed_with_another_method(run: Path, capsys: Capture) -> None:
+    message = refused(capsys, "train", "anil", "--out", run, "--resume")
+    assert message == f"{run} is a run of maml, not anil: fphi train maml --out {run} --resume"
+
+
+def test_a_folder_that_cannot_be_is_named(tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "file").write_text("x")
+    for out in (tmp_path / "file", tmp_path / "file" / "run"):
+        assert f"cannot write {out}" in refused(capsys, "train", "maml", "--out", out, *SMALL)
+    too_long = tmp_path / ("a" * 300)
+    for option in ("--out", "--tasks"):
+        message = refused(capsys, "train", "maml", option, too_long, *SMALL)
+        assert message.startswith(f"File name too long: {too_long}")
+    assert contents(tmp_path) == {"file": b"x"}
+
+
+def test_what_does_not_fit_into_the_memory_is_told(capsys: Capture, tmp_path: Path) -> None:
+    words = ("train", "maml", "--tasks", "sine", "--shots", 10**11, "--out", tmp_path / "run")
+    assert re.match(r"out of memory \(.*TiB.*\); choose a smaller --chunk-size", refused(capsys, *words))
+
+
+def test_a_class_with_too_few_images_is_named(tmp_path: Path, capsys: Capture) -> None:
+    images, out = save_images(tmp_path / "images", classes=12, images=2), tmp_path / "run"
+    words = ("train", "maml", "--tasks", images, "--out", out, *SMALL)
+    assert re.match(
+        r"9 ways from split 'train': there are only 8 classes; ask for", refused(capsys, *words, "--ways", 9)
+    )
+    (images / "c03" / "1.png").unlink()
+    expected = r"class 'c03' of split '\w+' has 1 images, but 1 shots \+ 1 queries need 2: ask for"
+    assert re.match(expected, refused(capsys, *words, "--ways", 2))
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_an_image_that_does_not_decode_is_named(whole: bool, tmp_path: Path, capsys: Capture) -> None:
+    images = save_images(tmp_path / "images", classes=8, images=2)
+    broken = images / "c03" / "1.png"
+    broken.write_bytes(b"no image" if whole else broken.read_bytes()[:300])
+    message = refused(
+        capsys, "train", "maml", "--tasks", images, "--ways", 2, "--out", tmp_path / "run", *SMALL
+    )
+    assert message.startswith(f"{broken} is not a readable image (")
+    assert message.endswith("; replace or remove it")
+    assert " at 0x" not in message
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("entry", ["../c00/x.png", "/etc/x.png", "a/../../x.png", "..\\x.png", "C:\\x.png"])
+def test_a_zip_that_names_files_outside_itself_is_refused_whole(
+    entry: str, tmp_path: Path, capsys: Capture
+) -> None:
+    images = save_images(tmp_path / "images", classes=8, images=2)
+    with zipfile.ZipFile(tmp_path / "images.zip", "w") as archive:
+        for path in images.rglob("*.png"):
+            archive.write(path, path.relative_to(images))
+        archive.writestr(entry, (images / "c00" / "0.png").read_bytes())
+    words = ("--tasks", tmp_path / "images.zip", "--ways", 2, "--out", tmp_path / "run", *SMALL)
+    assert f"has an entry outside itself, {entry!r}" in refused(capsys, "train", "maml", *words)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_link_into_itself_is_followed_no_further(tmp_path: Path) -> None:
+    images = save_images(tmp_path / "images", classes=3, images=2)
+    (images / "c00" / "up").symlink_to(images, target_is_directory=True)
+    (images / "c01" / "there").symlink_to(images / "c02", target_is_directory=True)
+    (images / "c02" / "back").symlink_to(images / "c01", target_is_directory=True)
+    assert load_folder(images).names == ("c00", "c01", "c01/there", "c02", "c02/back")
+
+
+def test_omniglot_that_is_missing_and_cannot_be_fetched(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_network(url: str, timeout: float) -> io.BytesIO:
+        raise urllib.error.URLError("no network")
+
+    monkeypatch.setattr(urllib.request, "urlopen", no_network)
+    monkeypatch.setenv("FPHI_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("FPHI_DATA", raising=False)
+    data, out = tmp_path / "data", tmp_path / "run"
+    message = refused(
+        capsys, "train", "maml", "--tasks", "omniglot", "--data-root", data, "--out", out, *SMALL
+    )
+    assert re.match(
+        r"https://\S+/images_background.zip could not be fetched \(.*no network.*\); fetch it", message
+    )
+    assert message.endswith(f"by hand to {data / 'omniglot' / 'images_background.zip'}")
+    assert not out.exists()
+    assert contents(tmp_path) == {}
+
+
+def test_a_data_source_that_cannot_be_used_is_an_error_after_the_table(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FPHI_CACHE", str(tmp_path / "cache"))
+    assert fphi("data", "omniglot", "--data-root", tmp_path) == 2
+    message = the_error(capsys.readouterr().err)
+    assert message.startswith("omniglot cannot be used: not found")
+    assert f"images_evaluation.zip into {tmp_path / 'omniglot'}" in message
+
+
+def test_a_configuration_file_that_is_none_is_refused(tmp_path: Path, capsys: Capture) -> None:
+    path, out = tmp_path / "c.yaml", tmp_path / "run"
+    plain = "holds something else than options with plain values"
+    cases = {
+        "": plain,
+        "- 1\n": plain,
+        "steps: {a: 1}\n": plain,
+        "a: &a [x, x]\nsteps: [*a, *a]\n": plain,  # the way to a list that grows without bound
+        "steps: [": "is damaged (while parsing",
+        "steps: !!python/object/apply:os.mkdir [pwned]\n": "is damaged (could not determine a constructor",
+        "steps: ten\n": "--steps is 'ten'; it must be a whole number",
+        "stepz: 10\n": "Option 'stepz' is not accepted",
+        "method: anil\n": "the configuration is of method 'anil', not 'maml': fphi train anil",
+    }
+    for text, expected in cases.items():
+        path.write_text(text)
+        assert expected in refused(capsys, "train", "maml", "--config", path, "--out", out), text
+    assert contents(tmp_path).keys() == {"c.yaml"}
+
+
+def test_a_name_that_a_shell_would_split_is_quoted(tmp_path: Path, capsys: Capture) -> None:
+    out = tmp_path / "a run's [red]name"
+    assert fphi("train", "maml", "--out", out, "--steps", 1, *SMALL) == 0
+    said = capsys.readouterr().out
+    assert said.endswith(f"fphi evaluate '{tmp_path}/a run'\"'\"'s [red]name'\n")
+    assert evaluated(capsys, out, "--tasks", 2)["tasks"] == 2

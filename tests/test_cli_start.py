@@ -1,0 +1,169 @@
+"""How the command line answers: quickly, completely, and also where its output has no place."""
+
+import os
+import re
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cli_helpers import command, environment, fphi, the_error, trained
+from fphi import __version__
+from fphi.methods import METHODS
+
+Capture = pytest.CaptureFixture[str]
+HEAVY = ("torch", "lightning_fabric", "jsonargparse", "matplotlib")
+
+
+def python(code: str) -> str:
+    """The output of a Python process."""
+    words = [sys.executable, "-c", code]
+    return subprocess.run(words, check=True, capture_output=True, text=True, env=environment()).stdout
+
+
+def loaded_by(code: str) -> list[str]:
+    """Which of the heavy packages are loaded after ``code``."""
+    return (
+        python(f"{code}\nimport sys; print(*(m for m in {HEAVY} if m in sys.modules))")
+        .split("\n")[-2]
+        .split()
+    )
+
+
+def seconds_of_children() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+@pytest.mark.parametrize("words", [["--help"], [], ["--version"], ["nonsense"]])
+def test_help_comes_before_anything_heavy_is_loaded(words: list[str]) -> None:
+    call = f"from fphi.cli.main import main; main({words})"
+    assert loaded_by(call) == []
+
+
+def test_help_takes_under_a_second_and_a_half() -> None:
+    """In seconds of the processor, which other work on the machine does not add to."""
+    before = seconds_of_children()
+    said = subprocess.run(
+        command("--help"), check=True, capture_output=True, text=True, env=environment()
+    ).stdout
+    assert seconds_of_children() - before < 1.5
+    for name in ("train", "evaluate", "compare", "methods", "data", "demo"):
+        assert re.search(rf"^  {name} +\w", said, re.MULTILINE)
+
+
+def test_the_package_loads_nothing_heavy_until_a_name_is_used() -> None:
+    assert loaded_by("import fphi; fphi.FphiError; dir(fphi)") == []
+    assert loaded_by("import fphi; fphi.GradientLearner") == ["torch"]
+
+
+def test_after_torch_the_package_costs_under_half_a_second() -> None:
+    code = "import time, torch; t = time.process_time(); import fphi; fphi.GradientLearner; print(time.process_time() - t)"
+    assert float(python(code)) < 0.5
+
+
+def test_the_version(capsys: Capture) -> None:
+    assert fphi("--version") == 0
+    assert capsys.readouterr().out == f"fphi {__version__}\n"
+
+
+def options_of(words: list[str], capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """Each option's flags, and what the help says of it."""
+    monkeypatch.setenv("COLUMNS", "500")
+    with pytest.raises(SystemExit) as end:
+        fphi(*words, "--help")
+    assert end.value.code == 0
+    lines = re.findall(r"^  (-.*?)(?:  +(\S.*)|\n {6,}(\S.*))$", capsys.readouterr().out, re.MULTILINE)
+    return {flags: beside or below for flags, beside, below in lines}
+
+
+WITHOUT_DEFAULT = ("-h", "--config", "--print-config")
+
+
+@pytest.mark.parametrize(
+    "words", [*(["train", name] for name in sorted(METHODS)), ["evaluate"], ["compare"], ["demo"]]
+)
+def test_every_option_is_explained_and_shows_its_default(
+    words: list[str], capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = options_of(words, capsys, monkeypatch)
+    assert len(options) > (25 if words[0] == "train" else 3)
+    for flags, text in options.items():
+        explained, _, default = text.partition("default: ")
+        assert re.search(r"\w{3}", re.sub(r"\(type: .*", "", explained)), flags
+        assert default or flags.startswith(WITHOUT_DEFAULT), flags
+
+
+def test_every_method_is_listed_with_its_paper(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "500")
+    assert fphi("methods") == 0
+    listed = capsys.readouterr().out
+    assert fphi("train") == 0
+    usage = capsys.readouterr().out
+    for name, method in METHODS.items():
+        assert re.search(rf"│ {name} +│ {re.escape(method.paper)}", listed)
+        assert re.search(rf"^  {name} +{re.escape(method.paper)}", usage, re.MULTILINE)
+
+
+def test_methods_show_what_was_measured(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "500")
+    run = trained(tmp_path / "a-run")
+    assert fphi("evaluate", run, "--tasks", 4) == 0
+    capsys.readouterr()
+    assert fphi("methods", "--results", tmp_path) == 0
+    listed = capsys.readouterr().out
+    assert re.search(r"│ maml .* measured: alphabet 5-way 1-shot: \d+\.\d\d ± \d+\.\d\d", listed)
+    assert re.search(r"│ anil .* tested; no result in this folder", listed)
+
+
+def test_data_that_are_missing_are_no_error_until_they_are_asked_for(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "500")
+    monkeypatch.delenv("FPHI_DATA", raising=False)
+    monkeypatch.setenv("FPHI_CACHE", str(tmp_path))
+    assert fphi("data") == 0
+    output, errors = capsys.readouterr()
+    assert errors == ""
+    place = f"put images_background.zip and images_evaluation.zip into {tmp_path / 'omniglot'}"
+    assert re.search(
+        rf"│ omniglot +│ {re.escape(place)} .* not found; it is downloaded when it is first used", output
+    )
+    assert re.search(r"│ hershey +│ package Hershey-Fonts +│ 1240 +│ 24800 ", output)
+    assert re.search(r"│ alphabet .* train 917, validation 150, test 173 ", output)
+    assert re.search(r"│ sine +│ computed ", output)
+    assert fphi("data", "sine") == 0
+
+
+def test_a_reader_that_goes_away_is_no_error() -> None:
+    process = subprocess.Popen(
+        command("methods"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()
+    )
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.stderr is not None
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    assert process.wait(timeout=60) == 141
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
+def test_an_output_that_is_full_is_told() -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            command("methods"), stdout=full, stderr=subprocess.PIPE, text=True, env=environment()
+        )
+    assert done.returncode == 2
+    assert the_error(done.stderr).startswith("No space left on device: the output")
+
+
+def test_a_terminal_without_the_characters_gets_question_marks() -> None:
+    ascii_only = environment() | {"PYTHONIOENCODING": "ascii", "COLUMNS": "500"}
+    words = command("train", "maml", "--help")
+    done = subprocess.run(words, capture_output=True, text=True, env=ascii_only)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "learning rate for ?." in done.stdout
