@@ -1,0 +1,80 @@
+"""Commands in processes of their own: a polite stop, and several ranks."""
+
+import shlex
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from cli_helpers import SMALL, TINY, command, environment, evaluated, quietly, the_error, trained
+from fphi.run.checkpoint import read_checkpoint
+
+STEPS = 40
+
+
+def start(*words: object) -> subprocess.Popen[str]:
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command(*words), stdout=pipe, stderr=pipe, text=True, env=environment())
+
+
+def wait_for_lines(path: Path, count: int, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 60
+    while process.poll() is None and time.monotonic() < deadline:
+        if path.is_file() and path.read_text().count("\n") >= count:
+            return
+        time.sleep(0.005)
+
+
+def test_a_terminated_training_says_how_to_go_on_and_then_ends_as_if_never_stopped(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "stopped run"
+    process = start("train", "maml", "--out", out, "--steps", STEPS, *SMALL)
+    wait_for_lines(out / "log.csv", 4, process)
+    process.send_signal(signal.SIGTERM)
+    output, errors = process.communicate(timeout=60)
+    assert (process.returncode, output) == (130, ""), errors
+
+    step = read_checkpoint(out / "last.safetensors").standing.step
+    assert 3 <= step < STEPS
+    resume = f"fphi train maml --out '{out}' --resume"
+    assert errors.splitlines()[-1] == f"stopped at step {step}; go on with: {resume}"
+    assert (out / "command.txt").read_text().startswith(f"fphi train maml --out '{out}' --steps {STEPS}")
+
+    quietly(*shlex.split(resume)[1:])
+    expected = trained(tmp_path / "whole", steps=STEPS)
+    assert (out / "best.safetensors").read_bytes() == (expected / "best.safetensors").read_bytes()
+    rows = [(folder / "log.csv").read_text().splitlines() for folder in (out, expected)]
+    assert [[row.rpartition(",")[0] for row in log] for log in rows][0] == [
+        row.rpartition(",")[0] for row in rows[1]
+    ]
+    assert evaluated(capsys, out, "--tasks", 2)["budget"]["meta-steps"] == STEPS
+
+
+SINE = ("--tasks", "sine", "--shots", 5, "--inner-lr", 0.01, "--steps", 3, *TINY, "--meta-batch", 5)
+
+
+def test_two_devices_train_what_one_trains_up_to_rounding(tmp_path: Path) -> None:
+    process = start("train", "maml", "--out", tmp_path / "two", "--devices", 2, *SINE)
+    quietly("train", "maml", "--out", tmp_path / "one", *SINE)
+    output, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    assert output.count("trained 3 meta-steps") == 1
+    two, one = (read_checkpoint(tmp_path / name / "last.safetensors").learner for name in ("two", "one"))
+    assert two.keys() == one.keys()
+    for name, expected in one.items():
+        torch.testing.assert_close(two[name], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_an_error_on_several_devices_is_told_once(tmp_path: Path) -> None:
+    """The loss overflows on both ranks."""
+    words = ("train", "maml", "--out", tmp_path / "run", "--devices", 2, *SINE, "--inner-lr", 1e30)
+    process = start(*words)
+    output, errors = process.communicate(timeout=120)
+    assert (process.returncode, output) == (2, "")
+    message = the_error(errors)
+    assert message.startswith("the loss became nan or infinite in meta-step 1; try a smaller")
+    assert read_checkpoint(tmp_path / "run" / "last.safetensors").standing.step == 0
