@@ -16,8 +16,8 @@ from pathlib import Path
 import torch
 
 import fphi
+from output import Part, ratio_cell
 from problem import INNER_LR, make_problem
-from results import Part, ratio_cell
 
 __all__ = ["measure_memory"]
 

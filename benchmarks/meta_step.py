@@ -13,7 +13,7 @@ from rich.console import Console
 from contenders import ROWS
 from fphi import FphiError
 from memory import measure_memory
-from results import Part, Report, around_markers, machine, steps_part, write_between_markers
+from output import Part, Report, around_markers, machine, steps_part, write_between_markers
 from sampling import measure_sampling
 from timing import compare
 

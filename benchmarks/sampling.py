@@ -17,7 +17,7 @@ from fphi.tasks.few_shot import EpisodeShape, FewShotTasks
 from fphi.tasks.hershey import load_hershey
 from fphi.tasks.omniglot import find_omniglot, load_omniglot
 from fphi.tasks.pool import ClassPool
-from results import Part
+from output import Part
 
 __all__ = ["measure_sampling"]
 

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 import torch
 
 from contenders import Row, is_peer
+from output import Measured
 from problem import Gradients, Problem, Step, make_problem
-from results import Measured
 
 __all__ = ["compare", "interleaved", "same_gradient"]
 

@@ -10,9 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from cli_helpers import SMALL, contents, evaluated, fphi, quietly, refused, small_disk, the_error, trained
 from fphi.run.checkpoint import read_checkpoint
+from fphi.run.files import Json, write_sealed
 
 Capture = pytest.CaptureFixture[str]
 Damage = Callable[[bytes], bytes]
@@ -51,6 +53,17 @@ def test_damaged_weights_are_not_used(
         rf"{run / name} is (damaged: .*SHA-256 differs.*|not a file that fphi wrote.*); \w+", message
     )
     assert contents(run).items() >= before.items()
+
+
+@pytest.mark.parametrize(
+    "content", [{}, {"kind": "parameters"}, {"kind": "parameters", "format": 1, "note": 3, "standing": [1]}]
+)
+def test_weights_of_another_make_are_refused(content: Json, run: Path, capsys: Capture) -> None:
+    """With a right checksum, which whoever makes the file can compute."""
+    for name, words in (("best.safetensors", EVALUATE), ("last.safetensors", RESUME)):
+        write_sealed(run / name, {"x": torch.zeros(2)}, content)
+        message = refused(capsys, *words, run)
+        assert re.search(r"holds no|has format|does not fit this learner", message)
 
 
 @pytest.mark.parametrize("words", [EVALUATE, RESUME])

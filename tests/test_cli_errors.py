@@ -1,16 +1,12 @@
 """Whatever a user gets wrong is told in one line, with status 2, and nothing is left behind or lost."""
 
-import io
 import re
-import urllib.error
-import urllib.request
-import zipfile
 from pathlib import Path
 
 import pytest
 
-from cli_helpers import SMALL, contents, evaluated, fphi, refused, save_images, the_error, trained
-from fphi.tasks import load_folder
+from cli_helpers import SMALL, contents, evaluated, fphi, refused, trained
+from fphi.run.directory import claim
 
 Capture = pytest.CaptureFixture[str]
 
@@ -126,6 +122,14 @@ def test_a_config_of_something_else_is_not_overwritten(tmp_path: Path, capsys: C
     assert contents(tmp_path) == {"config.yaml": b"mine: 1\n"}
 
 
+def test_a_folder_in_which_another_process_trains_stays_its_own(tmp_path: Path, capsys: Capture) -> None:
+    """Its configuration too, which is written before there is a checkpoint."""
+    with claim(tmp_path, resume=False):
+        message = refused(capsys, "train", "maml", "--out", tmp_path, *SMALL)
+    assert message == f"another process is training in {tmp_path}; wait for it, or choose another folder"
+    assert contents(tmp_path) == {".lock": b""}
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -163,83 +167,13 @@ def test_what_does_not_fit_into_the_memory_is_told(capsys: Capture, tmp_path: Pa
     assert re.match(r"out of memory \(.*TiB.*\); choose a smaller --chunk-size", refused(capsys, *words))
 
 
-def test_a_class_with_too_few_images_is_named(tmp_path: Path, capsys: Capture) -> None:
-    images, out = save_images(tmp_path / "images", classes=12, images=2), tmp_path / "run"
-    words = ("train", "maml", "--tasks", images, "--out", out, *SMALL)
-    assert re.match(
-        r"9 ways from split 'train': there are only 8 classes; ask for", refused(capsys, *words, "--ways", 9)
-    )
-    (images / "c03" / "1.png").unlink()
-    expected = r"class 'c03' of split '\w+' has 1 images, but 1 shots \+ 1 queries need 2: ask for"
-    assert re.match(expected, refused(capsys, *words, "--ways", 2))
-    assert not out.exists()
-
-
-@pytest.mark.parametrize("whole", [True, False])
-def test_an_image_that_does_not_decode_is_named(whole: bool, tmp_path: Path, capsys: Capture) -> None:
-    images = save_images(tmp_path / "images", classes=8, images=2)
-    broken = images / "c03" / "1.png"
-    broken.write_bytes(b"no image" if whole else broken.read_bytes()[:300])
-    message = refused(
-        capsys, "train", "maml", "--tasks", images, "--ways", 2, "--out", tmp_path / "run", *SMALL
-    )
-    assert message.startswith(f"{broken} is not a readable image (")
-    assert message.endswith("; replace or remove it")
-    assert " at 0x" not in message
-    assert not (tmp_path / "run").exists()
-
-
-@pytest.mark.parametrize("entry", ["../c00/x.png", "/etc/x.png", "a/../../x.png", "..\\x.png", "C:\\x.png"])
-def test_a_zip_that_names_files_outside_itself_is_refused_whole(
-    entry: str, tmp_path: Path, capsys: Capture
+def test_a_report_that_cannot_be_written_is_told_before_the_work(
+    run: Path, tmp_path: Path, capsys: Capture
 ) -> None:
-    images = save_images(tmp_path / "images", classes=8, images=2)
-    with zipfile.ZipFile(tmp_path / "images.zip", "w") as archive:
-        for path in images.rglob("*.png"):
-            archive.write(path, path.relative_to(images))
-        archive.writestr(entry, (images / "c00" / "0.png").read_bytes())
-    words = ("--tasks", tmp_path / "images.zip", "--ways", 2, "--out", tmp_path / "run", *SMALL)
-    assert f"has an entry outside itself, {entry!r}" in refused(capsys, "train", "maml", *words)
-    assert not (tmp_path / "run").exists()
-
-
-def test_a_link_into_itself_is_followed_no_further(tmp_path: Path) -> None:
-    images = save_images(tmp_path / "images", classes=3, images=2)
-    (images / "c00" / "up").symlink_to(images, target_is_directory=True)
-    (images / "c01" / "there").symlink_to(images / "c02", target_is_directory=True)
-    (images / "c02" / "back").symlink_to(images / "c01", target_is_directory=True)
-    assert load_folder(images).names == ("c00", "c01", "c01/there", "c02", "c02/back")
-
-
-def test_omniglot_that_is_missing_and_cannot_be_fetched(
-    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def no_network(url: str, timeout: float) -> io.BytesIO:
-        raise urllib.error.URLError("no network")
-
-    monkeypatch.setattr(urllib.request, "urlopen", no_network)
-    monkeypatch.setenv("FPHI_CACHE", str(tmp_path / "cache"))
-    monkeypatch.delenv("FPHI_DATA", raising=False)
-    data, out = tmp_path / "data", tmp_path / "run"
-    message = refused(
-        capsys, "train", "maml", "--tasks", "omniglot", "--data-root", data, "--out", out, *SMALL
-    )
-    assert re.match(
-        r"https://\S+/images_background.zip could not be fetched \(.*no network.*\); fetch it", message
-    )
-    assert message.endswith(f"by hand to {data / 'omniglot' / 'images_background.zip'}")
-    assert not out.exists()
+    said = f"{tmp_path} is a folder; give the name of a file to write"
+    assert refused(capsys, "compare", run, "--html", tmp_path) == said
+    assert refused(capsys, "demo", "--out", tmp_path, "--runs", tmp_path / "runs") == said
     assert contents(tmp_path) == {}
-
-
-def test_a_data_source_that_cannot_be_used_is_an_error_after_the_table(
-    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("FPHI_CACHE", str(tmp_path / "cache"))
-    assert fphi("data", "omniglot", "--data-root", tmp_path) == 2
-    message = the_error(capsys.readouterr().err)
-    assert message.startswith("omniglot cannot be used: not found")
-    assert f"images_evaluation.zip into {tmp_path / 'omniglot'}" in message
 
 
 def test_a_configuration_file_that_is_none_is_refused(tmp_path: Path, capsys: Capture) -> None:

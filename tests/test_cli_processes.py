@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from cli_helpers import SMALL, TINY, command, environment, evaluated, quietly, the_error, trained
+from cli_helpers import SMALL, TINY, command, environment, evaluated, quietly, trained
 from fphi.run.checkpoint import read_checkpoint
 
-STEPS = 40
+STEPS = 25
 
 
 def start(*words: object) -> subprocess.Popen[str]:
@@ -47,10 +47,8 @@ def test_a_terminated_training_says_how_to_go_on_and_then_ends_as_if_never_stopp
     quietly(*shlex.split(resume)[1:])
     expected = trained(tmp_path / "whole", steps=STEPS)
     assert (out / "best.safetensors").read_bytes() == (expected / "best.safetensors").read_bytes()
-    rows = [(folder / "log.csv").read_text().splitlines() for folder in (out, expected)]
-    assert [[row.rpartition(",")[0] for row in log] for log in rows][0] == [
-        row.rpartition(",")[0] for row in rows[1]
-    ]
+    stopped, whole = ((folder / "log.csv").read_text().splitlines() for folder in (out, expected))
+    assert [row.rpartition(",")[0] for row in stopped] == [row.rpartition(",")[0] for row in whole]
     assert evaluated(capsys, out, "--tasks", 2)["budget"]["meta-steps"] == STEPS
 
 
@@ -67,14 +65,3 @@ def test_two_devices_train_what_one_trains_up_to_rounding(tmp_path: Path) -> Non
     assert two.keys() == one.keys()
     for name, expected in one.items():
         torch.testing.assert_close(two[name], expected, rtol=1e-4, atol=1e-5)
-
-
-def test_an_error_on_several_devices_is_told_once(tmp_path: Path) -> None:
-    """The loss overflows on both ranks."""
-    words = ("train", "maml", "--out", tmp_path / "run", "--devices", 2, *SINE, "--inner-lr", 1e30)
-    process = start(*words)
-    output, errors = process.communicate(timeout=120)
-    assert (process.returncode, output) == (2, "")
-    message = the_error(errors)
-    assert message.startswith("the loss became nan or infinite in meta-step 1; try a smaller")
-    assert read_checkpoint(tmp_path / "run" / "last.safetensors").standing.step == 0

@@ -157,10 +157,16 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
 def test_an_output_that_is_full_is_told() -> None:
     with open("/dev/full", "w") as full:
         done = subprocess.run(
-            command("methods"), check=False, stdout=full, stderr=subprocess.PIPE, text=True, env=environment()
+            command("--help"), check=False, stdout=full, stderr=subprocess.PIPE, text=True, env=environment()
         )
     assert done.returncode == 2
     assert the_error(done.stderr).startswith("No space left on device: the output")
+
+
+def test_an_output_that_is_closed_is_no_error() -> None:
+    words = ["sh", "-c", '"$@" >&-', "sh", *command("--help")]
+    done = subprocess.run(words, check=False, capture_output=True, text=True, env=environment())
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 def test_a_terminal_without_the_characters_gets_question_marks() -> None:

@@ -4,7 +4,7 @@ from collections import Counter
 from pathlib import Path
 
 from fphi.cli.evaluate import evaluate_run
-from fphi.cli.options import Parser, at_least
+from fphi.cli.options import Parser, at_least, require_no_folder
 from fphi.errors import FphiError
 from fphi.report.compare import TaskScores, compare, comparison_table
 from fphi.report.files import read_result
@@ -36,6 +36,7 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("--html", type=Path, default=None, help="write a report to this file too")
     o = parser.read(arguments)
     at_least(1, tasks=o.tasks)
+    require_no_folder(o.html)
     if o.on not in ("transductive", "inductive"):
         raise FphiError(f"--on is {o.on!r}: choose transductive or inductive")
     _evaluate_missing(o.runs, o.tasks)

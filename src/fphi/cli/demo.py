@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from fphi.cli.evaluate import evaluate_run
-from fphi.cli.options import Parser, TaskOptions, at_least
+from fphi.cli.options import Parser, TaskOptions, at_least, require_no_folder
 from fphi.cli.runs import CONFIG, RunConfig, load_run
 from fphi.cli.train import train_run
 from fphi.errors import FphiError
@@ -55,6 +55,7 @@ def run(arguments: list[str]) -> int:
     )
     o = parser.read(arguments)
     at_least(1, steps=o.steps)
+    require_no_folder(o.out)
     console = Console(markup=False, highlight=False)
     folders = []
     for name, part in _PARTS.items():

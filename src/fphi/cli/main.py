@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from fphi import __version__
-from fphi.errors import FphiError
+from fphi.errors import FphiError, printable
 
 __all__ = ["main"]
 
@@ -29,15 +29,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit status is 0, 2 for an error of the user's, 130 after Ctrl-C."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     _print_what_can_be_printed()
-    if not words or words[0] in ("-h", "--help", "help"):
-        print(_help())
-        return 0
-    if words[0] in ("-V", "--version"):
-        print(f"fphi {__version__}")
-        return 0
     try:
-        status = _run(words[0], words[1:])
-        sys.stdout.flush()
+        status = _run(words[0] if words else "help", words[1:])
+        if sys.stdout is not None:  # as in `fphi … >&-`
+            sys.stdout.flush()
         return status
     except KeyboardInterrupt:
         print("fphi: interrupted", file=sys.stderr)
@@ -50,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         message = _of_the_user(error)
         if message is None:
             raise
-        print(f"fphi: error: {' '.join(message.split())}", file=sys.stderr)
+        print(f"fphi: error: {printable(' '.join(message.split()))}", file=sys.stderr)
         return 2
 
 
@@ -80,6 +75,12 @@ def _print_what_can_be_printed() -> None:
 
 
 def _run(command: str, arguments: list[str]) -> int:
+    if command in ("-h", "--help", "help"):
+        print(_help())
+        return 0
+    if command in ("-V", "--version"):
+        print(f"fphi {__version__}")
+        return 0
     if command not in _COMMANDS:
         raise FphiError(
             f"unknown command {command!r}: choose one of {', '.join(_COMMANDS)}, or see fphi --help"

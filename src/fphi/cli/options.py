@@ -14,7 +14,7 @@ from jsonargparse import ArgumentParser, Namespace
 from fphi.errors import FphiError
 from fphi.tasks import EpisodeShape, TaskDistribution, load_tasks
 
-__all__ = ["Parser", "TaskOptions", "at_least", "command_line", "fields_of"]
+__all__ = ["Parser", "TaskOptions", "at_least", "command_line", "fields_of", "require_no_folder"]
 
 T = TypeVar("T")
 
@@ -122,6 +122,12 @@ def at_least(lowest: int, **options: int | None) -> None:
     for name, value in options.items():
         if value is not None and value < lowest:
             raise FphiError(f"--{name.replace('_', '-')} is {value}; it must be at least {lowest}")
+
+
+def require_no_folder(path: Path | None) -> None:
+    """Raise before the work begins if ``path``, to be written at its end, is a folder."""
+    if path is not None and path.is_dir():
+        raise FphiError(f"{path} is a folder; give the name of a file to write")
 
 
 def fields_of(cls: type[T], values: Namespace | dict[str, Any]) -> T:

@@ -10,6 +10,7 @@ from typing import Literal
 
 import torch
 
+from fphi.errors import FphiError
 from fphi.learnable import PrototypicalLearner
 from fphi.learnable.base import LearningAlgorithm
 from fphi.methods.registry import (
@@ -52,6 +53,8 @@ class Prototypical(Method):
     norm: Mode = "running"
 
     def learner(self, setting: Setting) -> LearningAlgorithm:
+        if setting.ways is None:
+            raise FphiError("a prototypical network compares classes, and these tasks have none: choose maml")
         network = build_network(self.network, setting, self.norm, head=False)
         return PrototypicalLearner(network, distance=self.distance)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING
 
+from fphi.errors import printable
 from fphi.report.files import IntervalRecord, Result
 from fphi.report.published import Published, published
 
@@ -83,7 +84,7 @@ class Table:
         for cell in self.header:
             table.add_column(Text(cell))
         for line in self.body:
-            table.add_row(*(Text(cell) for cell in line))
+            table.add_row(*(Text("\n".join(map(printable, cell.split("\n")))) for cell in line))
         return table
 
 

@@ -132,7 +132,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
             learner=_below("learner.", tensors),
             optimizer=unpack(content["optimizer"], tensors),
         )
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, RecursionError) as error:
         raise FphiError(f"{path} lacks a part ({error}); train again without --resume") from error
 
 
@@ -155,11 +155,10 @@ def load_parameters(path: Path, learner: nn.Module) -> dict[str, Json]:
         FphiError: no such file, damaged, or of a learner with other names or shapes.
     """
     tensors, content = _read_kind(path, "parameters", "checkpoint")
-    if content["kind"] == "checkpoint":
-        _load_into(learner, _below("learner.", tensors), str(path))
-        return dict(content["standing"])
-    _load_into(learner, tensors, str(path))
-    return dict(content["note"])
+    checkpoint = content["kind"] == "checkpoint"
+    _load_into(learner, _below("learner.", tensors) if checkpoint else tensors, str(path))
+    note = content.get("standing" if checkpoint else "note")
+    return note if isinstance(note, dict) else {}
 
 
 def pack(tree: object, tensors: dict[str, Tensor], prefix: str) -> Json:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TypeAlias, Union
 
+import safetensors
 import safetensors.torch
 from torch import Tensor
 
@@ -60,9 +61,12 @@ def read_sealed(path: Path) -> tuple[dict[str, Tensor], Json]:
             f"{path} is damaged: it was cut short or changed after it was written (SHA-256 differs, "
             f"{len(raw)} bytes); {instead}, or train again in another folder without --resume"
         )
-    header = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])
-    content: Json = json.loads(header["__metadata__"]["fphi"])["content"]
-    return safetensors.torch.load(raw), content
+    try:
+        header = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])
+        content: Json = json.loads(header["__metadata__"]["fphi"])["content"]
+        return safetensors.torch.load(raw), content
+    except (ValueError, KeyError, TypeError, RecursionError, safetensors.SafetensorError) as error:
+        raise FphiError(f"{path} was put together by something else than fphi; do not use it") from error
 
 
 def replace_file(path: Path, data: bytes) -> None:

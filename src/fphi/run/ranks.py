@@ -20,6 +20,8 @@ Accelerator = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["32-true", "bf16-mixed"]
 T = TypeVar("T")
 
+_HAS_LAUNCHED: list[bool] = []  # whether this process has trained on several devices
+
 
 class Ranks:
     """One of the processes that train together, and how it speaks to the others.
@@ -104,7 +106,7 @@ def launch(
     """
     if (accelerator, devices, precision) == ("cpu", 1, "32-true"):
         return train(Ranks())
-    if devices > 1 and torch.distributed.is_available() and torch.distributed.is_initialized():
+    if devices > 1 and _HAS_LAUNCHED:
         raise FphiError(
             "one process trains on several devices only once; start another process for the next run"
         )
@@ -130,7 +132,14 @@ def _launch_fabric(
             f"cannot train on {devices} device(s) of kind {accelerator!r} with precision {precision}: "
             f"{_line(error)}; try --accelerator cpu --devices 1"
         ) from error
-    result = cast(T, fabric.launch(lambda fabric: train(Ranks(fabric))))
+    if devices > 1:
+        _HAS_LAUNCHED.append(True)
+    try:
+        result = cast(T, fabric.launch(lambda fabric: train(Ranks(fabric))))
+    finally:
+        # Its threads must be gone before the interpreter is: else the process ends with an abort.
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
     if fabric.global_rank > 0:
         raise SystemExit(0)
     return result

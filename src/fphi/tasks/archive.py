@@ -16,6 +16,10 @@ from fphi.errors import DataError
 __all__ = ["Archive", "decode", "open_archive", "to_array"]
 
 
+_LARGEST = 2**28
+"""Bytes of a file in a zip: a few kilobytes can unpack to more than the memory holds."""
+
+
 class Archive(ABC):
     """Named files below one path; names use "/" and are relative to it."""
 
@@ -93,8 +97,11 @@ class _Folder(Archive):
         return sorted(name for name in found if _visible(name))
 
     def read(self, name: str) -> bytes:
+        path = self.path / name
+        if path.exists() and not path.is_file():  # a pipe would be waited for without end
+            raise DataError(f"{self.where(name)} is no file; remove it")
         try:
-            return (self.path / name).read_bytes()
+            return path.read_bytes()
         except OSError as error:
             raise DataError(f"{self.where(name)} cannot be read ({_one_line(error)})") from error
 
@@ -122,6 +129,9 @@ class _Zip(Archive):
         return sorted(n for n in self._zip.namelist() if not n.endswith("/") and _visible(n))
 
     def read(self, name: str) -> bytes:
+        size = self._zip.getinfo(name).file_size
+        if size > _LARGEST:
+            raise DataError(f"{self.where(name)} unpacks to {size} bytes, which no image needs; remove it")
         try:
             return self._zip.read(name)
         except (
