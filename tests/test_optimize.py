@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from fphi.errors import FphiError
 from fphi.optimize import GradientDescent, constant, cosine, halving, linear_to_zero
 
 
@@ -31,3 +32,9 @@ def test_a_step_clips_and_takes_the_scheduled_rate(options: dict[str, float], ex
     torch.testing.assert_close(layer.weight.data, torch.tensor([expected]))
     descent.step(layer, {"weight": torch.zeros(1, 2)}, progress=0.5)
     assert descent.learning_rate == 0.25
+
+
+def test_a_bound_that_clips_everything_is_refused() -> None:
+    for options in ({"clip_norm": 0.0}, {"clip_value": -1.0}):
+        with pytest.raises(FphiError, match="must be greater than 0"):
+            make(**options)

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from fphi.errors import FphiError
 from fphi.learnable import GradientLearner
 from fphi.networks import Conv4
 from fphi.objective import meta_gradient
@@ -195,9 +196,15 @@ def test_forward_mode_agrees_with_reverse_mode() -> None:
 
 
 def test_settings_that_make_no_sense_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"needs a network with \.body and \.head, not Linear"):
+    with pytest.raises(FphiError, match=r"needs a network with \.body and \.head, not Linear"):
         GradientLearner(nn.Linear(2, 2), sgd(0.1), 1, adapts="head")
-    with pytest.raises(ValueError, match="order=3"):
+    with pytest.raises(FphiError, match="order=3"):
         GradientLearner(nn.Linear(2, 2), sgd(0.1), 1, order=3)  # type: ignore[arg-type]
+    with pytest.raises(FphiError, match="test_steps=-1"):
+        GradientLearner(nn.Linear(2, 2), sgd(0.1), 1, test_steps=-1)
     with pytest.raises(ValueError, match="nesterov"):
         sgd(0.1, nesterov=True)
+    learner = GradientLearner(conv(), sgd(0.1), 1)
+    for options in ({"chunk_size": 0}, {"threads": 0}, {"chunk_size": -3}):
+        with pytest.raises(FphiError, match="must be at least 1"):
+            meta_gradient(learner, random_tasks(dtype=torch.float32), **options)

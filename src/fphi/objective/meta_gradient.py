@@ -8,6 +8,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from fphi.errors import FphiError
 from fphi.learnable.base import LearningAlgorithm
 from fphi.tasks.types import Examples, Task
 
@@ -39,6 +40,9 @@ def meta_gradient(
     >>> gradients["network.weight"].shape
     torch.Size([5, 4])
     """
+    for name, number in (("chunk_size", chunk_size), ("threads", threads)):
+        if number is not None and number < 1:
+            raise FphiError(f"{name} is {number}; it must be at least 1, or None for the default")
     count = tasks.query.x.shape[0]
     threads = _default_threads(tasks) if threads is None else threads
     chunks = split_tasks(tasks, chunk_size or _default_chunk(tasks, threads))

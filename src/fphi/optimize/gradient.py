@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fphi.errors import FphiError
+
 __all__ = ["GradientDescent", "Schedule", "constant", "cosine", "halving", "linear_to_zero"]
 
 # Progress of the training in 0..1 to a factor of the learning rate.
@@ -54,6 +56,9 @@ class GradientDescent:
         clip_norm: float | None = None,
         clip_value: float | None = None,
     ) -> None:
+        for name, bound in (("clip_norm", clip_norm), ("clip_value", clip_value)):
+            if bound is not None and not bound > 0:
+                raise FphiError(f"{name} is {bound}; it must be greater than 0, or None for no clipping")
         self.optimizer, self.schedule = optimizer, schedule or constant()
         self.clip_norm, self.clip_value = clip_norm, clip_value
         self._rates = [float(group["lr"]) for group in optimizer.param_groups]

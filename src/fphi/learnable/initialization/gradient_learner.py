@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fphi.errors import FphiError
 from fphi.learnable.base import LearningAlgorithm, Loss, over_network, run_network
 from fphi.networks.batch_norm import network_pass
 from fphi.tasks.types import Examples
@@ -56,10 +57,13 @@ class GradientLearner(LearningAlgorithm):
         batching: Batching = "auto",
     ) -> None:
         super().__init__(loss, batching)
-        if steps < 0 or order not in (1, 2):
-            raise ValueError(f"steps={steps}, order={order}: steps must be at least 0, and order 1 or 2")
+        if min(steps, test_steps or 0) < 0 or order not in (1, 2):
+            raise FphiError(
+                f"steps={steps}, test_steps={test_steps}, order={order}: "
+                "steps must be at least 0, and order 1 or 2"
+            )
         if adapts == "head" and not (hasattr(network, "body") and hasattr(network, "head")):
-            raise ValueError(
+            raise FphiError(
                 f"adapts='head' needs a network with .body and .head, not {type(network).__name__}"
             )
         self.network = network
