@@ -36,7 +36,7 @@ class _Part:
 _PARTS: Mapping[str, _Part] = {
     "maml": _Part(MAML(), 450, 16),
     "prototypical": _Part(Prototypical(train_ways=20), 300, 1),
-    "from-scratch": _Part(FromScratch(), 1, 1),
+    "from-scratch": _Part(FromScratch(inner_steps=20), 1, 1),
 }
 
 
