@@ -251,3 +251,33 @@ def test_the_demo_trains_tests_and_draws_three_methods(
     (tmp_path / "runs" / "from-scratch" / "result.json").unlink()  # stopped between training and testing
     assert fphi(*words) == 0
     assert contents(tmp_path / "runs").keys() == before.keys()
+
+
+def test_a_metric_learner_is_tested_at_any_size(tmp_path: Path, capsys: Capture) -> None:
+    run, wide = trained(tmp_path / "run", method="prototypical", steps=1), tmp_path / "wide"
+    evaluated(capsys, run, "--tasks", 2)
+    before = contents(run)
+    result = evaluated(capsys, run, "--tasks", 2, "--ways", 7, "--shots", 3, "--queries", 2, "--out", wide)
+    assert (result["ways"], result["shots"], result["queries"]) == (7, 3, 2)
+    assert contents(run) == before
+    again = evaluated(capsys, wide, "--tasks", 2)
+    assert {**again, "command": ""} == {**result, "command": ""}
+
+
+def test_a_head_is_bound_to_the_ways_it_was_trained_with(run: Path, tmp_path: Path, capsys: Capture) -> None:
+    message = refused(capsys, "evaluate", run, "--ways", 7)
+    assert message == "maml was trained with --ways 5 and is bound to that; train it with --ways 7"
+    assert "already holds a run" in refused(capsys, "evaluate", run, "--shots", 2, "--out", run)
+    out = tmp_path / "other"
+    assert "leave --split out" in refused(capsys, "evaluate", run, "--split", "validation", "--out", out)
+    assert evaluated(capsys, run, "--tasks", 2, "--shots", 2)["shots"] == 2
+
+
+def test_a_relative_folder_of_images_is_found_from_anywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    images = save_images(tmp_path / "images", classes=30, images=4)
+    monkeypatch.chdir(tmp_path)
+    out = trained(tmp_path / "run", "--tasks", images.name, "--ways", 2, steps=1)
+    monkeypatch.chdir(out)
+    assert evaluated(capsys, out, "--tasks", 2)["data"] == str(images)

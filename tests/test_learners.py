@@ -205,3 +205,18 @@ def test_an_error_of_the_network_itself_shows_undisguised() -> None:
     learner = GradientLearner(torch.nn.Linear(7, WAYS), sgd(0.1), 1).double()
     with pytest.raises(RuntimeError, match="cannot be multiplied"):
         meta_gradient(learner, Task(tasks.support, Examples(tasks.query.x, tasks.query.y[:, :1])), threads=1)
+
+
+def test_a_seed_decides_dropout_in_any_number_of_threads() -> None:
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Dropout(), torch.nn.Linear(256, WAYS))
+    learner, tasks = GradientLearner(network, sgd(0.1), 1).double(), random_tasks(4)
+
+    def gradients(threads: int, seed: int) -> dict[str, Tensor]:
+        torch.manual_seed(seed)
+        return meta_gradient(learner, tasks, chunk_size=1, threads=threads)[1]
+
+    once, again, other = gradients(1, seed=0), gradients(3, seed=0), gradients(3, seed=1)
+    assert all(torch.equal(once[name], again[name]) for name in once)
+    assert not torch.equal(once["network.2.weight"], other["network.2.weight"])
+    assert learner.draws
+    assert not learner.eval().draws

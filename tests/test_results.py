@@ -20,7 +20,7 @@ def test_a_row_is_repeated_from_its_weights(path: Path) -> None:
     if "FPHI_DATA" not in os.environ:
         pytest.skip("FPHI_DATA does not name a folder with Omniglot")
     result = json.loads(path.read_text(encoding="utf-8"))
-    _, learner, tasks = load_run(path.parent, None, seed=result["seed"])
+    _, learner, tasks = load_run(path.parent, seed=result["seed"])
     count = 5 if result["method"] == "from-scratch" else 20  # which takes fifty steps on every task
     found = evaluate(learner, tasks, count=count)
     kept = load_file(path.parent / "per_task.safetensors")

@@ -102,7 +102,7 @@ def _episodes(folders: list[Path]) -> dict[str, Episode]:
     """The same test task as each method answers it."""
     episodes = {}
     for folder in folders:
-        config, learner, tasks = load_run(folder, None, seed=0)
+        config, learner, tasks = load_run(folder, seed=0)
         task = tasks.task("test", 0)
         with evaluation_mode(learner):
             episodes[config.name] = Episode(task, learner(task.support, task.query.x))

@@ -10,12 +10,15 @@ from typing import Any
 from safetensors.torch import save
 from torch import Tensor
 
-from fphi.cli.options import Parser, at_least
-from fphi.cli.runs import RunConfig, load_run, versions
+from fphi.cli.options import Parser, at_least, command_line
+from fphi.cli.runs import CONFIG, RunConfig, load_run, versions
 from fphi.errors import FphiError
+from fphi.learnable import LearningAlgorithm
 from fphi.report.files import read_result, read_text, write_text
 from fphi.report.runs import read_log
 from fphi.report.tables import Row, methods_table
+from fphi.run.checkpoint import BEST, save_parameters
+from fphi.run.directory import require_usable
 from fphi.run.evaluate import Evaluation, evaluate
 from fphi.run.files import replace_file
 from fphi.tasks import SineTasks, TaskDistribution
@@ -25,30 +28,15 @@ __all__ = ["evaluate_run", "run"]
 
 def run(arguments: list[str]) -> int:
     """Parse the command, evaluate, print a table or one JSON object."""
-    parser = Parser("evaluate", "Test a trained run on new tasks; writes result.json into the run.")
-    parser.add_argument("run", type=Path, help="directory of the run")
-    parser.add_argument("--tasks", type=int, default=600, help="number of test tasks")
-    parser.add_argument("--seed", type=int, default=0, help="of the test tasks: equal seeds, equal tasks")
-    parser.add_argument(
-        "--split", type=str, default="test", help="test, or validation (result.json stays as it is)"
-    )
-    parser.add_argument(
-        "--steps", type=int, default=None, help="inner steps that by_step goes up to; the run's if not given"
-    )
-    parser.add_argument(
-        "--chunk-size", type=int, default=25, help="tasks solved at once, which bounds the memory"
-    )
-    parser.add_argument(
-        "--data-root",
-        type=str,
-        default=None,
-        help="folder that data sets are looked for in; the run's if not given",
-    )
-    parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
-    o = parser.read(arguments)
-    at_least(1, tasks=o.tasks, chunk_size=o.chunk_size)
+    o = _parser().read(arguments)
+    size = {"ways": o.ways, "shots": o.shots, "queries": o.queries}
+    at_least(1, tasks=o.tasks, chunk_size=o.chunk_size, **size)
     at_least(0, steps=o.steps)
-    tested = _test(o.run, o.tasks, o.seed, o.split, o.steps, o.chunk_size, o.data_root)
+    if o.out is not None:
+        if o.split != "test":
+            raise FphiError("--out keeps a result on test tasks; leave --split out")
+        require_usable(o.out, resume=False)
+    tested = _test(o.run, o.tasks, o.seed, o.split, o.steps, o.chunk_size, data_root=o.data_root, **size)
     # Shown before it is kept: a full disk must not cost an hour's evaluation.
     if o.json:
         print(json.dumps(tested.record, allow_nan=False))
@@ -56,21 +44,65 @@ def run(arguments: list[str]) -> int:
         from rich.console import Console
 
         Console().print(methods_table([Row.from_result(tested.record)]).rich())  # type: ignore[arg-type]
-    if o.split == "test":
+    if o.out is not None:
+        tested.record["command"] += f" && {command_line()}" if command_line() else ""
+        tested.keep_as_run(o.out, o.run)
+    elif o.split == "test" and not any(size.values()):
         tested.keep(o.run)
     return 0
 
 
+def _parser() -> Parser:
+    parser = Parser("evaluate", "Test a trained run on new tasks; writes result.json into the run.")
+
+    def option(name: str, kind: type, default: object, text: str) -> None:
+        parser.add_argument(name, type=kind, default=default, help=text)
+
+    parser.add_argument("run", type=Path, help="directory of the run")
+    option("--tasks", int, 600, "number of test tasks")
+    for name, of in {
+        "ways": "classes",
+        "shots": "support examples per class",
+        "queries": "queries per class",
+    }.items():
+        option(f"--{name}", int, None, f"{of}, if not the run's own; result.json stays as it is")
+    option("--seed", int, 0, "of the test tasks: equal seeds, equal tasks")
+    option("--split", str, "test", "test, or validation; result.json stays as it is")
+    option("--steps", int, None, "inner steps that by_step goes up to; the run's if not given")
+    option("--chunk-size", int, 25, "tasks solved at once, which bounds the memory")
+    option("--data-root", str, None, "folder that data sets are looked for in; the run's if not given")
+    option(
+        "--out",
+        Path,
+        None,
+        "make this directory a run of its own: the weights, with the tasks and result of now",
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
+    return parser
+
+
 @dataclass(frozen=True)
 class _Tested:
-    """What goes into ``result.json``, and the values per task."""
+    """What goes into ``result.json``, the values per task, and what they are of."""
 
     record: dict[str, Any]
     scores: dict[str, Tensor]
+    config: RunConfig
+    learner: LearningAlgorithm
 
     def keep(self, run: Path) -> None:
+        """Write the result beside the weights of ``run``."""
         replace_file(run / "per_task.safetensors", save(self.scores))
         write_text(run / "result.json", json.dumps(self.record, indent=1, allow_nan=False) + "\n")
+
+    def keep_as_run(self, out: Path, origin: Path) -> None:
+        """Make ``out`` a run of its own, with the training of ``origin`` and the tasks tested on here."""
+        write_text(out / CONFIG, self.config.to_yaml())
+        write_text(out / "command.txt", f"{self.record['command']}\n")
+        if (origin / "log.csv").is_file():
+            write_text(out / "log.csv", read_text(origin / "log.csv"))
+        save_parameters(out / BEST, self.learner, {"fingerprint": self.config.fingerprint})
+        self.keep(out)
 
 
 def evaluate_run(run: Path, count: int = 600, seed: int = 0) -> dict[str, Any]:
@@ -87,12 +119,12 @@ def _test(
     split: str = "test",
     steps: int | None = None,
     chunk_size: int = 25,
-    data_root: str | None = None,
+    **other: str | int | None,
 ) -> _Tested:
-    config, learner, tasks = load_run(run, data_root, seed)
+    config, learner, tasks = load_run(run, seed, **other)
     evaluation = evaluate(learner, tasks, split=split, count=count, steps=steps, chunk_size=chunk_size)
     scores = {name: values.contiguous() for name, values in evaluation.per_task().items()}
-    return _Tested(_record(config, tasks, evaluation, seed, run), scores)
+    return _Tested(_record(config, tasks, evaluation, seed, run), scores, config, learner)
 
 
 def _record(

@@ -5,14 +5,14 @@ import re
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar, get_args, get_type_hints
+from typing import Any, NoReturn, Self, TypeVar, get_args, get_type_hints
 
 from jsonargparse import ArgumentParser, Namespace
 
 from fphi.errors import FphiError
-from fphi.tasks import EpisodeShape, TaskDistribution, load_tasks
+from fphi.tasks import NAMED, EpisodeShape, TaskDistribution, load_tasks
 
 __all__ = ["Parser", "TaskOptions", "at_least", "command_line", "fields_of", "require_no_folder"]
 
@@ -40,6 +40,11 @@ class TaskOptions:
     ways: int = 5
     shots: int = 1
     queries: int | None = None
+
+    def located(self) -> Self:
+        """With the path of a folder or zip in full, so that it is found from any folder."""
+        known = self.tasks in NAMED or not Path(self.tasks).exists()
+        return self if known else replace(self, tasks=str(Path(self.tasks).absolute()))
 
     def load(self, seed: int, train_shape: EpisodeShape | None = None) -> TaskDistribution:
         """The tasks; task i of a split is a function of (seed, split, i)."""

@@ -157,13 +157,21 @@ def setting_of(options: TaskOptions, tasks: TaskDistribution) -> Setting:
 
 
 def load_run(
-    run: Path, data_root: str | None, seed: int
+    run: Path, seed: int, **other: str | int | None
 ) -> tuple[RunConfig, LearningAlgorithm, TaskDistribution]:
-    """A trained run's configuration, its learner with the best parameters, and its tasks."""
+    """A trained run's configuration, its learner with the best parameters, and its tasks.
+
+    Args:
+        run: its directory.
+        seed: of the tasks.
+        other: task options to use in place of the run's own; None keeps the own one.
+
+    Raises:
+        FphiError: the run is damaged, or its learner cannot solve tasks of another size.
+    """
     config = RunConfig.read(run)
     _require_best(run, config)
-    if data_root is not None:
-        config = replace(config, tasks=replace(config.tasks, data_root=data_root))
+    config = _with_tasks(config, {key: value for key, value in other.items() if value is not None})
     tasks = config.load_tasks(seed)
     learner = config.build(tasks)
     note = load_parameters(run / BEST, learner)
@@ -171,6 +179,17 @@ def load_run(
     if note.get("fingerprint") not in (None, "", _digest(read_values(run / CONFIG))):
         raise FphiError(f"{run / CONFIG} was changed after the training; restore it, or train again with it")
     return config, learner, tasks
+
+
+def _with_tasks(config: RunConfig, other: dict[str, Any]) -> RunConfig:
+    for name in config.method.bound_to:
+        trained = getattr(config.tasks, name)
+        if other.get(name, trained) != trained:
+            raise FphiError(
+                f"{config.name} was trained with --{name} {trained} and is bound to that; "
+                f"train it with --{name} {other[name]}"
+            )
+    return replace(config, tasks=replace(config.tasks, **other))
 
 
 def _require_best(run: Path, config: RunConfig) -> None:

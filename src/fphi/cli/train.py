@@ -82,9 +82,8 @@ def _parse(name: str, arguments: list[str]) -> tuple[RunConfig, Path, bool]:
     values = parser.read(arguments)
     if values.method != name:
         raise FphiError(f"--method is {values.method!r} in fphi train {name}; leave it out")
-    config = RunConfig(
-        name, fields_of(method, values), fields_of(TaskOptions, values), fields_of(Training, values)
-    )
+    tasks = fields_of(TaskOptions, values).located()
+    config = RunConfig(name, fields_of(method, values), tasks, fields_of(Training, values))
     if begun is not None:
         _require_same(begun, config, values.out)
     return config, values.out, values.resume

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
 
 from fphi.networks.batch_norm import BatchNorm, network_pass
 from fphi.tasks.types import Examples, Task
@@ -66,6 +67,11 @@ class LearningAlgorithm(nn.Module):
     def shares_queries(self) -> bool:
         """Whether a transductive answer may depend on the other queries: on their batch statistics."""
         return any(_uses_query_batch(m) for m in self.modules())
+
+    @property
+    def draws(self) -> bool:
+        """Whether answers depend on random numbers: on those of dropout, in training."""
+        return any(isinstance(m, _DropoutNd) and m.training and m.p > 0 for m in self.modules())
 
 
 def _uses_query_batch(module: nn.Module) -> bool:

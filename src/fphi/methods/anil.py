@@ -23,10 +23,12 @@ __all__ = ["ANIL"]
 class ANIL(MAML):
     """MAML that adapts only the last layer: the body's features are computed once.
 
-    The options are MAML's, with more inner steps, since they cost next to nothing here.
+    The options are MAML's, with more inner steps, since they cost next to nothing here, and a smaller
+    inner rate: several steps of MAML's make the head swing from side to side.
     """
 
     adapts: ClassVar[Literal["all", "head"]] = "head"
 
+    inner_lr: float = 0.1
     inner_steps: int = 5
     test_steps: int = 5

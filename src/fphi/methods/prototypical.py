@@ -6,7 +6,7 @@
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 
@@ -43,6 +43,8 @@ class Prototypical(Method):
         network: the embedding network.
         norm: source of the batch-norm statistics; ``running`` makes answers inductive.
     """
+
+    bound_to: ClassVar[tuple[Literal["ways", "shots"], ...]] = ()
 
     train_ways: int = 60
     train_queries: int = 5

@@ -58,6 +58,8 @@ class Method(ABC):
     title: ClassVar[str]
     paper: ClassVar[str]
     arxiv: ClassVar[str]
+    # The sizes of a task that training fixes: a learner with an output per class is bound to its ways.
+    bound_to: ClassVar[tuple[Literal["ways", "shots"], ...]] = ("ways",)
 
     @abstractmethod
     def learner(self, setting: Setting) -> LearningAlgorithm:

@@ -31,7 +31,8 @@ def meta_gradient(
         tasks: a batch, every tensor with a leading task dimension.
         chunk_size: tasks solved at once; None: as the device likes it.
         threads: worker threads, each computing with one core; None: as many as torch uses on a
-            CPU, and 1 elsewhere.
+            CPU, and 1 elsewhere. A learner that draws random numbers works in one, so that a seed
+            decides them.
 
     >>> import fphi, torch
     >>> learner = fphi.GradientLearner(torch.nn.Linear(4, 5), fphi.sgd(0.1), steps=1)
@@ -46,7 +47,7 @@ def meta_gradient(
     count = tasks.query.x.shape[0]
     threads = _default_threads(tasks) if threads is None else threads
     chunks = split_tasks(tasks, chunk_size or _default_chunk(tasks, threads))
-    if threads == 1 or len(chunks) == 1:
+    if threads == 1 or len(chunks) == 1 or learner.draws:
         parts = [learner.summed_gradient(chunk) for chunk in chunks]
     else:
         parts = _in_threads(learner, chunks, threads)

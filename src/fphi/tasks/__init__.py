@@ -8,10 +8,11 @@ from fphi.tasks.omniglot import load_omniglot
 from fphi.tasks.pool import ClassPool
 from fphi.tasks.protocols import PROTOCOLS, Protocol, few_shot_tasks, protocol_named
 from fphi.tasks.sine import SineTasks
-from fphi.tasks.sources import DataRow, describe, load_pool, load_tasks
+from fphi.tasks.sources import NAMED, DataRow, describe, load_pool, load_tasks
 from fphi.tasks.types import Examples, Task, stack
 
 __all__ = [
+    "NAMED",
     "PROTOCOLS",
     "ClassPool",
     "DataRow",

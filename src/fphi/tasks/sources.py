@@ -15,9 +15,13 @@ from fphi.tasks.pool import ClassPool
 from fphi.tasks.protocols import PROTOCOLS, few_shot_tasks
 from fphi.tasks.sine import SineTasks
 
-__all__ = ["DataRow", "default_protocol", "describe", "load_pool", "load_tasks"]
+__all__ = ["NAMED", "DataRow", "default_protocol", "describe", "load_pool", "load_tasks"]
 
 _OMNIGLOT_PROTOCOLS = tuple(name for name in PROTOCOLS if name not in ("fraction", "folders", "alphabet"))
+
+
+NAMED = ("omniglot", "hershey", "sine")
+"""The data sets that go by a name; every other is the path of a folder or zip."""
 
 
 def load_tasks(
