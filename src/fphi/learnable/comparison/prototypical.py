@@ -2,20 +2,19 @@
 
 from typing import Literal
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fphi.errors import FphiError
-from fphi.learnable.base import LearningAlgorithm, Loss, answers_alone, over_network, run_network
-from fphi.networks.batch_norm import network_pass
+from fphi.learnable.base import Loss
+from fphi.learnable.embedding import EmbeddingLearner
 from fphi.tasks.types import Examples
 from fphi.within.task_map import Batching
 
 __all__ = ["PrototypicalLearner", "prototypes"]
 
 
-class PrototypicalLearner(LearningAlgorithm):
+class PrototypicalLearner(EmbeddingLearner):
     """Answers by the distance of embedded queries to class means (Snell et al. 2017, arXiv 1703.05175).
 
     φ = the embedding network. Support and query of all tasks pass through it at once.
@@ -34,25 +33,15 @@ class PrototypicalLearner(LearningAlgorithm):
         loss: Loss = F.cross_entropy,
         batching: Batching = "auto",
     ) -> None:
-        super().__init__(loss, batching)
-        self.network, self.distance = network, distance
+        super().__init__(network, loss=loss, batching=batching)
+        self.distance = distance
 
     def solve(self, support: Examples, query_x: Tensor, transductive: bool = True) -> Tensor:
-        embedded, queries = self._embed(support.x, query_x, transductive)
+        embedded, queries = self.embed(support.x, query_x, transductive)
         centers = prototypes(embedded, support.y)
         if self.distance == "cosine":
             return F.normalize(queries, dim=-1) @ F.normalize(centers, dim=-1).mT
         return -(queries.unsqueeze(2) - centers.unsqueeze(1)).square().sum(-1)
-
-    def _embed(self, support_x: Tensor, query_x: Tensor, transductive: bool) -> tuple[Tensor, Tensor]:
-        """Embeddings of support and query; in training the two share one batch, as in the paper's code."""
-        if answers_alone(self.network, transductive):
-            queries = run_network(self.over_tasks, self.network, None, support_x, query_x, transductive)
-            return over_network(self.over_tasks, self.network, None, support_x), queries
-        rows = support_x.shape[1]
-        with network_pass(support_rows=rows):
-            embedded = over_network(self.over_tasks, self.network, None, torch.cat([support_x, query_x], 1))
-        return embedded[:, :rows], embedded[:, rows:]
 
 
 def prototypes(embedded: Tensor, labels: Tensor) -> Tensor:

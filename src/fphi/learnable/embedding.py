@@ -1,0 +1,41 @@
+"""What learners by comparison and by sequence share: all examples of all tasks are embedded in one pass."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fphi.learnable.base import LearningAlgorithm, Loss, answers_alone, over_network, run_network
+from fphi.networks.batch_norm import network_pass
+from fphi.within.task_map import Batching
+
+__all__ = ["EmbeddingLearner"]
+
+
+class EmbeddingLearner(LearningAlgorithm):
+    """A learning algorithm that sees its examples through an embedding network.
+
+    Args:
+        network: ``[n, *input]`` to embeddings ``[n, d]``, or to feature maps ``[n, c, h, w]``.
+        loss: scalar loss of one task from answers and labels.
+        batching: ``"auto"``, ``"vmap"`` or ``"loop"``, see `TaskMap`.
+    """
+
+    def __init__(
+        self, network: nn.Module, *, loss: Loss = F.cross_entropy, batching: Batching = "auto"
+    ) -> None:
+        super().__init__(loss, batching)
+        self.network = network
+
+    def embed(self, support_x: Tensor, query_x: Tensor, transductive: bool = True) -> tuple[Tensor, Tensor]:
+        """Embeddings ``[B, n, d]`` and ``[B, Q, d]`` of ``[B, n, *input]`` and ``[B, Q, *input]``.
+
+        In training, support and query share one batch, as in the papers' code, and so the batch
+        statistics. With ``transductive=False`` no query's embedding depends on another query.
+        """
+        if answers_alone(self.network, transductive):
+            queries = run_network(self.over_tasks, self.network, None, support_x, query_x, transductive)
+            return over_network(self.over_tasks, self.network, None, support_x), queries
+        rows = support_x.shape[1]
+        with network_pass(support_rows=rows):
+            embedded = over_network(self.over_tasks, self.network, None, torch.cat([support_x, query_x], 1))
+        return embedded[:, :rows], embedded[:, rows:]
