@@ -273,6 +273,20 @@ def test_a_head_is_bound_to_the_ways_it_was_trained_with(run: Path, tmp_path: Pa
     assert evaluated(capsys, run, "--tasks", 2, "--shots", 2)["shots"] == 2
 
 
+def test_the_inner_steps_of_the_test_can_be_others(run: Path, tmp_path: Path, capsys: Capture) -> None:
+    out = tmp_path / "longer"
+    result = evaluated(capsys, run, "--tasks", 4, "--test-steps", 6, "--out", out)
+    by_step = evaluated(capsys, run, "--tasks", 4, "--steps", 6)["by_step"]
+    assert result["by_step"] == by_step
+    assert result["accuracy"]["transductive"]["mean"] == pytest.approx(by_step[6]["accuracy"])
+    assert evaluated(capsys, out, "--tasks", 4)["by_step"] == by_step
+    metric = trained(tmp_path / "metric", method="prototypical", steps=1)
+    assert (
+        refused(capsys, "evaluate", metric, "--test-steps", 6)
+        == "prototypical has no option --test-steps; leave it out"
+    )
+
+
 def test_a_relative_folder_of_images_is_found_from_anywhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:

@@ -29,14 +29,14 @@ __all__ = ["evaluate_run", "run"]
 def run(arguments: list[str]) -> int:
     """Parse the command, evaluate, print a table or one JSON object."""
     o = _parser().read(arguments)
-    size = {"ways": o.ways, "shots": o.shots, "queries": o.queries}
-    at_least(1, tasks=o.tasks, chunk_size=o.chunk_size, **size)
+    other = {"ways": o.ways, "shots": o.shots, "queries": o.queries, "test_steps": o.test_steps}
+    at_least(1, tasks=o.tasks, chunk_size=o.chunk_size, **other)
     at_least(0, steps=o.steps)
     if o.out is not None:
         if o.split != "test":
             raise FphiError("--out keeps a result on test tasks; leave --split out")
         require_usable(o.out, resume=False)
-    tested = _test(o.run, o.tasks, o.seed, o.split, o.steps, o.chunk_size, data_root=o.data_root, **size)
+    tested = _test(o.run, o.tasks, o.seed, o.split, o.steps, o.chunk_size, data_root=o.data_root, **other)
     # Shown before it is kept: a full disk must not cost an hour's evaluation.
     if o.json:
         print(json.dumps(tested.record, allow_nan=False))
@@ -47,7 +47,7 @@ def run(arguments: list[str]) -> int:
     if o.out is not None:
         tested.record["command"] += f" && {command_line()}" if command_line() else ""
         tested.keep_as_run(o.out, o.run)
-    elif o.split == "test" and not any(size.values()):
+    elif o.split == "test" and not any(other.values()):
         tested.keep(o.run)
     return 0
 
@@ -68,6 +68,7 @@ def _parser() -> Parser:
         option(f"--{name}", int, None, f"{of}, if not the run's own; result.json stays as it is")
     option("--seed", int, 0, "of the test tasks: equal seeds, equal tasks")
     option("--split", str, "test", "test, or validation; result.json stays as it is")
+    option("--test-steps", int, None, "inner steps before the answer, if not the run's own; likewise")
     option("--steps", int, None, "inner steps that by_step goes up to; the run's if not given")
     option("--chunk-size", int, 25, "tasks solved at once, which bounds the memory")
     option("--data-root", str, None, "folder that data sets are looked for in; the run's if not given")

@@ -4,7 +4,7 @@ import platform
 import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -98,16 +98,16 @@ class RunConfig:
     def build(self, tasks: TaskDistribution) -> LearningAlgorithm:
         """The learner, initialised from the training seed."""
         torch.manual_seed(self.training.seed)
-        with self._its_options():
+        with self.its_options():
             return self.method.learner(setting_of(self.tasks, tasks))
 
     def optimizer(self, learner: LearningAlgorithm) -> GradientDescent | None:
         """What moves the learner's parameters."""
-        with self._its_options():
+        with self.its_options():
             return self.method.optimizer(learner)
 
     @contextmanager
-    def _its_options(self) -> Iterator[None]:
+    def its_options(self) -> Iterator[None]:
         """What a learner or an optimizer refuses came from the user: an option out of its range."""
         try:
             yield
@@ -164,14 +164,14 @@ def load_run(
     Args:
         run: its directory.
         seed: of the tasks.
-        other: task options to use in place of the run's own; None keeps the own one.
+        other: options of the tasks or the method to test with in place of the run's own; None: the own.
 
     Raises:
         FphiError: the run is damaged, or its learner cannot solve tasks of another size.
     """
     config = RunConfig.read(run)
     _require_best(run, config)
-    config = _with_tasks(config, {key: value for key, value in other.items() if value is not None})
+    config = _with(config, {key: value for key, value in other.items() if value is not None})
     tasks = config.load_tasks(seed)
     learner = config.build(tasks)
     note = load_parameters(run / BEST, learner)
@@ -181,15 +181,22 @@ def load_run(
     return config, learner, tasks
 
 
-def _with_tasks(config: RunConfig, other: dict[str, Any]) -> RunConfig:
-    for name in config.method.bound_to:
-        trained = getattr(config.tasks, name)
-        if other.get(name, trained) != trained:
+def _with(config: RunConfig, other: dict[str, Any]) -> RunConfig:
+    for size in config.method.bound_to:
+        trained = getattr(config.tasks, size)
+        if other.get(size, trained) != trained:
             raise FphiError(
-                f"{config.name} was trained with --{name} {trained} and is bound to that; "
-                f"train it with --{name} {other[name]}"
+                f"{config.name} was trained with --{size} {trained} and is bound to that; "
+                f"train it with --{size} {other[size]}"
             )
-    return replace(config, tasks=replace(config.tasks, **other))
+    of_tasks = {field.name for field in fields(TaskOptions)}
+    of_method = other.keys() - of_tasks
+    for name in of_method - {field.name for field in fields(config.method)}:
+        raise FphiError(f"{config.name} has no option --{name.replace('_', '-')}; leave it out")
+    with config.its_options():
+        method = replace(config.method, **{name: other[name] for name in of_method})
+    tasks = replace(config.tasks, **{name: other[name] for name in other.keys() & of_tasks})
+    return replace(config, method=method, tasks=tasks)
 
 
 def _require_best(run: Path, config: RunConfig) -> None:

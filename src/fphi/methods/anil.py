@@ -31,4 +31,4 @@ class ANIL(MAML):
 
     inner_lr: float = 0.1
     inner_steps: int = 5
-    test_steps: int = 5
+    test_steps: int = 10
