@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fphi.errors import DataError
-from fphi.tasks import ClassPool, EpisodeShape, FewShotTasks, Rotation, Task
+from fphi.tasks import ClassPool, EpisodeShape, FewShotTasks, Order, Rotation, Task
 from tasks_helpers import labelled_pool
 
 SHAPE = EpisodeShape(ways=5, shots=2, queries=3)
@@ -18,9 +18,15 @@ ROTATIONS: list[Rotation] = ["none", "class", "episode", "classes"]
 
 
 def make(
-    pool: ClassPool, shape: EpisodeShape = SHAPE, rotation: Rotation = "none", seed: int = 0
+    pool: ClassPool,
+    shape: EpisodeShape = SHAPE,
+    rotation: Rotation = "none",
+    seed: int = 0,
+    order: Order = "classes",
 ) -> FewShotTasks:
-    return FewShotTasks({"train": pool}, {"train": shape}, seed=seed, rotation={"train": rotation})
+    return FewShotTasks(
+        {"train": pool}, {"train": shape}, seed=seed, rotation={"train": rotation}, order={"train": order}
+    )
 
 
 def equal(a: Task, b: Task) -> bool:
@@ -55,10 +61,49 @@ def test_support_and_query_share_no_image_in_ten_thousand_episodes() -> None:
     assert (np.diff(ordered, axis=1) > 0).all()
 
 
+def contents(task: Task, part: int) -> list[list[tuple[int, int, int]]]:
+    """Per task the sorted (class, image, label) of its support (0) or query set (1)."""
+    examples = task[part]
+    columns = (corner(examples.x, 0).tolist(), corner(examples.x, 1).tolist(), examples.y.tolist())
+    return [sorted(zip(*row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+def test_a_shuffled_support_set_holds_the_same_examples_in_uniformly_random_order() -> None:
+    pool = labelled_pool([7] * 9)
+    plain, mixed = (make(pool, order=o).batch("train", range(2000)) for o in ("classes", "shuffled"))
+    assert contents(plain, 0) == contents(mixed, 0)
+    assert torch.equal(plain.query.x, mixed.query.x)
+    means = mixed.support.y.double().mean(0)  # of 0..4, deviation 1.41: standard error 0.032
+    assert (means - 2).abs().max() < 0.15
+
+
+def test_a_stream_mixes_support_and_query() -> None:
+    pool = labelled_pool([7] * 9)
+    plain, stream = (make(pool, order=o).batch("train", range(200)) for o in ("classes", "stream"))
+    assert [a + b for a, b in zip(contents(stream, 0), contents(stream, 1), strict=True)] != contents(
+        plain, 0
+    )
+    for i in range(200):
+        together = sorted(contents(stream, 0)[i] + contents(stream, 1)[i])
+        assert together == sorted(contents(plain, 0)[i] + contents(plain, 1)[i])
+    assert len({tuple(sorted(y)) for y in stream.query.y.tolist()}) > 20  # not balanced
+
+
+def test_an_order_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(
+        DataError, match="order 'mixed' of split 'train' is none of classes, shuffled, stream"
+    ):
+        make(labelled_pool([7] * 9), order="mixed")  # type: ignore[arg-type]
+
+
 @settings(max_examples=25, deadline=None)
-@given(st.lists(st.integers(0, 10**12), min_size=1, max_size=6), st.sampled_from(ROTATIONS))
-def test_an_episode_depends_on_its_number_only(indices: list[int], rotation: Rotation) -> None:
-    tasks, again = (make(labelled_pool([5, 9] * 4), rotation=rotation) for _ in range(2))
+@given(
+    st.lists(st.integers(0, 10**12), min_size=1, max_size=6),
+    st.sampled_from(ROTATIONS),
+    st.sampled_from(["classes", "shuffled", "stream"]),
+)
+def test_an_episode_depends_on_its_number_only(indices: list[int], rotation: Rotation, order: Order) -> None:
+    tasks, again = (make(labelled_pool([5, 9] * 4), rotation=rotation, order=order) for _ in range(2))
     batch = tasks.batch("train", indices)
     for position, index in enumerate(indices):
         task = again.task("train", index)

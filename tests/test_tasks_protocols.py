@@ -17,6 +17,9 @@ COUNTS = {
     "P-RN": {"train": 1200, "test": 423},
     "P-PP": {"train": 1150, "validation": 50, "test": 423},
     "P-LAKE": {"train": 964, "test": 659},
+    "P-VIN": {"train": 4800, "test": 1692},
+    "P-MANN": {"train": 4800, "test": 1692},
+    "P-KOCH": {"train": 964, "validation": 346, "test": 313},
     "HW15": {"train": 3200, "validation": 656, "test": 659},
 }
 
@@ -134,6 +137,9 @@ def test_the_task_seed_moves_no_class_and_the_split_seed_does(omniglot: ClassPoo
         ("P-PP", 5, 5, 1, 1),
         ("P-LAKE", 20, 1, 1, 1),
         ("HW15", 5, 1, 1, 1),
+        ("P-VIN", 5, 5, 5, 5),
+        ("P-MANN", 5, 9, 1, 1),
+        ("P-KOCH", 20, 1, 1, 1),
     ],
 )
 def test_query_counts(omniglot: ClassPool, name: str, ways: int, shots: int, train: int, test: int) -> None:
@@ -172,6 +178,39 @@ def test_own_sizes_override_the_protocol(omniglot: ClassPool) -> None:
 
 def test_protocols_are_named_by_their_key() -> None:
     assert all(name == protocol.name for name, protocol in PROTOCOLS.items())
+
+
+def test_the_siamese_protocol_parts_alphabets_and_drawers(omniglot: ClassPool) -> None:
+    tasks = few_shot_tasks(omniglot, "P-KOCH", 20, 1)
+    drawers = {"train": range(12), "validation": range(12, 16), "test": range(16, 20)}
+    alphabets = []
+    for split, expected in drawers.items():
+        pool = tasks.pool(split)
+        alphabets.append(set(pool.groups))
+        images = tasks.draw(split, range(300)).images
+        assert set((images % 20).flatten().tolist()) == set(expected)
+    assert [len(a) for a in alphabets] == [30, 10, 10]
+    assert not set.intersection(*alphabets)
+
+
+def test_drawers_that_do_not_exist_are_refused() -> None:
+    with pytest.raises(DataError, match=r"'class1' has 3 images; 4 drawers"):
+        labelled_pool([5, 3]).drawings(2, 2)
+
+
+def test_the_order_is_the_protocol_s_or_else_the_method_s(omniglot: ClassPool) -> None:
+    for name, of_method, train, test in (
+        ("P-VIN", "classes", "classes", "classes"),
+        ("P-VIN", "shuffled", "shuffled", "shuffled"),
+        ("P-VIN", "stream", "stream", "shuffled"),
+        ("P-MANN", "classes", "stream", "stream"),
+    ):
+        tasks = few_shot_tasks(omniglot, name, 5, 2, train_order=of_method)  # type: ignore[arg-type]
+        for split, expected in (("train", train), ("test", test)):
+            support, query = tasks.batch(split, range(50))
+            in_order = bool((support.y.diff() >= 0).all()), bool((query.y.diff() >= 0).all())
+            found = {(True, True): "classes", (False, True): "shuffled", (False, False): "stream"}[in_order]
+            assert found == expected
 
 
 def test_unknown_protocol_lists_the_known_ones(omniglot: ClassPool) -> None:

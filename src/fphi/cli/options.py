@@ -12,7 +12,7 @@ from typing import Any, NoReturn, Self, TypeVar, get_args, get_type_hints
 from jsonargparse import ArgumentParser, Namespace
 
 from fphi.errors import FphiError
-from fphi.tasks import NAMED, EpisodeShape, TaskDistribution, load_tasks
+from fphi.tasks import NAMED, EpisodeShape, Order, TaskDistribution, load_tasks
 
 __all__ = ["Parser", "TaskOptions", "at_least", "command_line", "fields_of", "require_no_folder"]
 
@@ -46,7 +46,9 @@ class TaskOptions:
         known = self.tasks in NAMED or not Path(self.tasks).exists()
         return self if known else replace(self, tasks=str(Path(self.tasks).absolute()))
 
-    def load(self, seed: int, train_shape: EpisodeShape | None = None) -> TaskDistribution:
+    def load(
+        self, seed: int, train_shape: EpisodeShape | None = None, train_order: Order = "classes"
+    ) -> TaskDistribution:
         """The tasks; task i of a split is a function of (seed, split, i)."""
         return load_tasks(
             self.tasks,
@@ -57,6 +59,7 @@ class TaskOptions:
             queries=self.queries,
             seed=seed,
             train_shape=train_shape,
+            train_order=train_order,
         )
 
 

@@ -93,7 +93,7 @@ class RunConfig:
     def load_tasks(self, seed: int) -> TaskDistribution:
         """The run's tasks; the method decides the shape of its training tasks."""
         shape = self.method.train_shape(self.tasks.ways, self.tasks.shots)
-        return self.tasks.load(seed, shape)
+        return self.tasks.load(seed, shape, self.method.train_order)
 
     def build(self, tasks: TaskDistribution) -> LearningAlgorithm:
         """The learner, initialised from the training seed."""

@@ -63,6 +63,17 @@ class LearningAlgorithm(nn.Module):
         wanted = [p for p in self.parameters() if p.requires_grad]
         return total.detach(), list(torch.autograd.grad(total, wanted, materialize_grads=True))
 
+    def observe(self, task: Task) -> None:
+        """Pass one task's examples through what has running statistics, for `calibrate` to take them."""
+        examples = torch.cat([task.support.x, task.query.x])
+        for network in self.children():
+            if "running" in _norm_modes(network):
+                network(examples)
+
+    def measures(self, tasks: Task) -> dict[str, Tensor]:
+        """What can be said of the answers beyond accuracy and loss: by name one value per task ``[B]``."""
+        return {}
+
     @property
     def shares_queries(self) -> bool:
         """Whether a transductive answer may depend on the other queries: on their batch statistics."""

@@ -14,7 +14,7 @@ from fphi.learnable.base import LearningAlgorithm, Loss
 from fphi.networks import MLP, Conv4
 from fphi.networks.batch_norm import Mode
 from fphi.optimize.gradient import GradientDescent, Schedule, constant, cosine, linear_to_zero
-from fphi.tasks.few_shot import EpisodeShape
+from fphi.tasks.few_shot import EpisodeShape, Order
 
 __all__ = ["METHODS", "Method", "NetworkName", "Setting", "get_method", "method"]
 
@@ -60,6 +60,8 @@ class Method(ABC):
     arxiv: ClassVar[str]
     # The sizes of a task that training fixes: a learner with an output per class is bound to its ways.
     bound_to: ClassVar[tuple[Literal["ways", "shots"], ...]] = ("ways",)
+    # The order of the examples in training tasks, see `FewShotTasks`.
+    train_order: ClassVar[Order] = "classes"
 
     @abstractmethod
     def learner(self, setting: Setting) -> LearningAlgorithm:

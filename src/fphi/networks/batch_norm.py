@@ -1,9 +1,9 @@
 """Batch normalisation whose source of statistics is named, and whose calls change no state."""
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Literal, get_args
+from typing import Literal, TypeVar, get_args
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ __all__ = ["Affine", "BatchNorm", "Mode", "calibrate", "network_pass"]
 
 Mode = Literal["query-batch", "support", "support+1", "running", "per-step"]
 Affine = Literal["scale+shift", "shift", "none"]
+T = TypeVar("T")
 
 
 class _Pass(threading.local):
@@ -134,11 +135,16 @@ def _check(mode: str, steps: int | None) -> None:
 
 
 @torch.no_grad()
-def calibrate(network: nn.Module, batches: Iterable[Tensor]) -> None:
-    """Set the running statistics of all ``running`` layers to their mean over batches ``[n, *input]``.
+def calibrate(network: nn.Module, batches: Iterable[T], call: Callable[[T], object] | None = None) -> None:
+    """Set the running statistics of all ``running`` layers to their mean over batches.
 
     Computed anew from given batches, not by a moving average during training: the result does not
     depend on chunks, threads, ranks or the order of anything that happened before.
+
+    Args:
+        network: a module that holds the layers; it is in training mode meanwhile.
+        batches: what the statistics are taken of: inputs ``[n, *input]``, or what ``call`` takes.
+        call: passes a batch through the layers; by default ``network`` itself.
     """
     layers = [m for m in network.modules() if isinstance(m, BatchNorm) and m.mode == "running"]
     if not layers:
@@ -149,7 +155,7 @@ def calibrate(network: nn.Module, batches: Iterable[Tensor]) -> None:
     _PASS.records = records
     try:
         for batch in batches:
-            network(batch)
+            (call or network)(batch)
     finally:
         _PASS.records = None
         network.train(was_training)

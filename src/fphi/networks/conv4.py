@@ -16,7 +16,7 @@ _FEW_CHANNELS = 3
 
 
 class ConvBlock(nn.Module):
-    """3x3 convolution, batch norm, ReLU, and 2x2 max-pool (or stride 2 in the convolution).
+    """3x3 convolution, batch norm, ReLU, and 2x2 max-pool (or stride 2 in the convolution, or neither).
 
     Max-pooling commutes with an increasing map per channel, so the block pools first and normalises
     only the winners: a quarter of the memory traffic, in every derivative. Where a scale is negative
@@ -24,15 +24,25 @@ class ConvBlock(nn.Module):
     """
 
     def __init__(
-        self, channels: int, filters: int, downsample: Literal["pool", "stride"], norm: BatchNorm
+        self,
+        channels: int,
+        filters: int,
+        downsample: Literal["pool", "stride", "none"],
+        norm: BatchNorm,
+        padding: int = 1,
     ) -> None:
         super().__init__()
-        self.pool = downsample == "pool"
-        self.conv = nn.Conv2d(channels, filters, 3, stride=1 if self.pool else 2, padding=1)
+        self.pool, self.padding = downsample == "pool", padding
+        self.conv = nn.Conv2d(
+            channels, filters, 3, stride=2 if downsample == "stride" else 1, padding=padding
+        )
         self.norm = norm
 
     def forward(self, x: Tensor) -> Tensor:
-        """``x: [n, channels, h, w]`` to ``[n, filters, h/2, w/2]`` (pool rounds down, stride up)."""
+        """``x: [n, channels, h, w]`` to ``[n, filters, h/2, w/2]`` (pool rounds down, stride up).
+
+        Without padding ``h`` and ``w`` lose two pixels before that.
+        """
         sign = self._sign()
         weight = self.conv.weight * sign[:, None, None, None]
         few_channels = self.pool and x.shape[1] <= _FEW_CHANNELS and self.norm.uses_batch
@@ -56,12 +66,12 @@ class ConvBlock(nn.Module):
     # gradient and all. `coefficients` adds it to what is recorded for use in place of such statistics.
 
     def _from_convolution(self, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        z = F.conv2d(x, weight, None, self.conv.stride, padding=1)
+        z = F.conv2d(x, weight, None, self.conv.stride, self.padding)
         return z, *self.norm.moments(z)
 
     def _from_patches(self, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The convolution as weight x patches; its moments follow from the patches' moments."""
-        patches = F.unfold(x, 3, padding=1)  # [n, k, h*w], k = 9 * channels
+        patches = F.unfold(x, 3, padding=self.padding)  # [n, k, h*w], k = 9 * channels
         weight = weight.flatten(1)  # [filters, k]
         z = torch.bmm(weight.expand(x.shape[0], -1, -1), patches)
         seen = self.norm.rows(patches)
@@ -69,7 +79,8 @@ class ConvBlock(nn.Module):
         deviation = seen - center[:, None]
         covariance = torch.bmm(deviation, deviation.mT).sum(0) / (seen.shape[0] * seen.shape[2])
         var = ((weight @ covariance) * weight).sum(1).clamp_min(0)
-        return z.view(z.shape[0], -1, *x.shape[2:]), weight @ center, var
+        size = [side + 2 * self.padding - 2 for side in x.shape[2:]]
+        return z.view(*z.shape[:2], *size), weight @ center, var
 
 
 class Conv4(nn.Module):

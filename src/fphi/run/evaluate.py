@@ -10,7 +10,7 @@ from torch import Tensor
 from fphi.errors import FphiError
 from fphi.learnable.base import LearningAlgorithm, evaluation_mode
 from fphi.learnable.initialization.gradient_learner import GradientLearner
-from fphi.networks.batch_norm import BatchNorm, calibrate
+from fphi.networks.batch_norm import calibrate
 from fphi.objective.meta_gradient import split_tasks
 from fphi.tasks.distribution import TaskDistribution
 from fphi.tasks.types import Task
@@ -41,7 +41,7 @@ class Evaluation:
 
     ``transductive`` and ``inductive`` hold one accuracy per task (empty in regression), so that two
     learners can be compared on the same tasks; ``losses`` one loss per task; ``by_step`` the
-    transductive means after 0, 1, … inner steps.
+    transductive means after 0, 1, … inner steps; ``measures`` what else the learner tells of each task.
     """
 
     transductive: Tensor
@@ -49,6 +49,7 @@ class Evaluation:
     losses: Tensor
     by_step: list[dict[str, float]] = field(default_factory=list)
     shares_queries: bool = False
+    measures: dict[str, Tensor] = field(default_factory=dict)
 
     @property
     def tasks(self) -> int:
@@ -64,8 +65,9 @@ class Evaluation:
         return float(self.losses.mean())
 
     def per_task(self) -> dict[str, Tensor]:
-        """Accuracy and loss of each task by name."""
-        return {"transductive": self.transductive, "inductive": self.inductive, "loss": self.losses}
+        """Accuracy, loss and the learner's measures of each task by name."""
+        own = {"transductive": self.transductive, "inductive": self.inductive, "loss": self.losses}
+        return {**self.measures, **own}
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-ready summary."""
@@ -78,6 +80,8 @@ class Evaluation:
                 "transductive": "query-batch" if self.shares_queries else "none of other queries",
                 "inductive": "support+1" if self.shares_queries else "none of other queries",
             }
+        if self.measures:
+            summary["measures"] = {k: vars(Interval.of(v)) for k, v in self.measures.items()}
         return {**summary, "by_step": self.by_step}
 
 
@@ -107,10 +111,12 @@ def evaluate(
     if chunk_size < 1:
         raise FphiError(f"chunk_size is {chunk_size}; it must be at least 1")
     results: list[_Chunk] = []
+    measures: list[dict[str, Tensor]] = []
     with evaluation_mode(learner):
         shares = learner.shares_queries
         for chunk in _chunks(tasks, split, start, count, chunk_size):
             results.append(_evaluate_chunk(learner, chunk, steps, inductive and shares))
+            measures.append(learner.measures(chunk))
     if not results:
         raise FphiError("the batch holds no task; evaluation needs at least one")
     joined = [torch.cat(parts, dim=-1) for parts in zip(*results, strict=True)]
@@ -119,7 +125,8 @@ def evaluate(
         {"step": i, "loss": float(b.mean())} | ({"accuracy": float(a.mean())} if a.numel() else {})
         for i, (a, b) in enumerate(zip(step_accuracy, step_loss, strict=True))
     ]
-    return Evaluation(transductive, alone, losses, by_step, shares)
+    told = {name: torch.cat([part[name] for part in measures]) for name in measures[0]}
+    return Evaluation(transductive, alone, losses, by_step, shares, told)
 
 
 _Chunk = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
@@ -174,7 +181,4 @@ def calibrate_on(learner: LearningAlgorithm, tasks: TaskDistribution, count: int
 
     Nothing happens in a learner without a `BatchNorm` of mode ``"running"``.
     """
-    for network in learner.children():
-        if any(isinstance(m, BatchNorm) and m.mode == "running" for m in network.modules()):
-            sets = (tasks.task("train", i) for i in range(count))
-            calibrate(network, (torch.cat([t.support.x, t.query.x]) for t in sets))
+    calibrate(learner, (tasks.task("train", i) for i in range(count)), learner.observe)

@@ -1,7 +1,7 @@
 """What is learned from: tasks, distributions over tasks, and the data that they are made of."""
 
 from fphi.tasks.distribution import TaskDistribution
-from fphi.tasks.few_shot import Draw, EpisodeShape, FewShotTasks, Rotation
+from fphi.tasks.few_shot import Draw, EpisodeShape, FewShotTasks, Order, Rotation
 from fphi.tasks.folder import load_folder
 from fphi.tasks.hershey import load_hershey
 from fphi.tasks.omniglot import load_omniglot
@@ -20,6 +20,7 @@ __all__ = [
     "EpisodeShape",
     "Examples",
     "FewShotTasks",
+    "Order",
     "Protocol",
     "Rotation",
     "SineTasks",

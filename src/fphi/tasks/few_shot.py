@@ -1,8 +1,8 @@
 """N-way K-shot classification tasks drawn from class pools."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal, NamedTuple, get_args
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple, TypeVar, get_args
 
 import numpy as np
 import torch
@@ -15,9 +15,11 @@ from fphi.tasks.hashing import draw_distinct, stream_key, task_indices, uniform
 from fphi.tasks.pool import ClassPool
 from fphi.tasks.types import Examples, Task
 
-__all__ = ["Draw", "EpisodeShape", "FewShotTasks", "Rotation"]
+__all__ = ["Draw", "EpisodeShape", "FewShotTasks", "Order", "Rotation"]
 
 Rotation = Literal["none", "class", "episode", "classes"]
+Order = Literal["classes", "shuffled", "stream"]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -59,14 +61,15 @@ class _Split:
     group_starts: NDArray[np.int64]
     group_sizes: NDArray[np.int64]
     keys: Mapping[str, np.uint64]
+    order: Order = "classes"
 
 
 class FewShotTasks(TaskDistribution):
     """Few-shot classification: N classes, K examples of each to learn from, Q of each to be tested on.
 
     The N classes come in a uniformly random order, and that order is the labels 0..N-1: a fresh
-    permutation for each task, so that no head can memorise a class by its label. Sets are class-major.
-    Support and query share no image. Images are float32 in [0, 1].
+    permutation for each task, so that no head can memorise a class by its label. Sets are class-major
+    unless ``order`` says otherwise. Support and query share no image. Images are float32 in [0, 1].
 
     Args:
         pools: the classes of each split.
@@ -75,6 +78,9 @@ class FewShotTasks(TaskDistribution):
         rotation: for each split (default "none"): "class" turns each class of a task by its own random
             multiple of 90 degrees, "episode" turns the whole task by one, "classes" makes the four
             rotations classes of their own (two of one character may then meet in an episode).
+        order: for each split (default "classes"): "shuffled" puts the support set in random order, which
+            learners that read it as a sequence need; "stream" shuffles support and query together, so that
+            the query set is the end of one online sequence, and not class-balanced.
         within_group: take all classes of a task from one group (alphabet), chosen uniformly among
             those with enough classes.
         invert: exchange ink and paper. Pools hold ink as 255, so by default ink is 1 and paper 0.
@@ -98,17 +104,21 @@ class FewShotTasks(TaskDistribution):
         *,
         seed: int = 0,
         rotation: Mapping[str, Rotation] | None = None,
+        order: Mapping[str, Order] | None = None,
         within_group: bool = False,
         invert: bool = False,
         protocol: str = "",
     ) -> None:
-        turning = rotation or {}
+        turning, ordering = rotation or {}, order or {}
         self.seed = seed
         self.within_group = within_group
         self.invert = invert
         self.protocol = protocol
         self._splits = {
-            name: _prepare(name, pools[name], shapes[name], turning.get(name, "none"), within_group, seed)
+            name: replace(
+                _prepare(name, pools[name], shapes[name], turning.get(name, "none"), within_group, seed),
+                order=_one_of(Order, ordering.get(name, "classes"), "order", name),
+            )
             for name in pools
         }
 
@@ -140,9 +150,10 @@ class FewShotTasks(TaskDistribution):
         """Return these episodes: support.x [B, N*K, C, H, W], support.y [B, N*K], query alike with Q."""
         drawn, part = self.draw(split, indices), self._split(split)
         support, query = np.split(drawn.images, [part.shape.shots], axis=2)
-        return Task(
+        task = Task(
             self._examples(part.pool, support, drawn.turns), self._examples(part.pool, query, drawn.turns)
         )
+        return task if part.order == "classes" else _reorder(task, part, task_indices(indices))
 
     def _examples(self, pool: ClassPool, images: NDArray[np.int64], turns: NDArray[np.int64]) -> Examples:
         batch, ways, each = images.shape
@@ -162,8 +173,7 @@ class FewShotTasks(TaskDistribution):
 def _prepare(
     name: str, pool: ClassPool, shape: EpisodeShape, rotation: Rotation, within_group: bool, seed: int
 ) -> _Split:
-    if rotation not in get_args(Rotation):
-        raise DataError(f"rotation {rotation!r} of split {name!r} is none of {', '.join(get_args(Rotation))}")
+    _one_of(Rotation, rotation, "rotation", name)
     if rotation == "classes":
         pool, rotation = pool.with_rotations(), "none"
     _check_images(name, pool, shape, turned=rotation != "none")
@@ -177,7 +187,9 @@ def _prepare(
             f"{shape.ways} ways from split {name!r}: {where} only {max(sizes, default=0)} classes; "
             "ask for fewer ways"
         )
-    keys = {stream: stream_key(seed, name, stream) for stream in ("group", "ways", "images", "turns")}
+    keys = {
+        stream: stream_key(seed, name, stream) for stream in ("group", "ways", "images", "turns", "order")
+    }
     return _Split(pool, shape, rotation, members, starts[enough], sizes[enough], keys)
 
 
@@ -216,6 +228,28 @@ def _turn_in_place(pixels: NDArray[np.uint8], turns: NDArray[np.int64]) -> None:
         which = np.flatnonzero(turns == quarter)
         if len(which):
             pixels[which] = np.rot90(pixels[which], quarter, axes=(-2, -1))
+
+
+def _one_of(choices: object, value: T, what: str, split: str) -> T:
+    if value not in get_args(choices):
+        raise DataError(f"{what} {value!r} of split {split!r} is none of {', '.join(get_args(choices))}")
+    return value
+
+
+def _reorder(task: Task, part: _Split, index: NDArray[np.int64]) -> Task:
+    """The support set in random order, or in "stream" all examples, of which the last are the query set."""
+    rows = task.support.y.shape[1]
+    first = task.support if part.order == "shuffled" else _joined(task)
+    places = np.argsort(uniform(part.keys["order"], index, first.y.shape[1]), kind="stable")
+    at = torch.arange(len(index))[:, None], torch.from_numpy(places)
+    x, y = first.x[at], first.y[at]
+    if part.order == "shuffled":
+        return Task(Examples(x, y), task.query)
+    return Task(Examples(x[:, :rows], y[:, :rows]), Examples(x[:, rows:], y[:, rows:]))
+
+
+def _joined(task: Task) -> Examples:
+    return Examples(*(torch.cat(both, 1) for both in zip(*task, strict=True)))
 
 
 def _labels(batch: int, ways: int, each: int) -> Tensor:

@@ -1,7 +1,7 @@
 """Images in memory, indexed by class."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,6 +81,19 @@ class ClassPool:
             groups=tuple(self.groups[i] for i in ids),
             turns=self.turns[ids],
         )
+
+    def drawings(self, first: int, count: int) -> "ClassPool":
+        """Return the pool with images ``first … first+count-1`` of each class: those of some drawers.
+
+        Raises:
+            DataError: if a class has fewer images.
+        """
+        if len(self) and self.sizes.min() < first + count:
+            c = int(np.argmin(self.sizes))
+            raise DataError(
+                f"class {self.names[c]!r} has {self.sizes[c]} images; {first + count} drawers are asked for"
+            )
+        return replace(self, starts=self.starts + first, sizes=np.full_like(self.sizes, count))
 
     def with_rotations(self) -> "ClassPool":
         """Return the pool with the rotations by 0, 90, 180 and 270 degrees as classes of their own.

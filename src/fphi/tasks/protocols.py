@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from fphi.errors import DataError
-from fphi.tasks.few_shot import EpisodeShape, FewShotTasks, Rotation
+from fphi.tasks.few_shot import EpisodeShape, FewShotTasks, Order, Rotation
 from fphi.tasks.hershey import SPLIT_OF_SCRIPT
 from fphi.tasks.pool import ClassPool
 from fphi.tasks.splits import (
@@ -19,6 +19,7 @@ from fphi.tasks.splits import (
     by_counts,
     by_fraction,
     by_group,
+    drawers,
     homework_15,
     prototypical,
 )
@@ -57,6 +58,7 @@ class Protocol:
         transductive: whether the published number lets a query see the other queries.
         batch_norm: which statistics normalise the queries.
         invert: the protocol's images have paper 1 and ink 0.
+        order: of the examples in a task; "classes" leaves it to the method.
     """
 
     name: str
@@ -71,6 +73,7 @@ class Protocol:
     transductive: bool = False
     batch_norm: str = "either; give both"
     invert: bool = False
+    order: Order = "classes"
 
 
 _TABLE = (
@@ -128,6 +131,36 @@ _TABLE = (
         transductive=True,
         batch_norm="statistics of the query batch, at every step",
         invert=True,
+    ),
+    Protocol(
+        name="P-VIN",
+        description="random 1200/-/423 characters, rotations are extra classes (paper: details not given)",
+        divide=lambda pool, seed: by_counts(pool, (1200, 0, 423), seed),
+        train_rotation="classes",
+        test_rotation="classes",
+        train_queries=_always(5),
+        test_queries=_always(5),
+        test_tasks=1000,
+    ),
+    Protocol(
+        name="P-MANN",
+        description="as P-VIN, support and query as one shuffled stream; 9 shots make the paper's episode",
+        divide=lambda pool, seed: by_counts(pool, (1200, 0, 423), seed),
+        train_rotation="classes",
+        test_rotation="classes",
+        train_queries=_always(1),
+        test_queries=_always(1),
+        test_tasks=1000,
+        order="stream",
+    ),
+    Protocol(
+        name="P-KOCH",
+        description="30/10/10 alphabets drawn by 12/4/4 drawers, all classes of a task from one alphabet",
+        divide=lambda pool, seed: drawers(pool),
+        train_queries=_always(1),
+        test_queries=_always(1),
+        within_group=True,
+        test_tasks=400,
     ),
     Protocol(
         name="P-LAKE",
@@ -188,6 +221,7 @@ def few_shot_tasks(
     train_shape: EpisodeShape | None = None,
     queries: int | None = None,
     split_seed: int = 0,
+    train_order: Order = "classes",
 ) -> FewShotTasks:
     """Return the tasks of a protocol over a pool.
 
@@ -199,6 +233,8 @@ def few_shot_tasks(
         train_shape: of training tasks, where a method trains on other sizes than it is tested on.
         queries: per class; by default the protocol's numbers.
         split_seed: of the division into splits; kept apart from ``seed``.
+        train_order: of the examples in training tasks, where the protocol leaves it to the method; a
+            method that takes another than "classes" gets shuffled support sets to be tested on.
 
     Raises:
         DataError: if the protocol does not exist or does not fit the data.
@@ -212,10 +248,17 @@ def few_shot_tasks(
         {split: train if split == "train" else test for split in pools},
         seed=seed,
         rotation={s: rule.train_rotation if s == "train" else rule.test_rotation for s in pools},
+        order={s: _order(rule, train_order, s) for s in pools},
         within_group=rule.within_group,
         invert=rule.invert,
         protocol=rule.name,
     )
+
+
+def _order(rule: Protocol, of_method: Order, split: str) -> Order:
+    if rule.order != "classes" or of_method == "classes":
+        return rule.order
+    return of_method if split == "train" else "shuffled"
 
 
 def _queries(asked: int | None, rule: QueryRule, ways: int, shots: int) -> int:

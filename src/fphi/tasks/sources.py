@@ -7,7 +7,7 @@ from typing import Literal
 
 from fphi.errors import DataError
 from fphi.tasks.distribution import TaskDistribution
-from fphi.tasks.few_shot import EpisodeShape
+from fphi.tasks.few_shot import EpisodeShape, Order
 from fphi.tasks.folder import has_split_folders, load_folder
 from fphi.tasks.hershey import load_hershey
 from fphi.tasks.omniglot import find_omniglot, load_omniglot, omniglot_folder
@@ -35,6 +35,7 @@ def load_tasks(
     seed: int = 0,
     split_seed: int = 0,
     train_shape: EpisodeShape | None = None,
+    train_order: Order = "classes",
     image_size: int = 28,
     mode: Literal["grey", "rgb"] = "grey",
 ) -> TaskDistribution:
@@ -45,7 +46,7 @@ def load_tasks(
         data_root: where data sets are; see ``load_omniglot``.
         protocol: how classes are divided and tasks are made; by default P-MAML for Omniglot, "alphabet"
             for Hershey, "folders" or "fraction" for a path.
-        ways, shots, queries, train_shape: see ``few_shot_tasks``; waves have no ways.
+        ways, shots, queries, train_shape, train_order: see ``few_shot_tasks``; waves have no ways.
         seed: of the tasks.
         split_seed: of the division into splits.
         image_size, mode: pixels of a side and channels, for a path.
@@ -60,7 +61,7 @@ def load_tasks(
         return _sine(shots, queries, seed, protocol)
     pool = load_pool(name, data_root, image_size, mode)
     rule = protocol or default_protocol(name, pool)
-    return few_shot_tasks(pool, rule, ways, shots, seed, train_shape, queries, split_seed)
+    return few_shot_tasks(pool, rule, ways, shots, seed, train_shape, queries, split_seed, train_order)
 
 
 def load_pool(

@@ -21,6 +21,7 @@ __all__ = [
     "by_counts",
     "by_fraction",
     "by_group",
+    "drawers",
     "homework_15",
     "prototypical",
 ]
@@ -108,6 +109,23 @@ def homework_15(pool: ClassPool, split_seed: int) -> Pools:
     order = permutation(len(turned), split_seed, "homework-15")
     pools = _cut(turned, order, (_HOMEWORK_TRAIN, len(turned) - _HOMEWORK_TRAIN, 0))
     return {**pools, "test": published["test"]}
+
+
+def drawers(pool: ClassPool) -> Pools:
+    """Divide Omniglot as the Siamese networks' paper does: by alphabet 30 / 10 / 10, by drawer 12 / 4 / 4.
+
+    Training: the background alphabets. The evaluation alphabets go in turn to validation and test (the
+    paper does not say which), so that the sizes of their alphabets are alike.
+    """
+    published = background_evaluation(pool)
+    later = published["test"]
+    names = sorted(set(later.groups))
+    side = np.array([names.index(group) % 2 for group in later.groups])
+    return {
+        "train": published["train"].drawings(0, 12),
+        "validation": later.subset(np.flatnonzero(side == 0)).drawings(12, 4),
+        "test": later.subset(np.flatnonzero(side == 1)).drawings(16, 4),
+    }
 
 
 def _cut(pool: ClassPool, order: NDArray[np.int64], counts: Sequence[int]) -> Pools:
