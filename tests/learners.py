@@ -7,8 +7,22 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from fphi.learnable import GradientLearner, LearningAlgorithm, PrototypicalLearner, ReptileLearner
-from fphi.networks import MLP, Conv4
+from fphi.learnable import (
+    FullContext,
+    Generator,
+    GradientLearner,
+    ImaginaryLearner,
+    LearningAlgorithm,
+    MatchingLearner,
+    MetricLearner,
+    PrototypicalLearner,
+    RelationLearner,
+    ReptileLearner,
+    SiameseLearner,
+)
+from fphi.learnable.comparison.metric import MetricLoss
+from fphi.networks import MLP, BatchNorm, Conv4, ConvBlock
+from fphi.networks.relation import RelationModule, RelationNorm
 from fphi.tasks.types import Examples, Task
 from fphi.within import Batching, adam, learned_rate, sgd
 
@@ -74,6 +88,30 @@ class LooksAtValues(nn.Module):
         return out * 2 if bool(x.sum() > 0) else out
 
 
+def metric(loss: MetricLoss, batching: Batching) -> LearningAlgorithm:
+    return MetricLearner(conv(None), metric_loss=loss, scale=8, batching=batching)
+
+
+def relation(norm: RelationNorm, batching: Batching) -> LearningAlgorithm:
+    torch.manual_seed(0)
+    maps = nn.Sequential(
+        *(ConvBlock(inputs, 4, "pool", BatchNorm(4, norm)) for inputs in (1, 4)),
+        ConvBlock(4, 4, "none", BatchNorm(4, norm)),
+    )
+    return RelationLearner(maps, RelationModule(4, 4, 8, norm=norm), batching=batching)
+
+
+def imagining(batching: Batching) -> LearningAlgorithm:
+    learner = PrototypicalLearner(conv(None), batching=batching)
+    # In eval() its noise is fixed; what it draws in training has a test of its own.
+    return ImaginaryLearner(learner, Generator(4, noise=0.1), 3).eval()
+
+
+def context() -> FullContext:
+    torch.manual_seed(0)
+    return FullContext(4, reads=3)
+
+
 LEARNERS = [
     Case("maml", lambda b: GradientLearner(conv(), sgd(0.4), 2, batching=b)),
     Case("maml-strided", lambda b: GradientLearner(conv(downsample="stride"), sgd(0.4), 2, batching=b)),
@@ -94,6 +132,29 @@ LEARNERS = [
     Case("prototypical", lambda b: PrototypicalLearner(conv(None), batching=b), metric=True),
     Case("prototypical-running", lambda b: PrototypicalLearner(conv(None, norm="running"), batching=b), metric=True),
     Case("prototypical-cosine", lambda b: PrototypicalLearner(conv(None), distance="cosine", batching=b), metric=True),
+    Case("matching", lambda b: MatchingLearner(conv(None), batching=b), metric=True),
+    Case("matching-euclidean", lambda b: MatchingLearner(conv(None), distance="euclidean", batching=b), metric=True),
+    Case(
+        "matching-context",
+        lambda b: MatchingLearner(conv(None), context=context(), batching=b),
+        metric=True,
+        order_free=False,
+    ),
+    Case(
+        "prototype-matching",
+        lambda b: MatchingLearner(conv(None), context=context(), prototypes=True, batching=b),
+        metric=True,
+        order_free=False,
+    ),
+    Case("relation", lambda b: relation("query-batch", b), metric=True),
+    Case("relation-running", lambda b: relation("running", b), metric=True),
+    Case("siamese", lambda b: SiameseLearner(conv(None), 4, batching=b), metric=True),
+    Case("contrastive", lambda b: metric("contrastive", b), metric=True),
+    Case("triplet", lambda b: metric("triplet", b), metric=True),
+    Case("additive-margin", lambda b: metric("additive-margin", b), metric=True),
+    Case("arcface", lambda b: metric("arcface", b), metric=True),
+    Case("sphereface", lambda b: metric("sphereface", b), metric=True),
+    Case("imaginary", imagining, metric=True, order_free=False),
     Case("prototypical-mlp", lambda b: PrototypicalLearner(mlp(), batching=b), metric=True),
 ]  # fmt: skip
 
@@ -108,6 +169,11 @@ def random_tasks(
         return Examples(x, torch.arange(WAYS).repeat_interleave(per_class).expand(batch, -1).contiguous())
 
     return Task(examples(shots), examples(queries))
+
+
+def separately(tasks: Task) -> list[Task]:
+    """The tasks of a batch, one by one."""
+    return [Task(*(Examples(e.x[i], e.y[i]) for e in tasks)) for i in range(len(tasks.query.y))]
 
 
 def easy_tasks(batch: int, seed: int) -> Task:

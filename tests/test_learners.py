@@ -14,7 +14,7 @@ from fphi.run import evaluate
 from fphi.run.checkpoint import load_parameters, save_parameters
 from fphi.tasks.types import Examples, Task
 from fphi.within import sgd
-from learners import LEARNERS, WAYS, Case, LooksAtValues, easy_tasks, random_tasks
+from learners import LEARNERS, WAYS, Case, LooksAtValues, easy_tasks, random_tasks, separately
 
 every_learner = pytest.mark.parametrize("case", LEARNERS, ids=lambda c: c.name)
 
@@ -138,7 +138,7 @@ def test_learns_a_small_problem(case: Case) -> None:
         for name, p in learner.named_parameters():
             p.grad = gradients[name]
         optimizer.step()
-    calibrate(learner.get_submodule("network"), [easy_tasks(8, seed=0).support.x.flatten(0, 1)])
+    calibrate(learner, separately(easy_tasks(8, seed=0)), learner.observe)
     after = evaluate(learner, easy_tasks(100, seed=-1), inductive=False)
     assert after.loss < 0.7 * before
     assert after.accuracy > 0.75

@@ -1,8 +1,29 @@
 """Step 1, what is learnable: learning algorithms and their blocks."""
 
 from fphi.learnable.base import LearningAlgorithm, evaluation_mode
+from fphi.learnable.comparison.full_context import FullContext
+from fphi.learnable.comparison.learner import ComparisonLearner
+from fphi.learnable.comparison.matching import MatchingLearner
+from fphi.learnable.comparison.metric import MetricLearner
 from fphi.learnable.comparison.prototypical import PrototypicalLearner
+from fphi.learnable.comparison.relation import RelationLearner
+from fphi.learnable.comparison.siamese import SiameseLearner
+from fphi.learnable.generation.imaginary import Generator, ImaginaryLearner
 from fphi.learnable.initialization.gradient_learner import GradientLearner
 from fphi.learnable.initialization.reptile import ReptileLearner
 
-__all__ = ["GradientLearner", "LearningAlgorithm", "PrototypicalLearner", "ReptileLearner", "evaluation_mode"]
+__all__ = [
+    "ComparisonLearner",
+    "FullContext",
+    "Generator",
+    "GradientLearner",
+    "ImaginaryLearner",
+    "LearningAlgorithm",
+    "MatchingLearner",
+    "MetricLearner",
+    "PrototypicalLearner",
+    "RelationLearner",
+    "ReptileLearner",
+    "SiameseLearner",
+    "evaluation_mode",
+]

@@ -3,11 +3,16 @@
 from fphi.methods.anil import ANIL
 from fphi.methods.fomaml import FOMAML
 from fphi.methods.from_scratch import FromScratch
+from fphi.methods.imaginary import Imaginary
 from fphi.methods.maml import MAML
+from fphi.methods.matching import Matching
 from fphi.methods.meta_sgd import MetaSGD
+from fphi.methods.metric import Metric
 from fphi.methods.prototypical import Prototypical
 from fphi.methods.registry import METHODS, Method, Setting, get_method
+from fphi.methods.relation import Relation
 from fphi.methods.reptile import Reptile
+from fphi.methods.siamese import Siamese
 
 __all__ = [
     "ANIL",
@@ -15,10 +20,15 @@ __all__ = [
     "MAML",
     "METHODS",
     "FromScratch",
+    "Imaginary",
+    "Matching",
     "MetaSGD",
     "Method",
+    "Metric",
     "Prototypical",
+    "Relation",
     "Reptile",
     "Setting",
+    "Siamese",
     "get_method",
 ]

@@ -46,9 +46,15 @@ class ConvBlock(nn.Module):
         sign = self._sign()
         weight = self.conv.weight * sign[:, None, None, None]
         few_channels = self.pool and x.shape[1] <= _FEW_CHANNELS and self.norm.uses_batch
-        z, mean, var = self._from_patches(x, weight) if few_channels else self._from_convolution(x, weight)
+        found = self._from_patches(x, weight) if few_channels else self._from_convolution(x, weight)
+        return self._pooled_and_normalised(*found, sign)
+
+    def _pooled_and_normalised(self, z: Tensor, mean: Tensor, var: Tensor, sign: Tensor) -> Tensor:
+        """The block's output from its convolution, the moments to normalise with, and the sign applied."""
         bias = self.conv.bias
-        scale, shift = self.norm.coefficients(mean * sign, var, bias)
+        # Moments of this batch are those of the turned filters; the stored ones are not turned.
+        own = mean * sign if self.norm.uses_batch else mean
+        scale, shift = self.norm.coefficients(own, var, bias)
         if not self.norm.uses_batch and bias is not None:
             shift = shift + bias * scale
         if self.pool:

@@ -45,7 +45,7 @@ class GradientDescent:
     Args:
         optimizer: over the learner's parameters.
         schedule: factor of the learning rate by progress.
-        clip_norm: the largest norm of the whole gradient; None: any.
+        clip_norm: the largest norm of the gradient of each of the optimizer's parameter groups; None: any.
         clip_value: the largest absolute value of a gradient's entry (MAML on miniImageNet: 10).
     """
 
@@ -72,7 +72,8 @@ class GradientDescent:
         if self.clip_value is not None:
             torch.nn.utils.clip_grad_value_(touched, self.clip_value)
         if self.clip_norm is not None:
-            torch.nn.utils.clip_grad_norm_(touched, self.clip_norm)
+            for group in self.optimizer.param_groups:
+                torch.nn.utils.clip_grad_norm_(group["params"], self.clip_norm)
         for group, rate in zip(self.optimizer.param_groups, self._rates, strict=True):
             group["lr"] = rate * self.schedule(progress)
         self.optimizer.step()

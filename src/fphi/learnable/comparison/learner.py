@@ -1,0 +1,26 @@
+"""Learning to compare: support and query are embedded, and an answer is how alike they are."""
+
+from abc import abstractmethod
+
+from torch import Tensor
+
+from fphi.learnable.embedding import EmbeddingLearner
+from fphi.tasks.types import Examples
+
+__all__ = ["ComparisonLearner"]
+
+
+class ComparisonLearner(EmbeddingLearner):
+    """A learner whose answers come from embedded examples alone; a subclass defines `compare`."""
+
+    @abstractmethod
+    def compare(self, support: Examples, queries: Tensor, transductive: bool = True) -> Tensor:
+        """Answers ``[B, Q, ways]`` for embedded ``queries: [B, Q, *d]``; ``support.x: [B, n, *d]``.
+
+        Raises:
+            FphiError: a class of 0..max(support.y) has no example.
+        """
+
+    def solve(self, support: Examples, query_x: Tensor, transductive: bool = True) -> Tensor:
+        embedded, queries = self.embed(support.x, query_x, transductive)
+        return self.compare(Examples(embedded, support.y), queries, transductive)

@@ -1,0 +1,72 @@
+"""What the systems that learn to compare have in common: an embedding, wide training tasks, Adam."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import nn
+
+from fphi.errors import FphiError
+from fphi.learnable import LearningAlgorithm
+from fphi.methods.registry import Method, NetworkName, ScheduleName, Setting, build_network, schedule_named
+from fphi.networks.batch_norm import Mode
+from fphi.optimize import GradientDescent
+from fphi.tasks.few_shot import EpisodeShape
+
+__all__ = ["Comparing", "ComparingEmbeddings", "require_classes", "width_of"]
+
+
+@dataclass(frozen=True)
+class Comparing(Method):
+    """Settings of a system that learns to compare.
+
+    Args:
+        train_ways: classes of a training task, which may be more than at test.
+        train_queries: query examples of a class in a training task.
+        outer_lr: Adam's learning rate.
+        schedule: course of the learning rate.
+    """
+
+    bound_to: ClassVar[tuple[Literal["ways", "shots"], ...]] = ()
+
+    train_ways: int = 60
+    train_queries: int = 5
+    outer_lr: float = 1e-3
+    schedule: ScheduleName = "cosine"
+
+    def optimizer(self, learner: LearningAlgorithm) -> GradientDescent:
+        outer = torch.optim.Adam(learner.parameters(), lr=self.outer_lr)
+        return GradientDescent(outer, schedule_named(self.schedule))
+
+    def train_shape(self, ways: int, shots: int) -> EpisodeShape:
+        return EpisodeShape(self.train_ways, shots, self.train_queries)
+
+
+@dataclass(frozen=True)
+class ComparingEmbeddings(Comparing):
+    """Settings of a system that compares the embeddings of any network.
+
+    Args:
+        network: the embedding network.
+        norm: source of the batch-norm statistics; ``running`` makes answers inductive.
+    """
+
+    network: NetworkName = "conv4-pool"
+    norm: Mode = "running"
+
+    def embedding(self, setting: Setting) -> nn.Module:
+        """The embedding network for the tasks of ``setting``."""
+        require_classes(self.title, setting)
+        return build_network(self.network, setting, self.norm, head=False)
+
+
+def require_classes(title: str, setting: Setting) -> None:
+    """Raise an `FphiError` if the tasks are no classification."""
+    if setting.ways is None:
+        raise FphiError(f"{title} compares classes, and these tasks have none: choose maml")
+
+
+@torch.no_grad()
+def width_of(network: nn.Module, setting: Setting) -> int:
+    """How many numbers an embedding has."""
+    return int(network(torch.zeros(2, *setting.input_shape)).shape[1])

@@ -1,0 +1,46 @@
+"""Matching networks: attend to the support set, and answer with its labels.
+
+1. Learnable: an embedding network, and with full context embeddings an LSTM that reads the support set
+   and one that attends to it.
+2. Loss: minus the logarithm of the attention that the right class gets.
+3. Optimize: by gradient; there is no inner loop.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from fphi.learnable import FullContext, LearningAlgorithm, MatchingLearner
+from fphi.learnable.comparison.similarity import Distance
+from fphi.methods.comparing import ComparingEmbeddings, width_of
+from fphi.methods.registry import Setting, method
+from fphi.tasks.few_shot import Order
+
+__all__ = ["Matching"]
+
+
+@method(
+    "matching",
+    paper="Vinyals, Blundell, Lillicrap, Kavukcuoglu, Wierstra: Matching Networks, NIPS 2016",
+    arxiv="1606.04080",
+)
+@dataclass(frozen=True)
+class Matching(ComparingEmbeddings):
+    """The labels of the support set, weighted by how alike each example is.
+
+    Args:
+        distance: cosine with a learned scale (the paper's has scale 1), or squared Euclidean.
+        context: whether examples are embedded in the context of the whole support set.
+        reads: steps of the LSTM that attends to the support set, where there is context.
+    """
+
+    # The context's LSTM must not find classes by their place in the sequence.
+    train_order: ClassVar[Order] = "shuffled"
+
+    distance: Distance = "cosine"
+    context: bool = False
+    reads: int = 5
+
+    def learner(self, setting: Setting) -> LearningAlgorithm:
+        network = self.embedding(setting)
+        context = FullContext(width_of(network, setting), self.reads) if self.context else None
+        return MatchingLearner(network, distance=self.distance, context=context)

@@ -1,0 +1,41 @@
+"""Metric learning: an embedding in which a class is close together, by the loss of one's choice.
+
+1. Learnable: an embedding network, whose outputs are put on the unit sphere.
+2. Loss: contrastive, triplet, or a softmax of cosines with a margin (AM-Softmax, ArcFace, SphereFace).
+3. Optimize: by gradient; there is no inner loop.
+"""
+
+from dataclasses import dataclass
+
+from fphi.learnable import LearningAlgorithm, MetricLearner
+from fphi.learnable.comparison.metric import MetricLoss
+from fphi.methods.comparing import ComparingEmbeddings
+from fphi.methods.registry import Setting, method
+
+__all__ = ["Metric"]
+
+
+@method(
+    "metric",
+    paper="Schroff, Kalenichenko, Philbin: FaceNet, CVPR 2015; Deng, Guo, Xue, Zafeiriou: ArcFace, CVPR 2019",
+    arxiv="1503.03832",
+)
+@dataclass(frozen=True)
+class Metric(ComparingEmbeddings):
+    """The nearest class mean answers, by the cosine.
+
+    Args:
+        metric_loss: what shapes the embedding.
+        margin: of that loss; the usual one if not given (0.2 triplet, 1 contrastive, 0.35 additive-margin,
+            0.5 radian arcface, the factor 4 sphereface).
+        scale: of the cosines, where there is a softmax.
+    """
+
+    metric_loss: MetricLoss = "triplet"
+    margin: float | None = None
+    scale: float = 16.0
+
+    def learner(self, setting: Setting) -> LearningAlgorithm:
+        return MetricLearner(
+            self.embedding(setting), metric_loss=self.metric_loss, margin=self.margin, scale=self.scale
+        )
