@@ -8,12 +8,14 @@ from fphi.learnable.comparison.metric import MetricLearner
 from fphi.learnable.comparison.prototypical import PrototypicalLearner
 from fphi.learnable.comparison.relation import RelationLearner
 from fphi.learnable.comparison.siamese import SiameseLearner
+from fphi.learnable.embedding import EmbeddingLearner
 from fphi.learnable.generation.imaginary import Generator, ImaginaryLearner
 from fphi.learnable.initialization.gradient_learner import GradientLearner
 from fphi.learnable.initialization.reptile import ReptileLearner
 
 __all__ = [
     "ComparisonLearner",
+    "EmbeddingLearner",
     "FullContext",
     "Generator",
     "GradientLearner",

@@ -25,7 +25,16 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["Answer", "Episode", "accuracy_by_step", "draw_episode", "learning_curve", "moving_average"]
+__all__ = [
+    "Answer",
+    "Episode",
+    "accuracy_by_step",
+    "draw_episode",
+    "learning_curve",
+    "moving_average",
+    "new_figure",
+    "to_png",
+]
 
 DPI = 160
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -34,7 +43,7 @@ _RIGHT, _WRONG = "#0072B2", "#D55E00"
 _INK, _GRID = "#333333", "#DDDDDD"
 
 
-def _figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
     """A figure of its own, without pyplot: no global state, no window."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -44,7 +53,7 @@ def _figure(width: float, height: float) -> Figure:
     return figure
 
 
-def _png(figure: Figure) -> bytes:
+def to_png(figure: Figure) -> bytes:
     buffer = BytesIO()
     with warnings.catch_warnings():  # a class name in a script that the font lacks is drawn as boxes
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
@@ -83,7 +92,7 @@ def learning_curve(logs: Mapping[str, Sequence[Mapping[str, str]]]) -> bytes:
     ``logs`` maps a run's name to the rows of its ``log.csv``; empty cells are not drawn. The loss of
     single meta-steps is drawn faint, its moving average over a 30th of the run on top.
     """
-    figure = _figure(6.4, 5.6)
+    figure = new_figure(6.4, 5.6)
     figure.set_layout_engine("constrained")
     training, validation = figure.subplots(2, 1, sharex=True)
     classifies = any(row.get("validation_accuracy") for rows in logs.values() for row in rows)
@@ -99,7 +108,7 @@ def learning_curve(logs: Mapping[str, Sequence[Mapping[str, str]]]) -> bytes:
     _style(validation, "validation accuracy (%)" if classifies else "validation loss", "meta-steps")
     if len(logs) > 1:
         validation.legend(frameon=False, labelcolor=_INK)
-    return _png(figure)
+    return to_png(figure)
 
 
 def _column(rows: Iterable[Mapping[str, str]], name: str) -> tuple[list[int], list[float]]:
@@ -116,7 +125,7 @@ def accuracy_by_step(curves: Mapping[str, Sequence[StepRecord]], chance: float |
     """
     from matplotlib.ticker import MaxNLocator
 
-    figure = _figure(6.4, 3.8)
+    figure = new_figure(6.4, 3.8)
     figure.set_layout_engine("constrained")
     axes = figure.subplots()
     drawn = {name: steps for name, steps in curves.items() if steps and "accuracy" in steps[0]}
@@ -129,7 +138,7 @@ def accuracy_by_step(curves: Mapping[str, Sequence[StepRecord]], chance: float |
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if len(axes.lines) > 1:
         axes.legend(frameon=False, labelcolor=_INK)
-    return _png(figure)
+    return to_png(figure)
 
 
 @dataclass(frozen=True)
@@ -215,7 +224,7 @@ def draw_episode(episode: Episode, max_shots: int = 5, max_queries: int = 5) -> 
     first = _LABEL + max(len(s) for s in shots.values()) + _GAP
     width = first + max(2, *(len(q) for q in asked.values())) * 1.15 + 0.2  # 2: room for the heading
     height = _HEAD + _ROW * len(shots)
-    figure = _figure(width * _INCHES, height * _INCHES)
+    figure = new_figure(width * _INCHES, height * _INCHES)
     axes = figure.add_axes((0, 0, 1, 1))
     _write(axes, _LABEL, 0.3, "learns from", align="left")
     _write(axes, first, 0.3, "is asked, and answers", align="left")
@@ -232,7 +241,7 @@ def draw_episode(episode: Episode, max_shots: int = 5, max_queries: int = 5) -> 
             _write(axes, left + 0.46, top + 1.1, said, _verdict(answers[index]), size=8)
     axes.set(xlim=(0, width), ylim=(height, 0))
     axes.set_axis_off()
-    return _png(figure)
+    return to_png(figure)
 
 
 def _where(labels: Tensor, label: int) -> list[int]:

@@ -63,8 +63,12 @@ class ImaginaryLearner(LearningAlgorithm):
         self.learner, self.generator, self.generated = learner, generator, generated
 
     def solve(self, support: Examples, query_x: Tensor, transductive: bool = True) -> Tensor:
-        embedded, queries = self.learner.embed(support.x, query_x, transductive)
+        embedded, queries = self.embed(support.x, query_x, transductive)
         return self.learner.compare(self.extended(Examples(embedded, support.y)), queries, transductive)
+
+    def embed(self, support_x: Tensor, query_x: Tensor, transductive: bool = True) -> tuple[Tensor, Tensor]:
+        """As the learner embeds them, see `EmbeddingLearner.embed`."""
+        return self.learner.embed(support_x, query_x, transductive)
 
     def extended(self, support: Examples) -> Examples:
         """The embedded support set ``x: [B, n, d]`` and ``generated`` more of each class."""
