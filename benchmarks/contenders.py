@@ -2,16 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
+import comparing
 import fphi
-from fphi import Examples, GradientLearner, LearningAlgorithm, PrototypicalLearner, ReptileLearner
+from fphi import GradientLearner, LearningAlgorithm, PrototypicalLearner, ReptileLearner
 from loops import (
-    Accumulate,
     by_hand,
     by_higher,
     by_higher_first_order,
@@ -21,8 +19,7 @@ from loops import (
     one_by_one,
     reptile_by_hand,
 )
-from peers import import_peer
-from problem import INNER_LR, INNER_STEPS, Gradients, Problem, Step
+from problem import INNER_LR, INNER_STEPS, Gradients, PlainConv4, Problem, Step
 
 __all__ = ["ROWS", "Row", "is_peer"]
 
@@ -36,16 +33,18 @@ class Row:
     Attributes:
         title: what it is.
         systems: by name, what makes a system's step for a problem.
-        embedding: the network has no head.
+        network: makes the peers' network, of torch's own layers.
         queries: query images per class, where they are not the caller's choice.
         absent: systems that cannot compute it, and why.
+        variants: systems that compute something else of the same size, and what; they are not checked.
     """
 
     title: str
     systems: dict[str, Make]
-    embedding: bool = False
+    network: Callable[[], nn.Module] = lambda: PlainConv4(5)
     queries: int | None = None
     absent: dict[str, str] = field(default_factory=dict)
+    variants: dict[str, str] = field(default_factory=dict)
 
 
 def is_peer(system: str) -> bool:
@@ -53,7 +52,7 @@ def is_peer(system: str) -> bool:
     return not system.startswith("fphi")
 
 
-def _fphi(learner: Callable[[nn.Module], LearningAlgorithm]) -> dict[str, Make]:
+def _fphi(learner: Callable[[nn.Module], LearningAlgorithm], ways: int | None = 5) -> dict[str, Make]:
     """With its own Conv4, and with the peers': the second shows what the inner loop alone gains."""
 
     def make(problem: Problem, network: nn.Module) -> Step:
@@ -66,7 +65,7 @@ def _fphi(learner: Callable[[nn.Module], LearningAlgorithm]) -> dict[str, Make]:
         return step
 
     return {
-        "fphi": lambda problem: make(problem, problem.load(fphi.Conv4(problem.ways))),
+        "fphi": lambda problem: make(problem, problem.load(fphi.Conv4(ways))),
         "fphi, plain": lambda problem: make(problem, problem.plain_network()),
     }
 
@@ -79,33 +78,15 @@ def _gradient_learner(
     )
 
 
-def _prototypical_by_hand(network: nn.Module) -> Accumulate:
-    """One pass for support and query, class means, minus squared distances."""
+def _fphi_whole(learner: Callable[[], LearningAlgorithm]) -> dict[str, Make]:
+    """A learner of several networks, whose parameters have the names of the peers'."""
 
-    def accumulate(support: Examples, query: Examples) -> None:
-        embedded = network(torch.cat([support.x, query.x]))
-        centers, queries = embedded[: len(support.y)], embedded[len(support.y) :]  # one shot: its own mean
-        distances = (queries[:, None] - centers).square().sum(-1)
-        torch.autograd.backward(F.cross_entropy(-distances, query.y))
+    def make(problem: Problem) -> Step:
+        algorithm = problem.load(learner())
+        assert isinstance(algorithm, LearningAlgorithm)
+        return lambda: fphi.meta_gradient(algorithm, problem.tasks)[1]
 
-    return accumulate
-
-
-def _prototypical_by_easyfsl(network: nn.Module) -> Accumulate:
-    """The classifier of easyfsl on features of one pass, its distances squared.
-
-    Left to itself it embeds support and query apart (other batch statistics) and does not square:
-    another gradient. The pass costs less in one piece.
-    """
-    classifier: Any = import_peer("easyfsl").PrototypicalNetworks()
-
-    def accumulate(support: Examples, query: Examples) -> None:
-        embedded: Tensor = network(torch.cat([support.x, query.x]))
-        classifier.process_support_set(embedded[: len(support.y)], support.y)
-        scores = classifier(embedded[len(support.y) :])
-        torch.autograd.backward(F.cross_entropy(-scores.square(), query.y))
-
-    return accumulate
+    return {"fphi": make}
 
 
 ROWS = {
@@ -147,11 +128,32 @@ ROWS = {
     "prototypical": Row(
         "Prototypical",
         {
-            **_fphi(PrototypicalLearner),
-            "easyfsl": one_by_one(_prototypical_by_easyfsl),
-            "by hand": one_by_one(_prototypical_by_hand),
+            **_fphi(PrototypicalLearner, ways=None),
+            "easyfsl": one_by_one(comparing.prototypical_by_easyfsl),
+            "by hand": one_by_one(comparing.prototypical_by_hand),
         },
-        embedding=True,
+        network=lambda: PlainConv4(None),
+        queries=15,
+    ),
+    "matching": Row(
+        "Matching, full context",
+        {
+            **_fphi_whole(comparing.matching_learner),
+            "easyfsl": one_by_one(comparing.matching_by_easyfsl),
+            "by hand": one_by_one(comparing.matching_by_hand),
+        },
+        network=comparing.PlainMatching,
+        queries=15,
+        variants={"easyfsl": "normalises one side of its cosines and starts its LSTM at the query"},
+    ),
+    "relation": Row(
+        "Relation",
+        {
+            **_fphi_whole(comparing.relation_learner),
+            "easyfsl": one_by_one(comparing.relation_by_easyfsl),
+            "by hand": one_by_one(comparing.relation_by_hand),
+        },
+        network=comparing.PlainRelation,
         queries=15,
     ),
 }

@@ -17,7 +17,7 @@ import torch
 
 import fphi
 from output import Part, ratio_cell
-from problem import INNER_LR, make_problem
+from problem import INNER_LR, PlainConv4, make_problem
 
 __all__ = ["measure_memory"]
 
@@ -95,7 +95,7 @@ def _meta_gradient(memory: str, steps: int, tasks: int, queries: int, filters: i
         steps,
         memory="recomputed" if memory == "recomputed" else "stored",
     )
-    batch = make_problem(tasks, queries).tasks
+    batch = make_problem(tasks, queries, lambda: PlainConv4(5)).tasks
     start = time.perf_counter()
     fphi.meta_gradient(learner, batch)
     return time.perf_counter() - start

@@ -40,6 +40,7 @@ class Measured:
         ratio: this rate, relative to the fastest peer's.
         seconds: each round that counts.
         note: why it was not timed.
+        variant: how what it computes differs from what the others do.
     """
 
     row: str
@@ -49,6 +50,7 @@ class Measured:
     ratio: float | None = None
     seconds: tuple[float, ...] = ()
     note: str = ""
+    variant: str = ""
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,11 @@ def steps_part(measured: Sequence[Measured], rounds: int) -> Part:
         for key, found in lines.items()
     ]
     reasons = [f"Not timed: {m.system} in {_title(m.row, m.queries)} ({m.note})." for m in measured if m.note]
+    reasons += [
+        f"Unlike the others: {m.system} in {_title(m.row, m.queries)}, {m.variant}."
+        for m in measured
+        if m.variant
+    ]
     return Part(
         "Meta-gradients, tasks per second",
         ("gradient", *systems, "fphi / best peer"),

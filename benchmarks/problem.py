@@ -9,7 +9,16 @@ from torch import Tensor, nn
 
 from fphi import Examples, Task
 
-__all__ = ["INNER_LR", "INNER_STEPS", "Gradients", "PlainConv4", "Problem", "Step", "make_problem"]
+__all__ = [
+    "INNER_LR",
+    "INNER_STEPS",
+    "Gradients",
+    "PlainBlock",
+    "PlainConv4",
+    "Problem",
+    "Step",
+    "make_problem",
+]
 
 INNER_LR = 0.4
 INNER_STEPS = 5
@@ -19,15 +28,18 @@ Gradients = dict[str, Tensor]
 Step = Callable[[], Gradients]
 
 
-class _Block(nn.Module):
-    def __init__(self, channels: int) -> None:
+class PlainBlock(nn.Module):
+    """Convolution, batch norm, ReLU and max-pool, as they are usually written."""
+
+    def __init__(self, channels: int, padding: int = 1, pool: bool = True) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(channels, 64, 3, padding=1)
+        self.conv = nn.Conv2d(channels, 64, 3, padding=padding)
         self.norm = nn.BatchNorm2d(64, track_running_stats=False)
+        self.pool = pool
 
     def forward(self, x: Tensor) -> Tensor:
-        z: Tensor = self.norm(self.conv(x))
-        return F.max_pool2d(F.relu(z), 2)
+        z: Tensor = F.relu(self.norm(self.conv(x)))
+        return F.max_pool2d(z, 2) if self.pool else z
 
 
 class PlainConv4(nn.Module):
@@ -38,7 +50,7 @@ class PlainConv4(nn.Module):
 
     def __init__(self, ways: int | None) -> None:
         super().__init__()
-        self.body = nn.Sequential(*(_Block(channels) for channels in (1, 64, 64, 64)), nn.Flatten())
+        self.body = nn.Sequential(*(PlainBlock(channels) for channels in (1, 64, 64, 64)), nn.Flatten())
         self.head = nn.Identity() if ways is None else nn.Linear(64, ways)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -52,12 +64,12 @@ class Problem:
 
     Attributes:
         tasks: images [B, n, 1, 28, 28] and labels [B, n].
-        ways: classes of a task; None: the network is an embedding, without a head.
-        phi: parameters by name.
+        plain: makes the peers' network, of torch's own layers.
+        phi: its parameters by name.
     """
 
     tasks: Task
-    ways: int | None
+    plain: Callable[[], nn.Module]
     phi: dict[str, Tensor]
 
     @property
@@ -72,18 +84,17 @@ class Problem:
 
     def plain_network(self) -> nn.Module:
         """The peers' network."""
-        return self.load(PlainConv4(self.ways))
+        return self.load(self.plain())
 
 
 def make_problem(
-    tasks: int, queries: int, *, embedding: bool = False, dtype: torch.dtype = torch.float32
+    tasks: int, queries: int, plain: Callable[[], nn.Module], dtype: torch.dtype = torch.float32
 ) -> Problem:
     """Random 5-way 1-shot tasks with ``queries`` query images per class; the pixels make no difference."""
     torch.manual_seed(0)
-    ways = None if embedding else 5
-    phi = {name: p.detach().to(dtype) for name, p in PlainConv4(ways).named_parameters()}
+    phi = {name: p.detach().to(dtype) for name, p in plain().named_parameters()}
     support, query = _images(tasks, 1, dtype), _images(tasks, queries, dtype)
-    return Problem(Task(support, query), ways, phi)
+    return Problem(Task(support, query), plain, phi)
 
 
 def _images(tasks: int, each: int, dtype: torch.dtype) -> Examples:

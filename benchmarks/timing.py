@@ -23,13 +23,21 @@ def compare(row: Row, tasks: int, queries: int, rounds: int) -> list[Measured]:
     """Every system of a row: checked first, then timed if it computes the same as the loop by hand."""
     queries = row.queries or queries
     notes = same_gradient(row, queries)
-    problem = make_problem(tasks, queries, embedding=row.embedding)
+    problem = make_problem(tasks, queries, row.network)
     steps = {name: row.systems[name](problem) for name, note in notes.items() if not note}
     seconds = interleaved(steps, rounds)
     rates = {name: tasks / statistics.median(times) for name, times in seconds.items()}
     fastest = max(rate for name, rate in rates.items() if is_peer(name))
     timed = [
-        Measured(row.title, queries, name, rate, rate / fastest, tuple(seconds[name]))
+        Measured(
+            row.title,
+            queries,
+            name,
+            rate,
+            rate / fastest,
+            tuple(seconds[name]),
+            variant=row.variants.get(name, ""),
+        )
         for name, rate in rates.items()
     ]
     untimed = {name: note for name, note in notes.items() if note} | dict(row.absent)
@@ -55,9 +63,12 @@ def interleaved(steps: Mapping[str, Callable[[], object]], rounds: int) -> dict[
 
 def same_gradient(row: Row, queries: int) -> dict[str, str]:
     """By system: empty where its float64 gradient is the loop's, else what is wrong."""
-    problem = make_problem(_CHECK_TASKS, queries, embedding=row.embedding, dtype=torch.float64)
+    problem = make_problem(_CHECK_TASKS, queries, row.network, torch.float64)
     reference = row.systems[_REFERENCE](problem)()
-    return {name: _problem_of(name, make, problem, reference) for name, make in row.systems.items()}
+    return {
+        name: "" if name in row.variants else _problem_of(name, make, problem, reference)
+        for name, make in row.systems.items()
+    }
 
 
 def _problem_of(name: str, make: Callable[[Problem], Step], problem: Problem, reference: Gradients) -> str:
