@@ -163,11 +163,14 @@ def test_two_runs_are_compared_task_by_task(run: Path, other: Path, tmp_path: Pa
 
 
 def test_a_run_without_a_result_is_tested_on_the_tasks_of_the_others(
-    run: Path, other: Path, capsys: Capture
+    run: Path, other: Path, tmp_path: Path, capsys: Capture
 ) -> None:
     evaluated(capsys, run, "--tasks", 3, "--seed", 9)
     (other / "result.json").unlink(missing_ok=True)
-    assert fphi("compare", other, run) == 0
+    assert fphi("compare", other, run, "--markdown", tmp_path / "table.md") == 0
+    written = (tmp_path / "table.md").read_text()
+    assert written.startswith("**Accuracy on test tasks (%)**\n\n| Method |")
+    assert "\n**Differences (transductive)**\n" in written
     result = read_result(other / "result.json")
     assert (result["tasks"], result["seed"]) == (3, 9)
 

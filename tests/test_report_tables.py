@@ -36,6 +36,25 @@ def test_percent_has_two_decimals(mean: float, ci95: float | None, text: str) ->
     assert percent(mean, ci95) == text
 
 
+def test_what_a_learner_tells_besides_has_a_column_and_a_bad_record_is_refused(tmp_path: Path) -> None:
+    result = {
+        "method": "siamese", "protocol": "P-KOCH", "ways": 20, "shots": 1, "tasks": 9, "seed": 0,
+        "measures": {"verification": {"mean": 0.93, "ci95": 0.01}},
+    }  # fmt: skip
+    path = tmp_path / "result.json"
+    path.write_text(json.dumps(result))
+    assert line(Row.from_result(read_result(path)))["Besides"] == "verification 93.00 ± 1.00"
+    assert "Besides" not in line(MAML)
+    path.write_text(json.dumps(result | {"measures": {"verification": 0.93}}))
+    with pytest.raises(FphiError, match="has no valid verification"):
+        read_result(path)
+
+
+def test_a_number_of_another_protocol_is_marked_as_such() -> None:
+    (note,) = sources([Row("matching", "P-PROTO", 5, 1, 600, Interval(0.9, 0.1))])
+    assert "taken under P-VIN, and printed beside P-PROTO by later tables" in note
+
+
 def test_points_are_signed_and_zero_has_no_sign() -> None:
     assert [points(x) for x in (0.01, -0.01, 0.0, -1e-9)] == ["+1.00", "−1.00", "0.00", "0.00"]
 
@@ -50,6 +69,11 @@ def test_points_are_signed_and_zero_has_no_sign() -> None:
         (("anil", "P-MAML", 5, 1), []),
         (("meta_sgd", "p-maml", 5, 5), [(99.93, 0.09, "transductive")]),
         (("prototypical", "P-PROTO", 5, 1), [(98.8, None, "inductive")]),
+        (("matching", "P-VIN", 20, 5), [(98.5, None, "inductive")]),
+        (("matching", "P-PROTO", 20, 5), [(98.5, None, "inductive")]),
+        (("relation", "P-RN", 5, 1), [(99.6, 0.2, "transductive")]),
+        (("snail", "P-VIN", 5, 5), [(99.78, 0.09, "inductive")]),
+        (("siamese", "P-KOCH", 20, 1), [(92.0, None, "inductive")]),
         (("maml", "HW15", 5, 1), []),
     ],
 )

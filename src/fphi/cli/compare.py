@@ -7,9 +7,9 @@ from fphi.cli.evaluate import evaluate_run
 from fphi.cli.options import Parser, at_least, require_no_folder
 from fphi.errors import FphiError
 from fphi.report.compare import TaskScores, compare, comparison_table
-from fphi.report.files import read_result
+from fphi.report.files import read_result, write_text
 from fphi.report.runs import Run, read_run, report_runs
-from fphi.report.tables import Row, methods_table
+from fphi.report.tables import Row, methods_table, sources
 
 __all__ = ["run"]
 
@@ -34,18 +34,25 @@ def run(arguments: list[str]) -> int:
     )
     parser.add_argument("--on", type=str, default="transductive", help="transductive or inductive accuracy")
     parser.add_argument("--html", type=Path, default=None, help="write a report to this file too")
+    parser.add_argument("--markdown", type=Path, default=None, help="write the tables to this file too")
     o = parser.read(arguments)
     at_least(1, tasks=o.tasks)
     require_no_folder(o.html)
+    require_no_folder(o.markdown)
     if o.on not in ("transductive", "inductive"):
         raise FphiError(f"--on is {o.on!r}: choose transductive or inductive")
     _evaluate_missing(o.runs, o.tasks)
     runs = dict(zip(_names(o.runs), [read_run(path) for path in o.runs], strict=True))
-    tables = [methods_table([Row.from_result(r.result, name) for name, r in runs.items()]).rich()]
+    rows = [Row.from_result(r.result, name) for name, r in runs.items()]
+    tables = {"Accuracy on test tasks (%)": methods_table(rows)}
     if len(runs) > 1:
         differences = compare([_scores(name, r, o.on) for name, r in runs.items()])
-        tables.append(comparison_table(differences).rich(f"Differences ({o.on})"))
-    Console().print(*tables)
+        tables[f"Differences ({o.on})"] = comparison_table(differences)
+    Console().print(*(table.rich(title) for title, table in tables.items()))
+    if o.markdown is not None:
+        parts = [f"**{title}**\n\n{table.markdown()}" for title, table in tables.items()]
+        notes = "\n".join(f"- {source}" for source in sources(rows))
+        write_text(o.markdown, "\n\n".join([*parts, notes]).rstrip() + "\n")
     if o.html is not None:
         report_runs(o.html, o.runs)
     return 0

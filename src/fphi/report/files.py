@@ -41,6 +41,7 @@ class Result(TypedDict):
     seed: int
     accuracy: NotRequired[dict[str, IntervalRecord]]
     loss: NotRequired[IntervalRecord]
+    measures: NotRequired[dict[str, IntervalRecord]]
     by_step: NotRequired[list[StepRecord]]
     queries: NotRequired[int]
     command: NotRequired[str]
@@ -83,9 +84,10 @@ def _problem(result: Mapping[str, object]) -> str:
     whole = ("ways", "shots", "tasks", "seed")
     wrong = [key for key in whole if type(result[key]) is not int]
     wrong += [key for key in ("method", "protocol") if not isinstance(result[key], str)]
-    accuracy = result.get("accuracy", {})
     records = {"loss": result["loss"]} if "loss" in result else {}
-    records |= accuracy if isinstance(accuracy, dict) else {"accuracy": accuracy}
+    for name in ("accuracy", "measures"):
+        group = result.get(name, {})
+        records |= group if isinstance(group, dict) else {name: group}
     wrong += [key for key, record in records.items() if not _is_interval(record)]
     wrong += [key for key in ("versions", "budget") if not isinstance(result.get(key, {}), dict)]
     wrong += [] if _are_steps(result.get("by_step", [])) else ["by_step"]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -117,7 +117,7 @@ class Row:
     """One evaluated run: what was measured, and under which protocol.
 
     An accuracy is None where it was not measured; regression has a ``loss`` instead. ``run`` names the
-    run where several of one method are listed.
+    run where several of one method are listed. ``measures`` is what the learner tells besides, fractions.
     """
 
     method: str
@@ -130,6 +130,7 @@ class Row:
     loss: Interval | None = None
     seed: int | None = None
     run: str = ""
+    measures: Mapping[str, Interval] = field(default_factory=dict)
 
     @classmethod
     def from_result(cls, result: Result, run: str = "") -> Row:
@@ -146,6 +147,7 @@ class Row:
             loss=None if accuracy else _interval(result.get("loss")),
             seed=result["seed"],
             run=run,
+            measures={k: i for k, v in result.get("measures", {}).items() if (i := _interval(v)) is not None},
         )
 
     @property
@@ -168,6 +170,7 @@ _HEADER = (
     "Transductive",
     "Inductive",
     "Loss",
+    "Besides",
     "Published",
     "Gap",
     "Test tasks",
@@ -205,6 +208,7 @@ def _cells(row: Row) -> tuple[str, ...]:
         _measured(row.transductive),
         _measured(row.inductive),
         "" if row.loss is None else _loss(row.loss),
+        "\n".join(f"{name} {_measured(value)}" for name, value in row.measures.items()),
         "\n".join(_printed(entry, named=len(shown) > 1) for entry in shown),
         "\n".join(_gap(row, entry) for entry in shown),
         str(row.tasks),
