@@ -13,14 +13,19 @@ from fphi.learnable import (
     GradientLearner,
     ImaginaryLearner,
     LearningAlgorithm,
+    LSTMCore,
     MatchingLearner,
+    MemoryCore,
     MetricLearner,
     PrototypicalLearner,
     RelationLearner,
     ReptileLearner,
+    SequenceLearner,
     SiameseLearner,
+    SNAILCore,
 )
 from fphi.learnable.comparison.metric import MetricLoss
+from fphi.learnable.sequence.learner import Labels
 from fphi.networks import MLP, BatchNorm, Conv4, ConvBlock
 from fphi.networks.relation import RelationModule, RelationNorm
 from fphi.tasks.types import Examples, Task
@@ -35,6 +40,8 @@ class Case:
 
     ``build(batching)`` makes it afresh. ``metric`` learners have no head: their answers follow a
     relabelling of the support set exactly. ``order_free``: the order of the support does not matter.
+    ``sequence`` learners read labels too: their inputs have to be renamed with their outputs, and what
+    they learn takes longer; `test_sequence` has these tests.
     """
 
     name: str
@@ -42,6 +49,7 @@ class Case:
     metric: bool = False
     order_free: bool = True
     uses_query_labels: bool = True
+    sequence: bool = False
 
 
 def conv(
@@ -107,6 +115,26 @@ def imagining(batching: Batching) -> LearningAlgorithm:
     return ImaginaryLearner(learner, Generator(4, noise=0.1), 3).eval()
 
 
+def sequence(core: Callable[[], nn.Module], labels: Labels, batching: Batching) -> LearningAlgorithm:
+    network = conv(None, norm="running")
+    return SequenceLearner(network, core(), WAYS, labels=labels, batching=batching)
+
+
+def lstm() -> LSTMCore:
+    return LSTMCore(4 + WAYS, WAYS, hidden=32)
+
+
+def snail() -> SNAILCore:
+    return SNAILCore(4 + WAYS, WAYS, length=2 * WAYS + 1)
+
+
+def memory() -> MemoryCore:
+    return MemoryCore(4 + WAYS, WAYS, hidden=32, slots=16, word=8, heads=2, sharpness=10.0)
+
+
+SEQUENCE = {"order_free": False, "sequence": True}
+
+
 def context() -> FullContext:
     torch.manual_seed(0)
     return FullContext(4, reads=3)
@@ -155,6 +183,10 @@ LEARNERS = [
     Case("arcface", lambda b: metric("arcface", b), metric=True),
     Case("sphereface", lambda b: metric("sphereface", b), metric=True),
     Case("imaginary", imagining, metric=True, order_free=False),
+    Case("lstm-given", lambda b: sequence(lstm, "given", b), **SEQUENCE),
+    Case("lstm", lambda b: sequence(lstm, "shifted", b), **SEQUENCE),
+    Case("mann", lambda b: sequence(memory, "shifted", b), **SEQUENCE),
+    Case("snail", lambda b: sequence(snail, "given", b), **SEQUENCE),
     Case("prototypical-mlp", lambda b: PrototypicalLearner(mlp(), batching=b), metric=True),
 ]  # fmt: skip
 

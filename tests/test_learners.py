@@ -56,6 +56,8 @@ def test_one_task_alone_is_answered_as_in_a_batch(case: Case) -> None:
 
 @every_learner
 def test_relabelling_the_support_permutes_the_answers(case: Case) -> None:
+    if case.sequence:
+        pytest.skip("its inputs have to be renamed too: see test_sequence")
     learner, tasks = case.build("vmap").double(), random_tasks()
     order = torch.tensor([2, 0, 1])  # class c becomes order[c]
     renamed = copy.deepcopy(learner)
@@ -122,18 +124,21 @@ def test_chance_before_training(case: Case) -> None:
     learner = case.build("vmap")
     result = evaluate(learner, random_tasks(300, dtype=torch.float32), chunk_size=100)
     for values in (result.transductive, result.inductive):
-        error = float(values.std()) / len(values) ** 0.5
+        # Before training a sequence learner may give all queries of a task one answer: no spread at all.
+        error = float(values.std()) / len(values) ** 0.5 + 1e-6
         assert abs(float(values.mean()) - 1 / WAYS) < 4 * error
 
 
 @every_learner
 def test_learns_a_small_problem(case: Case) -> None:
+    if case.sequence:
+        pytest.skip("takes longer, and tasks in random order: see test_sequence")
     learner = case.build("vmap")
     optimizer = torch.optim.Adam(learner.parameters(), lr=0.01)
     if case.name == "reptile":  # its step is ε (θ̃ - φ): gradient descent of rate εα
         optimizer = torch.optim.SGD(learner.parameters(), lr=0.01)  # type: ignore[assignment]
     before = evaluate(learner, easy_tasks(100, seed=-1), inductive=False).loss
-    for step in range(60):
+    for step in range(80):
         _, gradients = meta_gradient(learner, easy_tasks(8, seed=step), threads=1)
         for name, p in learner.named_parameters():
             p.grad = gradients[name]

@@ -184,6 +184,8 @@ def test_check_fails_until_the_readme_is_written(tmp_path: Path) -> None:
     assert main(command) == 0
     assert main([*command, "--check"]) == 0
     written = readme.read_text()
+    assert main([*command, "--methods", "reptile", "snail"]) == 0
+    assert "No results yet." in readme.read_text()
     assert written.index("maml-1") < written.index("maml-2")
     assert "98.16 ± 0.41 | 98.7 ± 0.4 | −0.54 | 600 | 1 | [maml-1](results/maml-1/result.json)" in written
 

@@ -70,7 +70,9 @@ def _parser() -> Parser:
     option("--split", str, "test", "test, or validation; result.json stays as it is")
     option("--test-steps", int, None, "inner steps before the answer, if not the run's own; likewise")
     option("--steps", int, None, "inner steps that by_step goes up to; the run's if not given")
-    option("--chunk-size", int, 25, "tasks solved at once, which bounds the memory")
+    option(
+        "--chunk-size", int, None, "tasks solved at once, which bounds the memory; by their size if not given"
+    )
     option("--data-root", str, None, "folder that data sets are looked for in; the run's if not given")
     option(
         "--out",
@@ -119,7 +121,7 @@ def _test(
     seed: int,
     split: str = "test",
     steps: int | None = None,
-    chunk_size: int = 25,
+    chunk_size: int | None = None,
     **other: str | int | None,
 ) -> _Tested:
     config, learner, tasks = load_run(run, seed, **other)

@@ -12,6 +12,10 @@ from fphi.learnable.embedding import EmbeddingLearner
 from fphi.learnable.generation.imaginary import Generator, ImaginaryLearner
 from fphi.learnable.initialization.gradient_learner import GradientLearner
 from fphi.learnable.initialization.reptile import ReptileLearner
+from fphi.learnable.sequence.learner import SequenceLearner
+from fphi.learnable.sequence.lstm import LSTMCore
+from fphi.learnable.sequence.memory import MemoryCore
+from fphi.learnable.sequence.snail import SNAILCore
 
 __all__ = [
     "ComparisonLearner",
@@ -20,12 +24,16 @@ __all__ = [
     "Generator",
     "GradientLearner",
     "ImaginaryLearner",
+    "LSTMCore",
     "LearningAlgorithm",
     "MatchingLearner",
+    "MemoryCore",
     "MetricLearner",
     "PrototypicalLearner",
     "RelationLearner",
     "ReptileLearner",
+    "SNAILCore",
+    "SequenceLearner",
     "SiameseLearner",
     "evaluation_mode",
 ]

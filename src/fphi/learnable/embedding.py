@@ -8,7 +8,7 @@ from fphi.learnable.base import LearningAlgorithm, Loss, answers_alone, over_net
 from fphi.networks.batch_norm import network_pass
 from fphi.within.task_map import Batching
 
-__all__ = ["EmbeddingLearner"]
+__all__ = ["EmbeddingLearner", "embedding_size"]
 
 
 class EmbeddingLearner(LearningAlgorithm):
@@ -39,3 +39,13 @@ class EmbeddingLearner(LearningAlgorithm):
         with network_pass(support_rows=rows):
             embedded = over_network(self.over_tasks, self.network, None, torch.cat([support_x, query_x], 1))
         return embedded[:, :rows], embedded[:, rows:]
+
+
+@torch.no_grad()
+def embedding_size(network: nn.Module, input_shape: tuple[int, ...]) -> int:
+    """d, the length of the network's (flattened) embedding of one example, found by embedding zeros.
+
+    >>> embedding_size(nn.Conv2d(1, 8, 3), (1, 5, 5))
+    72
+    """
+    return int(network(torch.zeros(2, *input_shape)).flatten(1).shape[1])

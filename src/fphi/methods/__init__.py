@@ -4,7 +4,9 @@ from fphi.methods.anil import ANIL
 from fphi.methods.fomaml import FOMAML
 from fphi.methods.from_scratch import FromScratch
 from fphi.methods.imaginary import Imaginary
+from fphi.methods.lstm import LSTM
 from fphi.methods.maml import MAML
+from fphi.methods.mann import MANN
 from fphi.methods.matching import Matching
 from fphi.methods.meta_sgd import MetaSGD
 from fphi.methods.metric import Metric
@@ -13,12 +15,16 @@ from fphi.methods.registry import METHODS, Method, Setting, get_method
 from fphi.methods.relation import Relation
 from fphi.methods.reptile import Reptile
 from fphi.methods.siamese import Siamese
+from fphi.methods.snail import SNAIL
 
 __all__ = [
     "ANIL",
     "FOMAML",
+    "LSTM",
     "MAML",
+    "MANN",
     "METHODS",
+    "SNAIL",
     "FromScratch",
     "Imaginary",
     "Matching",

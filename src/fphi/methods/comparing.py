@@ -13,7 +13,7 @@ from fphi.networks.batch_norm import Mode
 from fphi.optimize import GradientDescent
 from fphi.tasks.few_shot import EpisodeShape
 
-__all__ = ["Comparing", "ComparingEmbeddings", "require_classes", "width_of"]
+__all__ = ["Comparing", "ComparingEmbeddings", "require_classes"]
 
 
 @dataclass(frozen=True)
@@ -64,9 +64,3 @@ def require_classes(title: str, setting: Setting) -> None:
     """Raise an `FphiError` if the tasks are no classification."""
     if setting.ways is None:
         raise FphiError(f"{title} compares classes, and these tasks have none: choose maml")
-
-
-@torch.no_grad()
-def width_of(network: nn.Module, setting: Setting) -> int:
-    """How many numbers an embedding has."""
-    return int(network(torch.zeros(2, *setting.input_shape)).shape[1])

@@ -17,7 +17,8 @@ from fphi.learnable import (
     MatchingLearner,
     PrototypicalLearner,
 )
-from fphi.methods.comparing import ComparingEmbeddings, width_of
+from fphi.learnable.embedding import embedding_size
+from fphi.methods.comparing import ComparingEmbeddings
 from fphi.methods.registry import Setting, method
 from fphi.tasks.few_shot import Order
 
@@ -45,7 +46,7 @@ class Imaginary(ComparingEmbeddings):
 
     def learner(self, setting: Setting) -> LearningAlgorithm:
         network = self.embedding(setting)
-        width = width_of(network, setting)
+        width = embedding_size(network, setting.input_shape)
         learner: ComparisonLearner
         if self.taught == "prototypical":
             learner = PrototypicalLearner(network)

@@ -11,7 +11,8 @@ from typing import ClassVar
 
 from fphi.learnable import FullContext, LearningAlgorithm, MatchingLearner
 from fphi.learnable.comparison.similarity import Distance
-from fphi.methods.comparing import ComparingEmbeddings, width_of
+from fphi.learnable.embedding import embedding_size
+from fphi.methods.comparing import ComparingEmbeddings
 from fphi.methods.registry import Setting, method
 from fphi.tasks.few_shot import Order
 
@@ -42,5 +43,7 @@ class Matching(ComparingEmbeddings):
 
     def learner(self, setting: Setting) -> LearningAlgorithm:
         network = self.embedding(setting)
-        context = FullContext(width_of(network, setting), self.reads) if self.context else None
+        context = (
+            FullContext(embedding_size(network, setting.input_shape), self.reads) if self.context else None
+        )
         return MatchingLearner(network, distance=self.distance, context=context)

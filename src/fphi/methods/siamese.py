@@ -8,7 +8,8 @@
 from dataclasses import dataclass
 
 from fphi.learnable import LearningAlgorithm, SiameseLearner
-from fphi.methods.comparing import ComparingEmbeddings, width_of
+from fphi.learnable.embedding import embedding_size
+from fphi.methods.comparing import ComparingEmbeddings
 from fphi.methods.registry import Setting, method
 
 __all__ = ["Siamese"]
@@ -30,4 +31,4 @@ class Siamese(ComparingEmbeddings):
 
     def learner(self, setting: Setting) -> LearningAlgorithm:
         network = self.embedding(setting)
-        return SiameseLearner(network, width_of(network, setting))
+        return SiameseLearner(network, embedding_size(network, setting.input_shape))

@@ -45,7 +45,7 @@ class ConvBlock(nn.Module):
         """
         sign = self._sign()
         weight = self.conv.weight * sign[:, None, None, None]
-        few_channels = self.pool and x.shape[1] <= _FEW_CHANNELS and self.norm.uses_batch
+        few_channels = self.pool and x.shape[1] <= _FEW_CHANNELS
         found = self._from_patches(x, weight) if few_channels else self._from_convolution(x, weight)
         return self._pooled_and_normalised(*found, sign)
 
@@ -79,14 +79,18 @@ class ConvBlock(nn.Module):
         """The convolution as weight x patches; its moments follow from the patches' moments."""
         patches = F.unfold(x, 3, padding=self.padding)  # [n, k, h*w], k = 9 * channels
         weight = weight.flatten(1)  # [filters, k]
-        z = torch.bmm(weight.expand(x.shape[0], -1, -1), patches)
+        # Positions before filters, as channels_last has them: pooling is several times faster so.
+        z = torch.bmm(patches.mT, weight.mT.expand(x.shape[0], -1, -1))
+        size = [side + 2 * self.padding - 2 for side in x.shape[2:]]
+        z = z.view(z.shape[0], *size, -1).permute(0, 3, 1, 2)
+        if not self.norm.uses_batch:
+            return z, *self.norm.moments(z)
         seen = self.norm.rows(patches)
         center = seen.mean((0, 2))
         deviation = seen - center[:, None]
         covariance = torch.bmm(deviation, deviation.mT).sum(0) / (seen.shape[0] * seen.shape[2])
         var = ((weight @ covariance) * weight).sum(1).clamp_min(0)
-        size = [side + 2 * self.padding - 2 for side in x.shape[2:]]
-        return z.view(*z.shape[:2], *size), weight @ center, var
+        return z, weight @ center, var
 
 
 class Conv4(nn.Module):

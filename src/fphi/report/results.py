@@ -64,25 +64,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m fphi.report.results", description=__doc__)
     parser.add_argument("readme", type=Path, help="the Markdown file with the two markers")
     parser.add_argument("results", type=Path, help="the folder of runs, each with a result.json")
+    parser.add_argument("--methods", nargs="+", default=None, help="only the rows of these methods")
     parser.add_argument("--check", action="store_true", help="change nothing; exit 1 if out of date")
     options = parser.parse_args(arguments)
     try:
-        return _update(options.readme, options.results, options.check)
+        return _update(options.readme, options.results, options.methods, options.check)
     except FphiError as error:
         print(f"fphi: error: {error}", file=sys.stderr)
         return 2
 
 
-def _update(readme: Path, folder: Path, check: bool) -> int:
+def _update(readme: Path, folder: Path, methods: Sequence[str] | None, check: bool) -> int:
     if not folder.is_dir():
         raise FphiError(f"{folder} is not a folder; give the folder that holds the results")
     old = read_text(readme)
     link = Path(os.path.relpath(folder, readme.parent)).as_posix()
-    new = replace_section(old, results_section(read_rows(folder), link))
+    rows = [row for row in read_rows(folder) if methods is None or row.method in methods]
+    new = replace_section(old, results_section(rows, link))
     if new == old:
         return 0
     if check:
-        print(f"{readme} is out of date: run python -m fphi.report.results {readme} {folder}")
+        chosen = f" --methods {' '.join(methods)}" if methods else ""
+        print(f"{readme} is out of date: run python -m fphi.report.results {readme} {folder}{chosen}")
         return 1
     write_text(readme, new)
     return 0

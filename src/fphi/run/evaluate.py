@@ -17,7 +17,8 @@ from fphi.tasks.types import Task
 
 __all__ = ["Evaluation", "Interval", "calibrate_on", "evaluate"]
 
-_CHUNK = 25  # tasks evaluated at once: bounds the memory
+# Examples that are evaluated at once: as many as the caches hold, on a CPU; it bounds the memory too.
+_EXAMPLES = {"cpu": 256, "other": 8192}
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ def evaluate(
     start: int = 0,
     steps: int | None = None,
     inductive: bool = True,
-    chunk_size: int = _CHUNK,
+    chunk_size: int | None = None,
 ) -> Evaluation:
     """Evaluate a learner on a batch of tasks, or on tasks ``start … start+count-1`` of a split.
 
@@ -104,11 +105,11 @@ def evaluate(
         tasks: a batch (then ``split``, ``count`` and ``start`` are not used) or a distribution.
         steps: inner steps up to which ``by_step`` goes; None: as many as the learner takes at test.
         inductive: False leaves the inductive accuracy out where it would cost extra passes.
-        chunk_size: tasks solved at once.
+        chunk_size: tasks solved at once; None: by the size of a task.
     """
     if isinstance(tasks, TaskDistribution) and count < 1:
         raise FphiError(f"count is {count}; evaluation needs at least one task")
-    if chunk_size < 1:
+    if chunk_size is not None and chunk_size < 1:
         raise FphiError(f"chunk_size is {chunk_size}; it must be at least 1")
     results: list[_Chunk] = []
     measures: list[dict[str, Tensor]] = []
@@ -168,12 +169,21 @@ def _accuracy(predictions: Tensor, targets: Tensor) -> Tensor:
     return (predictions.argmax(-1) == targets).float().mean(1)
 
 
-def _chunks(tasks: Task | TaskDistribution, split: str, start: int, count: int, size: int) -> Iterator[Task]:
+def _chunks(
+    tasks: Task | TaskDistribution, split: str, start: int, count: int, size: int | None
+) -> Iterator[Task]:
     if isinstance(tasks, Task):
-        yield from split_tasks(tasks, size)
+        yield from split_tasks(tasks, size or _fitting(*(e.x[:1].flatten(0, 1) for e in tasks)))
         return
+    size = size or _fitting(*(e.x for e in tasks.task(split, start)))
     for first in range(start, start + count, size):
         yield tasks.batch(split, range(first, min(first + size, start + count)))
+
+
+def _fitting(support_x: Tensor, query_x: Tensor) -> int:
+    """How many tasks of this size to solve at once."""
+    device = "cpu" if query_x.device.type == "cpu" else "other"
+    return max(1, _EXAMPLES[device] // max(1, len(support_x) + len(query_x)))
 
 
 def calibrate_on(learner: LearningAlgorithm, tasks: TaskDistribution, count: int = 20) -> None:

@@ -1,0 +1,42 @@
+"""A plain LSTM that reads a task and answers: the simplest learned learning algorithm.
+
+1. Learnable: all of F, an embedding network and an LSTM over the examples and their labels.
+2. Loss: cross-entropy of every answer to a stream of examples, or of the queries alone.
+3. Optimize: by gradient; learning within a task is the change of the LSTM's state.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from fphi.learnable import LearningAlgorithm, LSTMCore, SequenceLearner
+from fphi.learnable.sequence.learner import Labels
+from fphi.methods.registry import Setting, method
+from fphi.methods.sequencing import Sequencing, paper_stream
+from fphi.tasks.few_shot import EpisodeShape, Order
+
+__all__ = ["LSTM"]
+
+
+@method("lstm", paper="Hochreiter, Younger, Conwell: Learning to Learn Using Gradient Descent, ICANN 2001")
+@dataclass(frozen=True)
+class LSTM(Sequencing):
+    """A recurrent network reads the examples with their labels; its state is all that it learns of a task.
+
+    Args:
+        hidden: size of the LSTM's state.
+        labels: ``shifted`` shows each label one example later and trains on the whole stream, as MANN
+            does; ``given`` shows it beside its example and trains on the queries.
+    """
+
+    train_order: ClassVar[Order] = "stream"
+
+    hidden: int = 200
+    labels: Labels = "shifted"
+
+    def learner(self, setting: Setting) -> LearningAlgorithm:
+        network, size, ways = self.embedding(setting)
+        core = LSTMCore(size + ways, ways, hidden=self.hidden)
+        return SequenceLearner(network, core, ways, labels=self.labels)
+
+    def train_shape(self, ways: int, shots: int) -> EpisodeShape:
+        return paper_stream(ways, shots)

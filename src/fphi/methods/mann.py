@@ -1,0 +1,67 @@
+"""MANN: a recurrent network with an external memory binds what it sees to the label that follows.
+
+1. Learnable: all of F, an embedding network, an LSTM controller and its access to the memory.
+2. Loss: cross-entropy of every answer to a stream whose labels come one step late.
+3. Optimize: by gradient, through all steps of the stream.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from fphi.learnable import LearningAlgorithm, MemoryCore, SequenceLearner
+from fphi.methods.registry import Setting, method
+from fphi.methods.sequencing import Sequencing, paper_stream
+from fphi.tasks.few_shot import EpisodeShape, Order
+
+__all__ = ["MANN"]
+
+
+@method(
+    "mann",
+    paper="Santoro, Bartunov, Botvinick, Wierstra, Lillicrap: Meta-Learning with Memory-Augmented "
+    "Neural Networks, ICML 2016",
+    arxiv="1605.06065",
+)
+@dataclass(frozen=True)
+class MANN(Sequencing):
+    """Write examples into a memory, find them again when their class is shown the next time.
+
+    The paper's stream is 5 ways, 9 shots and 1 query of protocol P-MANN: ten presentations of each
+    class. It read flattened images of 20x20 pixels and trained with RMSProp; here a Conv4 embeds them
+    and Adam trains, as in later comparisons.
+
+    Args:
+        hidden: size of the controller's state.
+        slots: slots of the memory.
+        word: size of a slot.
+        heads: heads that read and write.
+        decay: γ, the part of a slot's usage that remains from step to step.
+        sharpness: of the reading: factor of the cosines before the softmax. The paper has 1, where the
+            best of 128 slots gets hardly more than 5 per cent of the weight: that learns, but late.
+    """
+
+    train_order: ClassVar[Order] = "stream"
+
+    hidden: int = 200
+    slots: int = 128
+    word: int = 40
+    heads: int = 4
+    decay: float = 0.95
+    sharpness: float = 10.0
+
+    def learner(self, setting: Setting) -> LearningAlgorithm:
+        network, size, ways = self.embedding(setting)
+        core = MemoryCore(
+            size + ways,
+            ways,
+            hidden=self.hidden,
+            slots=self.slots,
+            word=self.word,
+            heads=self.heads,
+            decay=self.decay,
+            sharpness=self.sharpness,
+        )
+        return SequenceLearner(network, core, ways, labels="shifted")
+
+    def train_shape(self, ways: int, shots: int) -> EpisodeShape:
+        return paper_stream(ways, shots)

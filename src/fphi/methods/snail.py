@@ -1,0 +1,37 @@
+"""SNAIL: attention and temporal convolutions over the examples and their labels, then the query.
+
+1. Learnable: all of F, an embedding network and the causal network over the sequence.
+2. Loss: cross-entropy of each query as the last item after the support set.
+3. Optimize: by gradient; there is no inner loop.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from fphi.learnable import LearningAlgorithm, SequenceLearner, SNAILCore
+from fphi.methods.registry import Setting, method
+from fphi.methods.sequencing import Sequencing
+from fphi.tasks.few_shot import Order
+
+__all__ = ["SNAIL"]
+
+
+@method(
+    "snail",
+    paper="Mishra, Rohaninejad, Chen, Abbeel: A Simple Neural Attentive Meta-Learner, ICLR 2018",
+    arxiv="1707.03141",
+)
+@dataclass(frozen=True)
+class SNAIL(Sequencing):
+    """Look back at the labelled examples with attention, from the query as the last of the sequence.
+
+    Its convolutions reach as far as ``ways * shots + 1`` items: other sizes need another training.
+    """
+
+    bound_to: ClassVar[tuple[Literal["ways", "shots"], ...]] = ("ways", "shots")
+    train_order: ClassVar[Order] = "shuffled"
+
+    def learner(self, setting: Setting) -> LearningAlgorithm:
+        network, size, ways = self.embedding(setting)
+        core = SNAILCore(size + ways, ways, length=ways * setting.shots + 1)
+        return SequenceLearner(network, core, ways, labels="given")
