@@ -213,6 +213,22 @@ def test_the_order_is_the_protocol_s_or_else_the_method_s(omniglot: ClassPool) -
             assert found == expected
 
 
+def test_validation_classes_can_join_the_training_classes_and_the_test_stays(omniglot: ClassPool) -> None:
+    apart, joined = (
+        few_shot_tasks(omniglot, "P-PROTO", 5, 1, train_on_validation=join) for join in (False, True)
+    )
+    assert joined.splits == ("train", "test")
+    assert characters(joined, "train") == characters(apart, "train") | characters(apart, "validation")
+    assert len(joined.pool("train")) == 4800  # as published
+    assert np.array_equal(joined.draw("test", range(50)).images, apart.draw("test", range(50)).images)
+    assert few_shot_tasks(omniglot, "P-REP", 5, 1, train_on_validation=True).splits == ("train", "test")
+
+
+def test_pools_of_different_images_are_not_joined() -> None:
+    with pytest.raises(ValueError, match="over the same images"):
+        labelled_pool([3]).joined(labelled_pool([3]))
+
+
 def test_unknown_protocol_lists_the_known_ones(omniglot: ClassPool) -> None:
     with pytest.raises(DataError, match="'P-XX' is none of P-MAML, P-REP"):
         few_shot_tasks(omniglot, "P-XX", 5, 1)

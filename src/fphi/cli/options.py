@@ -32,6 +32,8 @@ class TaskOptions:
         ways: classes of a task.
         shots: support examples of each class.
         queries: query examples of each class; the protocol's number if not given.
+        train_on_validation: whether validation classes join the training classes, for a last training when
+            all options are chosen; the test tasks stay the same.
     """
 
     tasks: str = "hershey"
@@ -40,6 +42,7 @@ class TaskOptions:
     ways: int = 5
     shots: int = 1
     queries: int | None = None
+    train_on_validation: bool = False
 
     def located(self) -> Self:
         """With the path of a folder or zip in full, so that it is found from any folder."""
@@ -60,6 +63,7 @@ class TaskOptions:
             seed=seed,
             train_shape=train_shape,
             train_order=train_order,
+            train_on_validation=self.train_on_validation,
         )
 
 

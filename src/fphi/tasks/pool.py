@@ -82,6 +82,19 @@ class ClassPool:
             turns=self.turns[ids],
         )
 
+    def joined(self, other: "ClassPool") -> "ClassPool":
+        """Return the pool of these classes, then those of ``other``, which is over the same images."""
+        if other.images is not self.images:
+            raise ValueError("only pools over the same images can be joined")
+        return ClassPool(
+            images=self.images,
+            starts=np.concatenate([self.starts, other.starts]),
+            sizes=np.concatenate([self.sizes, other.sizes]),
+            names=self.names + other.names,
+            groups=self.groups + other.groups,
+            turns=np.concatenate([self.turns, other.turns]),
+        )
+
     def drawings(self, first: int, count: int) -> "ClassPool":
         """Return the pool with images ``first … first+count-1`` of each class: those of some drawers.
 

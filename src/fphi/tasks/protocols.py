@@ -222,6 +222,7 @@ def few_shot_tasks(
     queries: int | None = None,
     split_seed: int = 0,
     train_order: Order = "classes",
+    train_on_validation: bool = False,
 ) -> FewShotTasks:
     """Return the tasks of a protocol over a pool.
 
@@ -235,12 +236,16 @@ def few_shot_tasks(
         split_seed: of the division into splits; kept apart from ``seed``.
         train_order: of the examples in training tasks, where the protocol leaves it to the method; a
             method that takes another than "classes" gets shuffled support sets to be tested on.
+        train_on_validation: validation classes join the training classes, for a last training when all
+            has been chosen; the test tasks stay the same.
 
     Raises:
         DataError: if the protocol does not exist or does not fit the data.
     """
     rule = protocol_named(protocol) if isinstance(protocol, str) else protocol
     pools = rule.divide(source_pool, split_seed)
+    if train_on_validation and "validation" in pools:
+        pools["train"] = pools["train"].joined(pools.pop("validation"))
     train = train_shape or EpisodeShape(ways, shots, _queries(queries, rule.train_queries, ways, shots))
     test = EpisodeShape(ways, shots, _queries(queries, rule.test_queries, ways, shots))
     return FewShotTasks(

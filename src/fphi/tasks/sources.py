@@ -36,6 +36,7 @@ def load_tasks(
     split_seed: int = 0,
     train_shape: EpisodeShape | None = None,
     train_order: Order = "classes",
+    train_on_validation: bool = False,
     image_size: int = 28,
     mode: Literal["grey", "rgb"] = "grey",
 ) -> TaskDistribution:
@@ -46,7 +47,8 @@ def load_tasks(
         data_root: where data sets are; see ``load_omniglot``.
         protocol: how classes are divided and tasks are made; by default P-MAML for Omniglot, "alphabet"
             for Hershey, "folders" or "fraction" for a path.
-        ways, shots, queries, train_shape, train_order: see ``few_shot_tasks``; waves have no ways.
+        ways, shots, queries, train_shape, train_order, train_on_validation: see ``few_shot_tasks``;
+            waves have no ways.
         seed: of the tasks.
         split_seed: of the division into splits.
         image_size, mode: pixels of a side and channels, for a path.
@@ -61,7 +63,9 @@ def load_tasks(
         return _sine(shots, queries, seed, protocol)
     pool = load_pool(name, data_root, image_size, mode)
     rule = protocol or default_protocol(name, pool)
-    return few_shot_tasks(pool, rule, ways, shots, seed, train_shape, queries, split_seed, train_order)
+    return few_shot_tasks(
+        pool, rule, ways, shots, seed, train_shape, queries, split_seed, train_order, train_on_validation
+    )
 
 
 def load_pool(
