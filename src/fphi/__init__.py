@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Any
 from fphi.errors import DataError, FphiError
 
 if TYPE_CHECKING:
-    from fphi.learnable import GradientLearner, LearningAlgorithm, PrototypicalLearner, ReptileLearner
+    from fphi.learnable import (
+        GradientLearner,
+        ImaginaryLearner,
+        LearningAlgorithm,
+        MatchingLearner,
+        MetricLearner,
+        PrototypicalLearner,
+        RelationLearner,
+        ReptileLearner,
+        SequenceLearner,
+        SiameseLearner,
+    )
     from fphi.networks import MLP, BatchNorm, Conv4
     from fphi.objective import meta_gradient
     from fphi.run import evaluate
@@ -26,9 +37,15 @@ __all__ = [
     "Examples",
     "FphiError",
     "GradientLearner",
+    "ImaginaryLearner",
     "LearningAlgorithm",
+    "MatchingLearner",
+    "MetricLearner",
     "PrototypicalLearner",
+    "RelationLearner",
     "ReptileLearner",
+    "SequenceLearner",
+    "SiameseLearner",
     "Task",
     "TaskDistribution",
     "adam",
@@ -41,7 +58,18 @@ __all__ = [
 ]
 
 _HOMES = {
-    "learnable": ("GradientLearner", "LearningAlgorithm", "PrototypicalLearner", "ReptileLearner"),
+    "learnable": (
+        "GradientLearner",
+        "ImaginaryLearner",
+        "LearningAlgorithm",
+        "MatchingLearner",
+        "MetricLearner",
+        "PrototypicalLearner",
+        "RelationLearner",
+        "ReptileLearner",
+        "SequenceLearner",
+        "SiameseLearner",
+    ),
     "networks": ("MLP", "BatchNorm", "Conv4"),
     "objective": ("meta_gradient",),
     "run": ("evaluate",),
