@@ -29,6 +29,7 @@ from fphi.learnable.comparison.metric_losses import (
     triplet_loss,
 )
 from fphi.learnable.comparison.siamese import verification_loss
+from fphi.methods import Setting, Siamese
 from fphi.networks import calibrate
 from fphi.networks.relation import RelationModule, initialise_as_published, relation_embedding
 from fphi.objective import meta_gradient
@@ -222,6 +223,18 @@ def test_siamese_answers_are_symmetric_and_equal_inputs_have_no_distance() -> No
     one = torch.zeros(1, dtype=torch.long)
     assert torch.equal(learner(Examples(a, one), b), learner(Examples(b, one), a))
     assert torch.equal(learner(Examples(a, one), a)[0], learner.verify.bias)
+
+
+def test_the_siamese_paper_s_network_has_its_size_and_its_images() -> None:
+    setting = Setting(20, 1, (1, 105, 105))
+    learner = Siamese(koch_net=True).learner(setting)
+    assert parameters(learner) == 38_951_745
+    network = learner.get_submodule("network")
+    features = network(torch.rand(2, 1, 105, 105)).detach()
+    assert features.shape == (2, 4096)
+    assert 0 <= float(features.min()) <= float(features.max()) <= 1
+    with pytest.raises(FphiError, match=r"105x105 pixels, and these are 1 x 28 x 28: add --image-size 105"):
+        Siamese(koch_net=True).learner(Setting(20, 1, (1, 28, 28)))
 
 
 def test_a_class_of_several_shots_answers_by_its_best_match() -> None:

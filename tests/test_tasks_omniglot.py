@@ -106,6 +106,16 @@ def test_unpacked_folders_are_read_in_sorted_order_with_ink_255(small: Path) -> 
     assert ink.tolist() == expected
 
 
+def test_images_may_keep_their_105_pixels_and_sizes_do_not_mix_in_the_cache(small: Path) -> None:
+    assert load_omniglot(small).images.shape[2:] == (28, 28)
+    whole = load_omniglot(small, image_size=105).images
+    assert whole.shape[2:] == (105, 105)
+    assert (whole[:20, 0, :50] == 255).any(axis=1).sum(axis=1).tolist() == [4 * d + 8 for d in range(20)]
+    assert (whole[:, 0, 50:] == 0).all()
+    with pytest.raises(DataError, match="image size 200: Omniglot has 1 to 105 pixels"):
+        load_omniglot(small, image_size=200)
+
+
 def test_the_folder_may_be_given_itself_or_by_the_environment(
     small: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

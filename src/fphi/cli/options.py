@@ -32,6 +32,7 @@ class TaskOptions:
         ways: classes of a task.
         shots: support examples of each class.
         queries: query examples of each class; the protocol's number if not given.
+        image_size: pixels of a side of the images; omniglot has up to 105, hershey 28.
         train_on_validation: whether validation classes join the training classes, for a last training when
             all options are chosen; the test tasks stay the same.
     """
@@ -42,6 +43,7 @@ class TaskOptions:
     ways: int = 5
     shots: int = 1
     queries: int | None = None
+    image_size: int = 28
     train_on_validation: bool = False
 
     def located(self) -> Self:
@@ -53,6 +55,7 @@ class TaskOptions:
         self, seed: int, train_shape: EpisodeShape | None = None, train_order: Order = "classes"
     ) -> TaskDistribution:
         """The tasks; task i of a split is a function of (seed, split, i)."""
+        at_least(1, image_size=self.image_size)
         return load_tasks(
             self.tasks,
             data_root=self.data_root or os.environ.get("FPHI_DATA"),
@@ -63,6 +66,7 @@ class TaskOptions:
             seed=seed,
             train_shape=train_shape,
             train_order=train_order,
+            image_size=self.image_size,
             train_on_validation=self.train_on_validation,
         )
 

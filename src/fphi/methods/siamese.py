@@ -7,10 +7,12 @@
 
 from dataclasses import dataclass
 
+from fphi.errors import FphiError
 from fphi.learnable import LearningAlgorithm, SiameseLearner
 from fphi.learnable.embedding import embedding_size
 from fphi.methods.comparing import ComparingEmbeddings
 from fphi.methods.registry import Setting, method
+from fphi.networks import KochNet
 
 __all__ = ["Siamese"]
 
@@ -25,10 +27,24 @@ class Siamese(ComparingEmbeddings):
 
     The paper draws pairs, half of them of one class. Here a task's queries meet its support set, and the
     loss gives either kind half of the weight: the same expectation from many more pairs per image.
+
+    Args:
+        koch_net: whether the embedding is the paper's own, of 39 million parameters and for images of
+            105x105 pixels (``--image-size 105``), in place of ``network``.
     """
 
     train_ways: int = 20
+    koch_net: bool = False
 
     def learner(self, setting: Setting) -> LearningAlgorithm:
-        network = self.embedding(setting)
+        network = _koch_net(setting) if self.koch_net else self.embedding(setting)
         return SiameseLearner(network, embedding_size(network, setting.input_shape))
+
+
+def _koch_net(setting: Setting) -> KochNet:
+    if setting.input_shape != (1, KochNet.SIZE, KochNet.SIZE):
+        raise FphiError(
+            f"--koch-net true needs grey images of {KochNet.SIZE}x{KochNet.SIZE} pixels, and these are "
+            f"{' x '.join(map(str, setting.input_shape))}: add --image-size {KochNet.SIZE}, or leave it out"
+        )
+    return KochNet()

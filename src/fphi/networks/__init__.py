@@ -2,6 +2,7 @@
 
 from fphi.networks.batch_norm import BatchNorm, calibrate, network_pass
 from fphi.networks.conv4 import Conv4, ConvBlock
+from fphi.networks.koch import KochNet
 from fphi.networks.mlp import MLP
 
-__all__ = ["MLP", "BatchNorm", "Conv4", "ConvBlock", "calibrate", "network_pass"]
+__all__ = ["MLP", "BatchNorm", "Conv4", "ConvBlock", "KochNet", "calibrate", "network_pass"]

@@ -24,7 +24,7 @@ __all__ = ["BACKGROUND", "CHARACTERS", "DRAWERS", "find_omniglot", "load_omniglo
 BACKGROUND = 964
 CHARACTERS = 1623
 DRAWERS = 20
-SIZE = 28
+_ORIGINAL = 105
 
 _URL = "https://raw.githubusercontent.com/brendenlake/omniglot/master/python"
 _PARTS = {"images_background": BACKGROUND, "images_evaluation": CHARACTERS - BACKGROUND}
@@ -34,24 +34,29 @@ _MD5 = {
 }
 
 
-def load_omniglot(data_root: Path | str | None = None) -> ClassPool:
+def load_omniglot(data_root: Path | str | None = None, image_size: int = 28) -> ClassPool:
     """Return all characters: the background alphabets sorted, then the evaluation alphabets sorted.
 
-    Images are 28x28 with two values, ink 255 and paper 0. They are reduced by nearest neighbour, as in
-    the references: these ask for Lanczos, but Pillow ignores the filter on 1-bit images. Nearest
-    neighbour from 105 to 28 commutes with quarter turns, so turning the small image is exact.
+    Images have two values, ink 255 and paper 0, and 28x28 pixels by default. They are reduced by nearest
+    neighbour, as in the references: these ask for Lanczos, but Pillow ignores the filter on 1-bit
+    images. Nearest neighbour from 105 to 28 commutes with quarter turns: turning the small image is exact.
 
     Args:
         data_root: where ``images_background`` and ``images_evaluation`` are, as zips or as folders,
             directly or in its subfolder ``omniglot``; None: the folder that FPHI_DATA names, else the
             cache. What is in neither is downloaded there.
+        image_size: pixels of a side, up to the 105 of the originals.
 
     Raises:
-        DataError: if an archive cannot be found or fetched, or is damaged or incomplete.
+        DataError: if the size is none, or an archive cannot be found or fetched, or is damaged or incomplete.
     """
+    if not 1 <= image_size <= _ORIGINAL:
+        raise DataError(
+            f"image size {image_size}: Omniglot has 1 to {_ORIGINAL} pixels a side; ask for these"
+        )
     archives = [open_archive(find_omniglot(part, data_root) or _fetch(part, data_root)) for part in _PARTS]
     fingerprint = "|".join(archive.fingerprint() for archive in archives)
-    return cached_pool("omniglot-28", fingerprint, lambda: _decode_all(archives))
+    return cached_pool(f"omniglot-{image_size}", fingerprint, lambda: _decode_all(archives, image_size))
 
 
 def find_omniglot(part: str, data_root: Path | str | None = None) -> Path | None:
@@ -79,14 +84,14 @@ def _fetch(part: str, data_root: Path | str | None) -> Path:
     return target
 
 
-def _decode_all(archives: list[Archive]) -> ClassPool:
+def _decode_all(archives: list[Archive], size: int) -> ClassPool:
     names: list[str] = []
     arrays: list[NDArray[np.uint8]] = []
     for archive, (part, expected) in zip(archives, _PARTS.items(), strict=True):
         before = len(names)
         for name, files in _characters(archive, part):
             names.append(name)
-            arrays.append(np.stack([_image(archive, file) for file in files]))
+            arrays.append(np.stack([_image(archive, file, size) for file in files]))
         if len(names) - before != expected:
             raise DataError(
                 f"{archive.path} has {len(names) - before} characters, not {expected}; fetch it again"
@@ -106,7 +111,7 @@ def _characters(archive: Archive, part: str) -> Iterator[tuple[str, list[str]]]:
         yield "/".join(key).removeprefix(f"{part}/"), members
 
 
-def _image(archive: Archive, name: str) -> NDArray[np.uint8]:
+def _image(archive: Archive, name: str, size: int) -> NDArray[np.uint8]:
     image = decode(archive, name).convert("1", dither=Image.Dither.NONE)
-    small = image.resize((SIZE, SIZE), Image.Resampling.NEAREST)
+    small = image.resize((size, size), Image.Resampling.NEAREST)
     return 255 - to_array(small)

@@ -9,6 +9,7 @@ from fphi.errors import DataError
 from fphi.tasks.distribution import TaskDistribution
 from fphi.tasks.few_shot import EpisodeShape, Order
 from fphi.tasks.folder import has_split_folders, load_folder
+from fphi.tasks.hershey import SIZE as HERSHEY_SIZE
 from fphi.tasks.hershey import load_hershey
 from fphi.tasks.omniglot import find_omniglot, load_omniglot, omniglot_folder
 from fphi.tasks.pool import ClassPool
@@ -51,7 +52,8 @@ def load_tasks(
             waves have no ways.
         seed: of the tasks.
         split_seed: of the division into splits.
-        image_size, mode: pixels of a side and channels, for a path.
+        image_size: pixels of a side; for a path any, for Omniglot up to 105, for Hershey 28.
+        mode: channels, for a path.
 
     Raises:
         DataError: if the data are missing, damaged or too small, or the protocol does not fit.
@@ -76,8 +78,12 @@ def load_pool(
 ) -> ClassPool:
     """Return all classes of an image data set, undivided."""
     if name == "omniglot":
-        return load_omniglot(data_root)
+        return load_omniglot(data_root, image_size)
     if name == "hershey":
+        if image_size != HERSHEY_SIZE:
+            raise DataError(
+                f"image size {image_size}: the embedded characters have {HERSHEY_SIZE}; leave it out"
+            )
         return load_hershey()
     if not Path(name).exists():
         raise DataError(f"data {name!r} are neither omniglot, hershey, sine nor an existing folder or zip")
