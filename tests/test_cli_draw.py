@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from cli_helpers import fphi, refused, trained
+from cli_helpers import fphi, refused, save_images, trained
 from fphi.errors import FphiError
 from fphi.report.embedding import draw_embedding, principal_components
 
@@ -42,8 +42,24 @@ def test_what_cannot_be_drawn_is_said_in_a_line(tmp_path: Path, capsys: Capture)
     assert "no run directory" in refused(capsys, "draw", tmp_path)
     run = trained(tmp_path / "run", "--train-ways", 5, method="prototypical", steps=1)
     assert refused(capsys, "draw", run, "--classes", 1) == "--classes is 1; it must be at least 2"
-    assert "ways from split" in refused(capsys, "draw", run, "--classes", 5000)
     assert not (run / "episode.png").exists()
+
+
+def test_no_more_is_drawn_than_there_is(tmp_path: Path) -> None:
+    images = save_images(tmp_path / "images", classes=30, images=4)
+    run = trained(
+        tmp_path / "run",
+        "--train-ways",
+        5,
+        "--train-queries",
+        1,
+        "--tasks",
+        images,
+        method="siamese",
+        steps=1,
+    )
+    assert fphi("draw", run, "--classes", 5000, "--each", 5000) == 0
+    assert (run / "embedding.png").is_file()
 
 
 def test_principal_components_are_the_directions_of_most_variance() -> None:

@@ -4,9 +4,12 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from cli_helpers import TINY, evaluated, quietly, refused, save_images, trained
-from fphi.methods import METHODS
+from fphi.methods import METHODS, Setting
+from fphi.methods.registry import build_network
 
 Capture = pytest.CaptureFixture[str]
 
@@ -21,6 +24,25 @@ def test_every_method_trains_and_is_tested_from_the_command_line(
     assert result["method"] == name
     assert 0 <= result["accuracy"]["inductive"]["mean"] <= 1
     assert ("measures" in result) == (name in ("siamese", "mann", "lstm"))
+
+
+def test_without_validation_the_running_statistics_are_taken_at_the_end(tmp_path: Path) -> None:
+    words = ("--train-on-validation", "true", "--train-ways", 5)
+    run = trained(tmp_path / "run", *words, method="prototypical", steps=2)
+    kept = load_file(run / "best.safetensors")
+    means = {name: value for name, value in kept.items() if "running_mean" in name}
+    assert means
+    assert all(float(value.abs().max()) > 0 for value in means.values())
+    assert all(float((kept[n.replace("mean", "var")] - 1).abs().max()) > 0 for n in means)
+
+
+def test_the_features_of_an_mlp_are_compared_and_not_its_logits(tmp_path: Path, capsys: Capture) -> None:
+    words = ("--network", "mlp", "--train-ways", 5)
+    quietly("train", "prototypical", "--out", tmp_path / "run", "--steps", 1, *words, *TINY)
+    assert evaluated(capsys, tmp_path / "run", "--tasks", 2, "--ways", 7)["ways"] == 7
+    assert build_network("mlp", Setting(5, 1, (1, 28, 28)), "running", head=False)(
+        torch.rand(3, 1, 28, 28)
+    ).shape == (3, 64)
 
 
 def test_a_learner_by_sequence_or_by_sums_is_bound_to_its_sizes(tmp_path: Path, capsys: Capture) -> None:
@@ -43,6 +65,7 @@ def test_a_learner_by_sequence_or_by_sums_is_bound_to_its_sizes(tmp_path: Path, 
         (("siamese", "--tasks", "sine"), "siamese compares classes, and these tasks have none"),
         (("relation", "--tasks", "sine"), "relation compares classes, and these tasks have none"),
         (("mann", "--tasks", "sine"), "mann reads class labels, and these tasks have none"),
+        (("siamese", "--train-ways", 1), "--train-ways is 1, which leaves nothing to compare"),
         (("imaginary", "--generated", -1), "generated is -1; it must be at least 0"),
         (("matching", "--context", "true", "--reads", -1), "reads is -1; it must be at least 0"),
     ],

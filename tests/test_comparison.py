@@ -33,6 +33,7 @@ from fphi.methods import Setting, Siamese
 from fphi.networks import calibrate
 from fphi.networks.relation import RelationModule, initialise_as_published, relation_embedding
 from fphi.objective import meta_gradient
+from fphi.run import evaluate
 from fphi.tasks.types import Examples, Task
 from learners import WAYS, conv, random_tasks
 
@@ -237,6 +238,24 @@ def test_the_siamese_paper_s_network_has_its_size_and_its_images() -> None:
         Siamese(koch_net=True).learner(Setting(20, 1, (1, 28, 28)))
 
 
+def test_the_siamese_paper_s_network_learns_from_its_first_steps() -> None:
+    learner = Siamese(koch_net=True).learner(Setting(2, 1, (1, 105, 105)))
+    strokes = torch.zeros(1, 4, 1, 105, 105)
+    strokes[:, :2, :, 20:80, 30:40] = 1
+    strokes[:, 2:, :, 40:50, 10:90] = 1
+    y = torch.tensor([[0, 1]])
+    tasks = Task(Examples(strokes[:, ::2], y), Examples(strokes[:, 1::2].roll(3, -1), y))
+    optimizer = torch.optim.Adam(learner.parameters(), lr=1e-4)
+    losses = []
+    for _ in range(3):
+        loss, gradients = meta_gradient(learner, tasks, threads=1)
+        losses.append(float(loss))
+        for name, p in learner.named_parameters():
+            p.grad = gradients[name]
+        optimizer.step()
+    assert losses[2] < 0.95 * losses[0]
+
+
 def test_a_class_of_several_shots_answers_by_its_best_match() -> None:
     learner = SiameseLearner(nn.Identity(), 6).double()
     support, y, queries = vectors(6), torch.tensor([0, 1, 0, 1, 1, 0]), vectors(4)
@@ -250,6 +269,18 @@ def test_same_and_different_weigh_half_each() -> None:
     same, different = math.log1p(math.exp(-2)), (math.log1p(math.exp(-1)) + math.log1p(math.exp(0.5))) / 2
     loss = verification_loss(answers, torch.tensor([0]))
     assert float(loss) == pytest.approx((same + different) / 2)
+    nothing_differs = verification_loss(tensor((2.0,)), torch.tensor([0]))
+    assert float(nothing_differs) == pytest.approx(same / 2)
+
+
+def test_the_siamese_loss_is_over_all_pairs() -> None:
+    learner = SiameseLearner(nn.Identity(), 6).double()
+    support, query = Examples(vectors(4)[None], torch.tensor([[0, 1, 0, 1]])), vectors(2)[None]
+    logits = learner.pairs(support.x, query).detach()[0]
+    same = torch.tensor([[True, False, True, False], [False, True, False, True]])
+    expected = (F.softplus(-logits[same]).mean() + F.softplus(logits[~same]).mean()) / 2
+    loss = learner.task_losses(Task(support, Examples(query, torch.tensor([[0, 1]]))))
+    torch.testing.assert_close(loss.detach(), expected[None])
 
 
 def test_verification_accuracy_counts_both_kinds_equally() -> None:
@@ -282,6 +313,10 @@ def test_triplet_loss_by_hand() -> None:
     assert float(triplet_loss(POINTS, LABELS, 1.0, "all")) == pytest.approx(everything)
     # With a margin of 4 the pair (0, 1) reaches into it, with the nearest negative: 1 - 4 + 4 twice.
     assert float(triplet_loss(POINTS, LABELS, margin=4.0)) == pytest.approx((1 + 1 + 12 + 8) / 4)
+    one_class = torch.zeros(4, dtype=torch.long)
+    assert [float(triplet_loss(POINTS, one_class, 1.0, m)) for m in ("semi-hard", "hardest", "all")] == [
+        0
+    ] * 3
 
 
 def test_where_the_margin_holds_the_triplet_loss_and_its_gradient_are_zero() -> None:
@@ -377,7 +412,7 @@ def test_the_gradient_reaches_the_generator_through_the_learner() -> None:
     assert all(g.abs().max() > 0 for name, g in gradients.items() if name.startswith("generator"))
 
 
-def test_noise_is_new_in_training_decided_by_the_seed_and_fixed_in_evaluation() -> None:
+def test_noise_is_new_in_training_and_fixed_in_evaluation_whatever_the_chunks() -> None:
     learner = ImaginaryLearner(PrototypicalLearner(conv(None)), Generator(4, noise=1.0), 2).double()
     tasks = random_tasks(4)
 
@@ -386,7 +421,7 @@ def test_noise_is_new_in_training_decided_by_the_seed_and_fixed_in_evaluation() 
         return meta_gradient(learner, tasks, **split)[0]
 
     once = loss(0, chunk_size=4, threads=1)
-    for split in ({"chunk_size": 1, "threads": 2}, {"chunk_size": 3, "threads": 1}):
+    for split in ({"chunk_size": 1}, {"chunk_size": 3}):
         torch.testing.assert_close(loss(0, **split), once, rtol=1e-12, atol=0)
     assert not torch.equal(loss(1), once)
     assert learner.draws
@@ -412,6 +447,28 @@ def test_a_class_without_support_examples_is_named() -> None:
             FphiError, match=r"class 1 of task 0 has no support example \(labels go up to 2\)"
         ):
             learner(gap, vectors(2))
+
+
+def test_a_query_of_a_class_that_the_support_lacks_is_named() -> None:
+    tasks = random_tasks()
+    short = tasks.support.y < WAYS - 1
+    lacking = Examples(
+        tasks.support.x[short].view(3, -1, *tasks.support.x.shape[2:]), tasks.support.y[short].view(3, -1)
+    )
+    learners = [
+        PrototypicalLearner(conv(None)),
+        MatchingLearner(conv(None)),
+        SiameseLearner(conv(None), 4),
+        MetricLearner(conv(None), metric_loss="arcface"),
+        ImaginaryLearner(PrototypicalLearner(conv(None)), Generator(4), 2),
+    ]
+    message = "a query has the label 2, and there are answers for 0 to 1 only"
+    for learner in learners:
+        with pytest.raises(FphiError, match=message):
+            evaluate(learner.double(), Task(lacking, tasks.query))
+        if not isinstance(learner, SiameseLearner):  # which is trained on pairs, and needs no class for them
+            with pytest.raises(FphiError, match=message):
+                meta_gradient(learner, Task(lacking, tasks.query))
 
 
 def test_unequal_shots_are_refused_where_embeddings_are_summed_and_fine_elsewhere() -> None:

@@ -88,7 +88,8 @@ def test_the_order_of_the_support_does_not_matter(case: Case) -> None:
 
 
 @every_learner
-def test_query_labels_change_the_loss_and_never_an_answer(case: Case) -> None:
+def test_query_labels_are_for_the_loss_alone(case: Case) -> None:
+    """Answers cannot depend on them: `solve` is not given any."""
     learner, tasks = case.build("vmap").double(), random_tasks()
     other = Task(tasks.support, Examples(tasks.query.x, (tasks.query.y + 1) % WAYS))
     changed = not torch.equal(learner.task_losses(tasks), learner.task_losses(other))

@@ -20,6 +20,8 @@ from fphi.methods.mann import MANN
 from fphi.methods.registry import Method, Setting
 from fphi.methods.snail import SNAIL
 from fphi.objective import meta_gradient
+from fphi.run import evaluate
+from fphi.tasks.few_shot import EpisodeShape
 from fphi.tasks.types import Examples, Task
 from sequence_helpers import INPUTS, WAYS, D, T, every_core, learner_of, stream, tasks
 
@@ -153,6 +155,22 @@ def test_accuracy_by_instance_of_a_stream_by_hand() -> None:
     }
 
 
+class Echo(nn.Module):
+    """A core that says the label of the item before."""
+
+    def forward(self, past: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
+        return past[..., -WAYS:], last[..., -WAYS:]
+
+
+def test_a_measure_is_kept_where_every_chunk_has_it() -> None:
+    y = torch.tensor([[0, 1, 2, 0, 1, 2], [0, 1, 2, 0, 0, 1]])  # class 2 comes once in the second task
+    tasks = Task(Examples(torch.randn(2, 5, D), y[:, :5]), Examples(torch.randn(2, 1, D), y[:, 5:]))
+    learner = learner_of("mann", "shifted").float()
+    for chunk_size in (1, 2):
+        result = evaluate(learner, tasks, chunk_size=chunk_size)
+        assert {name: len(values) for name, values in result.measures.items()} == {"instance 1": 2}
+
+
 def test_measures_are_those_of_support_and_query_as_one_stream() -> None:
     y = torch.stack([torch.arange(WAYS).repeat(12)[torch.randperm(WAYS * 12)] for _ in range(2)])
     x = torch.randn(2, WAYS * 12, D, dtype=torch.float64)
@@ -160,8 +178,16 @@ def test_measures_are_those_of_support_and_query_as_one_stream() -> None:
     learner = learner_of("mann", "shifted")
     measures = learner.measures(task)
     assert list(measures) == [f"instance {k}" for k in range(1, 11)]
+    # In an order of its own, the same for every task: one that comes class by class would ask the same
+    # again and again, and the last label would be the answer.
+    order = torch.randperm(WAYS * 12, generator=torch.Generator().manual_seed(0))
+    x, y = x[:, order], y[:, order]
     for name, values in accuracy_by_instance(learner.online(x, y), y).items():
         assert torch.equal(measures[name], values)
+    echo = SequenceLearner(nn.Flatten(), Echo(), WAYS, labels="shifted")
+    by_class = Examples(torch.zeros(2, 30, D), torch.arange(WAYS).repeat_interleave(10).expand(2, -1))
+    told = echo.measures(Task(by_class, by_class))
+    assert float(torch.stack([told[f"instance {k}"] for k in range(2, 11)]).mean()) < 0.5
     assert learner_of("mann", "given").measures(task) == {}
 
 
@@ -226,7 +252,7 @@ def test_learns_to_tell_classes_that_it_has_never_seen(name: str, labels: Labels
     ("method", "order", "bound_to"),
     [
         (LSTM(hidden=16), "stream", ("ways",)),
-        (LSTM(hidden=16, network="none", labels="given"), "stream", ("ways",)),
+        (LSTM(hidden=16, network="none", labels="given"), "shuffled", ("ways",)),
         (MANN(hidden=16, slots=12, word=6), "stream", ("ways",)),
         (SNAIL(), "shuffled", ("ways", "shots")),
     ],
@@ -243,6 +269,12 @@ def test_methods_fit_their_core_to_the_tasks(method: Method, order: str, bound_t
     assert float(loss) == pytest.approx(torch.tensor(WAYS).log().item(), rel=0.2)  # nothing is known yet
     assert all(g.abs().sum() > 0 for name, g in gradients.items() if "head" in name)
     assert method.optimizer(learner) is not None
+
+
+def test_streams_are_for_labels_that_come_late_and_as_long_as_asked() -> None:
+    assert MANN().train_shape(5, 1) == EpisodeShape(5, 9, 1)
+    assert LSTM(train_shots=3).train_shape(7, 1) == EpisodeShape(7, 3, 1)
+    assert LSTM(labels="given").train_shape(5, 1) is None
 
 
 def test_the_size_of_an_embedding_is_that_of_its_features() -> None:

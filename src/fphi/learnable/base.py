@@ -9,11 +9,20 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
+from fphi.errors import FphiError
 from fphi.networks.batch_norm import BatchNorm, network_pass
 from fphi.tasks.types import Examples, Task
 from fphi.within.task_map import Batching, TaskMap, call_network
 
-__all__ = ["LearningAlgorithm", "Loss", "answers_alone", "evaluation_mode", "over_network", "run_network"]
+__all__ = [
+    "LearningAlgorithm",
+    "Loss",
+    "answers_alone",
+    "evaluation_mode",
+    "over_network",
+    "require_answerable",
+    "run_network",
+]
 
 # Of one task: predictions [n, ...] and targets [n, ...] to a scalar.
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -55,7 +64,16 @@ class LearningAlgorithm(nn.Module):
 
     def task_losses(self, tasks: Task) -> Tensor:
         """lⁿ: the loss ``[B]`` on each task's query set after learning from its support set."""
-        return self.over_tasks(self.loss, self.solve(tasks.support, tasks.query.x), tasks.query.y)
+        return self.losses(self.solve(tasks.support, tasks.query.x), tasks.query.y)
+
+    def losses(self, answers: Tensor, targets: Tensor) -> Tensor:
+        """The loss ``[B]`` of each task's answers ``[B, Q, ...]``.
+
+        Raises:
+            FphiError: a label has no answer that could be right.
+        """
+        require_answerable(targets, answers.shape[-1])
+        return self.over_tasks(self.loss, answers, targets)
 
     def summed_gradient(self, tasks: Task) -> tuple[Tensor, list[Tensor]]:
         """The tasks' summed loss, and its gradient for each of `parameters` that requires one."""
@@ -83,6 +101,16 @@ class LearningAlgorithm(nn.Module):
     def draws(self) -> bool:
         """Whether answers depend on random numbers: on those of dropout, in training."""
         return any(isinstance(m, _DropoutNd) and m.training and m.p > 0 for m in self.modules())
+
+
+def require_answerable(targets: Tensor, ways: int) -> None:
+    """Raise an `FphiError` if a label among ``targets`` is none of 0 … ways-1."""
+    if targets.is_floating_point() or not targets.numel() or int(targets.max()) < ways:
+        return
+    raise FphiError(
+        f"a query has the label {int(targets.max())}, and there are answers for 0 to {ways - 1} only: give "
+        "the support set examples of its class, or choose a learner of more ways"
+    )
 
 
 def _uses_query_batch(module: nn.Module) -> bool:

@@ -21,16 +21,18 @@ class Comparing(Method):
     """Settings of a system that learns to compare.
 
     Args:
-        train_ways: classes of a training task, which may be more than at test.
-        train_queries: query examples of a class in a training task.
+        train_ways: classes of a training task, which may be more than at test; as many as at test if not
+            given.
+        train_queries: query examples of a class in a training task; if not given, training tasks are the
+            protocol's.
         outer_lr: Adam's learning rate.
         schedule: course of the learning rate.
     """
 
     bound_to: ClassVar[tuple[Literal["ways", "shots"], ...]] = ()
 
-    train_ways: int = 60
-    train_queries: int = 5
+    train_ways: int | None = 60
+    train_queries: int | None = 5
     outer_lr: float = 1e-3
     schedule: ScheduleName = "cosine"
 
@@ -38,8 +40,13 @@ class Comparing(Method):
         outer = torch.optim.Adam(learner.parameters(), lr=self.outer_lr)
         return GradientDescent(outer, schedule_named(self.schedule))
 
-    def train_shape(self, ways: int, shots: int) -> EpisodeShape:
-        return EpisodeShape(self.train_ways, shots, self.train_queries)
+    def train_shape(self, ways: int, shots: int) -> EpisodeShape | None:
+        if self.train_queries is None:
+            return None
+        shape = EpisodeShape(self.train_ways or ways, shots, self.train_queries)
+        if shape.ways < 2:
+            raise FphiError("--train-ways is 1, which leaves nothing to compare; ask for at least 2")
+        return shape
 
 
 @dataclass(frozen=True)

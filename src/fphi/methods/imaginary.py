@@ -6,7 +6,7 @@
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 from fphi.learnable import (
     ComparisonLearner,
@@ -39,8 +39,6 @@ class Imaginary(ComparingEmbeddings):
         generated: imagined examples of each class.
     """
 
-    train_order: ClassVar[Order] = "shuffled"
-
     taught: Literal["prototypical", "matching", "prototype-matching"] = "prototypical"
     generated: int = 5
 
@@ -55,3 +53,7 @@ class Imaginary(ComparingEmbeddings):
         else:
             learner = MatchingLearner(network, context=FullContext(width), prototypes=True)
         return ImaginaryLearner(learner, Generator(width), self.generated)
+
+    @property
+    def train_order(self) -> Order:
+        return "shuffled"  # no LSTM shall find classes by their place

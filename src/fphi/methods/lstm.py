@@ -6,12 +6,11 @@
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from fphi.learnable import LearningAlgorithm, LSTMCore, SequenceLearner
 from fphi.learnable.sequence.learner import Labels
 from fphi.methods.registry import Setting, method
-from fphi.methods.sequencing import Sequencing, paper_stream
+from fphi.methods.sequencing import Streaming
 from fphi.tasks.few_shot import EpisodeShape, Order
 
 __all__ = ["LSTM"]
@@ -19,7 +18,7 @@ __all__ = ["LSTM"]
 
 @method("lstm", paper="Hochreiter, Younger, Conwell: Learning to Learn Using Gradient Descent, ICANN 2001")
 @dataclass(frozen=True)
-class LSTM(Sequencing):
+class LSTM(Streaming):
     """A recurrent network reads the examples with their labels; its state is all that it learns of a task.
 
     Args:
@@ -27,8 +26,6 @@ class LSTM(Sequencing):
         labels: ``shifted`` shows each label one example later and trains on the whole stream, as MANN
             does; ``given`` shows it beside its example and trains on the queries.
     """
-
-    train_order: ClassVar[Order] = "stream"
 
     hidden: int = 200
     labels: Labels = "shifted"
@@ -38,5 +35,9 @@ class LSTM(Sequencing):
         core = LSTMCore(size + ways, ways, hidden=self.hidden)
         return SequenceLearner(network, core, ways, labels=self.labels)
 
-    def train_shape(self, ways: int, shots: int) -> EpisodeShape:
-        return paper_stream(ways, shots)
+    def train_shape(self, ways: int, shots: int) -> EpisodeShape | None:
+        return super().train_shape(ways, shots) if self.labels == "shifted" else None
+
+    @property
+    def train_order(self) -> Order:
+        return super().train_order if self.labels == "shifted" else "shuffled"

@@ -6,12 +6,10 @@
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from fphi.learnable import LearningAlgorithm, MemoryCore, SequenceLearner
 from fphi.methods.registry import Setting, method
-from fphi.methods.sequencing import Sequencing, paper_stream
-from fphi.tasks.few_shot import EpisodeShape, Order
+from fphi.methods.sequencing import Streaming
 
 __all__ = ["MANN"]
 
@@ -23,7 +21,7 @@ __all__ = ["MANN"]
     arxiv="1605.06065",
 )
 @dataclass(frozen=True)
-class MANN(Sequencing):
+class MANN(Streaming):
     """Write examples into a memory, find them again when their class is shown the next time.
 
     The paper's stream is 5 ways, 9 shots and 1 query of protocol P-MANN: ten presentations of each
@@ -39,8 +37,6 @@ class MANN(Sequencing):
         sharpness: of the reading: factor of the cosines before the softmax. The paper has 1, where the
             best of 128 slots gets hardly more than 5 per cent of the weight: that learns, but late.
     """
-
-    train_order: ClassVar[Order] = "stream"
 
     hidden: int = 200
     slots: int = 128
@@ -62,6 +58,3 @@ class MANN(Sequencing):
             sharpness=self.sharpness,
         )
         return SequenceLearner(network, core, ways, labels="shifted")
-
-    def train_shape(self, ways: int, shots: int) -> EpisodeShape:
-        return paper_stream(ways, shots)

@@ -7,7 +7,6 @@
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from fphi.learnable import FullContext, LearningAlgorithm, MatchingLearner
 from fphi.learnable.comparison.similarity import Distance
@@ -34,9 +33,6 @@ class Matching(ComparingEmbeddings):
         reads: steps of the LSTM that attends to the support set, where there is context.
     """
 
-    # The context's LSTM must not find classes by their place in the sequence.
-    train_order: ClassVar[Order] = "shuffled"
-
     distance: Distance = "cosine"
     context: bool = False
     reads: int = 5
@@ -47,3 +43,7 @@ class Matching(ComparingEmbeddings):
             FullContext(embedding_size(network, setting.input_shape), self.reads) if self.context else None
         )
         return MatchingLearner(network, distance=self.distance, context=context)
+
+    @property
+    def train_order(self) -> Order:
+        return "shuffled"  # no LSTM shall find classes by their place

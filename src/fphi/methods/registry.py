@@ -60,8 +60,6 @@ class Method(ABC):
     arxiv: ClassVar[str]
     # The sizes of a task that training fixes: a learner with an output per class is bound to its ways.
     bound_to: ClassVar[tuple[Literal["ways", "shots"], ...]] = ("ways",)
-    # The order of the examples in training tasks, see `FewShotTasks`.
-    train_order: ClassVar[Order] = "classes"
 
     @abstractmethod
     def learner(self, setting: Setting) -> LearningAlgorithm:
@@ -74,6 +72,11 @@ class Method(ABC):
     def train_shape(self, ways: int, shots: int) -> EpisodeShape | None:
         """The shape of training tasks where it is not that of the protocol."""
         return None
+
+    @property
+    def train_order(self) -> Order:
+        """The order of the examples in training tasks, see `FewShotTasks`."""
+        return "classes"
 
 
 def method(name: str, *, paper: str, arxiv: str = "") -> Callable[[M], M]:
@@ -96,12 +99,12 @@ def get_method(name: str) -> type[Method]:
 
 def build_network(name: NetworkName, setting: Setting, norm: Mode, head: bool = True) -> nn.Module:
     """The network ``name`` for the tasks of ``setting``; without ``head`` it gives features."""
+    ways = setting.outputs if head else None
     if len(setting.input_shape) != 3:
-        return MLP(setting.input_shape[0], (40, 40), setting.outputs)
+        return MLP(setting.input_shape[0], (40, 40), ways)
     channels, height, width = setting.input_shape
     if name == "mlp":
-        return MLP(channels * height * width, (256, 128, 64, 64), setting.outputs, norm)
-    ways = setting.outputs if head else None
+        return MLP(channels * height * width, (256, 128, 64, 64), ways, norm)
     mean = name == "conv4-stride-mean"
     return Conv4(
         ways,

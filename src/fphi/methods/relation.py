@@ -36,6 +36,8 @@ _PIXELS = 28  # what the two unpadded blocks and the two poolings of the relatio
 class Relation(Comparing):
     """A class is the sum of its feature maps; a learned network tells how alike it is to a query.
 
+    Training tasks are the protocol's; P-RN has the paper's. The paper halves the rate every 100,000 tasks.
+
     Args:
         norm: source of the batch-norm statistics in both networks; the paper's ``query-batch`` is
             transductive, ``running`` makes answers inductive.
@@ -44,7 +46,8 @@ class Relation(Comparing):
     # The sum over shots: another number of them is another scale of all that the module sees.
     bound_to: ClassVar[tuple[Literal["ways", "shots"], ...]] = ("shots",)
 
-    train_ways: int = 20
+    train_ways: int | None = None
+    train_queries: int | None = None
     norm: RelationNorm = "running"
 
     def learner(self, setting: Setting) -> LearningAlgorithm:

@@ -12,11 +12,9 @@ from fphi.learnable.embedding import embedding_size
 from fphi.methods.registry import Method, NetworkName, ScheduleName, Setting, build_network, schedule_named
 from fphi.networks.batch_norm import Mode
 from fphi.optimize import GradientDescent
-from fphi.tasks.few_shot import EpisodeShape
+from fphi.tasks.few_shot import EpisodeShape, Order
 
-__all__ = ["Sequencing", "paper_stream"]
-
-_SHOTS = 9  # and one query: ten presentations of a class
+__all__ = ["Sequencing", "Streaming"]
 
 
 @dataclass(frozen=True)
@@ -54,6 +52,20 @@ class Sequencing(Method):
         return GradientDescent(outer, schedule_named(self.schedule), clip_norm=self.clip_norm)
 
 
-def paper_stream(ways: int, shots: int) -> EpisodeShape:
-    """Ten presentations of each class, or more where the tasks of the test are longer."""
-    return EpisodeShape(ways, max(shots, _SHOTS), 1)
+@dataclass(frozen=True)
+class Streaming(Sequencing):
+    """Settings of a system that learns from streams, in which a label comes one step late.
+
+    Args:
+        train_shots: support examples of a class in a training stream; with one query they make the ten
+            presentations of the paper's.
+    """
+
+    train_shots: int = 9
+
+    def train_shape(self, ways: int, shots: int) -> EpisodeShape | None:
+        return EpisodeShape(ways, self.train_shots, 1)
+
+    @property
+    def train_order(self) -> Order:
+        return "stream"

@@ -25,20 +25,24 @@ __all__ = ["Siamese"]
 class Siamese(ComparingEmbeddings):
     """Same or different, by a weighted L1 distance; a class answers by its best match.
 
-    The paper draws pairs, half of them of one class. Here a task's queries meet its support set, and the
-    loss gives either kind half of the weight: the same expectation from many more pairs per image.
+    The paper draws pairs, half of them of one class, and distorts them. Here a task's queries meet its
+    whole support set, and the loss gives either kind half of the weight: many more pairs per image, none
+    distorted. With a protocol that takes a task from one alphabet (P-KOCH), alphabets of fewer classes
+    than ``train_ways`` are not trained on. Adam takes the place of a momentum for each layer.
 
     Args:
         koch_net: whether the embedding is the paper's own, of 39 million parameters and for images of
             105x105 pixels (``--image-size 105``), in place of ``network``.
     """
 
-    train_ways: int = 20
+    train_ways: int | None = 20
     koch_net: bool = False
 
     def learner(self, setting: Setting) -> LearningAlgorithm:
         network = _koch_net(setting) if self.koch_net else self.embedding(setting)
-        return SiameseLearner(network, embedding_size(network, setting.input_shape))
+        width = embedding_size(network, setting.input_shape)
+        # Thousands of features that hardly differ at first: the mean of their distances is next to nothing.
+        return SiameseLearner(network, width, weight=-0.2 if self.koch_net else None)
 
 
 def _koch_net(setting: Setting) -> KochNet:

@@ -29,9 +29,12 @@ class SNAIL(Sequencing):
     """
 
     bound_to: ClassVar[tuple[Literal["ways", "shots"], ...]] = ("ways", "shots")
-    train_order: ClassVar[Order] = "shuffled"
 
     def learner(self, setting: Setting) -> LearningAlgorithm:
         network, size, ways = self.embedding(setting)
         core = SNAILCore(size + ways, ways, length=ways * setting.shots + 1)
         return SequenceLearner(network, core, ways, labels="given")
+
+    @property
+    def train_order(self) -> Order:
+        return "shuffled"

@@ -116,17 +116,19 @@ def evaluate(
     with evaluation_mode(learner):
         shares = learner.shares_queries
         for chunk in _chunks(tasks, split, start, count, chunk_size):
-            results.append(_evaluate_chunk(learner, chunk, steps, inductive and shares))
-            measures.append(learner.measures(chunk))
+            own = chunk.to(_device_of(learner))
+            results.append(_evaluate_chunk(learner, own, steps, inductive and shares))
+            measures.append(learner.measures(own))
     if not results:
         raise FphiError("the batch holds no task; evaluation needs at least one")
-    joined = [torch.cat(parts, dim=-1) for parts in zip(*results, strict=True)]
+    joined = [torch.cat(parts, dim=-1).cpu() for parts in zip(*results, strict=True)]
     transductive, alone, losses, step_accuracy, step_loss = joined
     by_step = [
         {"step": i, "loss": float(b.mean())} | ({"accuracy": float(a.mean())} if a.numel() else {})
         for i, (a, b) in enumerate(zip(step_accuracy, step_loss, strict=True))
     ]
-    told = {name: torch.cat([part[name] for part in measures]) for name in measures[0]}
+    everywhere = [name for name in measures[0] if all(name in part for part in measures)]
+    told = {name: torch.cat([part[name] for part in measures]).cpu() for name in everywhere}
     return Evaluation(transductive, alone, losses, by_step, shares, told)
 
 
@@ -137,13 +139,13 @@ def _evaluate_chunk(learner: LearningAlgorithm, tasks: Task, steps: int | None, 
     """Transductive and inductive accuracy, loss ``[B]``; accuracy and loss by step ``[steps, B]``."""
     targets = tasks.query.y
     final, inductive, by_step = _answers(learner, tasks, steps, alone)
-    losses = [learner.over_tasks(learner.loss, answers, targets) for answers in by_step]
+    losses = [learner.losses(answers, targets) for answers in by_step]
     accuracies = [_accuracy(answers, targets) for answers in by_step]
     none = targets.new_empty(0, targets.shape[0], dtype=torch.float32)
     return (
         _accuracy(final, targets),
         _accuracy(inductive, targets),
-        learner.over_tasks(learner.loss, final, targets),
+        learner.losses(final, targets),
         torch.stack(accuracies) if accuracies else none,
         torch.stack(losses) if losses else none,
     )
@@ -191,4 +193,10 @@ def calibrate_on(learner: LearningAlgorithm, tasks: TaskDistribution, count: int
 
     Nothing happens in a learner without a `BatchNorm` of mode ``"running"``.
     """
-    calibrate(learner, (tasks.task("train", i) for i in range(count)), learner.observe)
+    device = _device_of(learner)
+    calibrate(learner, (tasks.task("train", i).to(device) for i in range(count)), learner.observe)
+
+
+def _device_of(learner: LearningAlgorithm) -> torch.device:
+    """Where its parameters are; a learner without any is at home on the CPU."""
+    return next((p.device for p in learner.parameters()), torch.device("cpu"))

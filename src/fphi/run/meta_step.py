@@ -12,7 +12,6 @@ from fphi.objective.meta_gradient import meta_gradient
 from fphi.run.checkpoint import LAST
 from fphi.run.ranks import Ranks
 from fphi.run.training import Run
-from fphi.tasks.types import Examples, Task
 
 __all__ = ["Wishes", "meta_step"]
 
@@ -42,7 +41,7 @@ def meta_step(ranks: Ranks, run: Run, step: int, wish: Callable[[], Wishes]) -> 
     training = run.training
     _seed(_stream(training.seed, step, ranks.rank), ranks.device)
     own = ranks.share(range(step * training.meta_batch, (step + 1) * training.meta_batch))
-    batch = _move(run.tasks.batch("train", list(own)), ranks.device)
+    batch = run.tasks.batch("train", list(own)).to(ranks.device)
     # Autocast holds for one thread only, so mixed precision does without worker threads.
     threads = training.threads if training.precision == "32-true" else 1
     with ranks.precision():
@@ -70,10 +69,6 @@ def _seed(seed: int, device: torch.device) -> None:
         torch.cuda.manual_seed(seed)
     elif device.type == "mps":
         torch.mps.manual_seed(seed)
-
-
-def _move(tasks: Task, device: torch.device) -> Task:
-    return Task(*(Examples(part.x.to(device), part.y.to(device)) for part in tasks))
 
 
 def _over_ranks(

@@ -24,6 +24,7 @@ from fphi.run.checkpoint import (
     save_parameters,
 )
 from fphi.run.directory import claim
+from fphi.run.evaluate import calibrate_on
 from fphi.run.files import replace_file
 from fphi.run.interrupt import interrupts
 from fphi.run.logs import Log, Row, open_logs
@@ -216,7 +217,8 @@ def _out_of_patience(standing: Standing, training: Training) -> bool:
 
 
 def _keep_best(run: Run, standing: Standing) -> None:
-    if standing.best_step is None:
+    if standing.best_step is None:  # never validated, so the running statistics were never taken
+        calibrate_on(run.learner, run.tasks)
         _save_best(run, standing.step, None, None)
     else:
         load_parameters(run.out / BEST, run.learner)

@@ -29,6 +29,10 @@ class Task(NamedTuple):
     support: Examples
     query: Examples
 
+    def to(self, device: torch.device) -> "Task":
+        """The same task on this device."""
+        return Task(*(Examples(part.x.to(device), part.y.to(device)) for part in self))
+
 
 def stack(tasks: Sequence[Task]) -> Task:
     """Stack tasks of equal shapes into one batch with a leading task dimension.

@@ -45,7 +45,8 @@ def triplet_loss(
         margin: how much farther than the positive the negative is to be.
         mining: the negatives of a pair (anchor, positive): ``"semi-hard"`` the nearest that is farther than
             the positive, and where none is the farthest; ``"hardest"`` the nearest of all, which can
-            collapse everything into one point; ``"all"`` each of them.
+            collapse everything into one point; ``"all"`` each of them,
+            which holds n³ numbers.
     """
     apart = _squared_distances(embedded)
     same = labels[:, None] == labels[None]
@@ -53,17 +54,22 @@ def triplet_loss(
     if mining == "all":
         loss = (apart[:, :, None] - apart[:, None, :] + margin).clamp_min(0)
         return _mean_where(loss, positive[:, :, None] & ~same[:, None, :])
-    nearest = apart.masked_fill(same, torch.inf).amin(1, keepdim=True)
-    negative = nearest if mining == "hardest" else _semi_hard(apart, same)
-    return _mean_where((apart - negative + margin).clamp_min(0), positive)
+    hardest = apart.masked_fill(same, torch.inf).argmin(1, keepdim=True).expand(same.shape)
+    negative = apart.gather(1, hardest if mining == "hardest" else _semi_hard(apart, same))
+    return _mean_where((apart - negative + margin).clamp_min(0), positive & (~same).any(1, keepdim=True))
 
 
+@torch.no_grad()
 def _semi_hard(apart: Tensor, same: Tensor) -> Tensor:
-    """``[a, p]``: the distance of the negative for each anchor and positive."""
-    farther = ~same[:, None, :] & (apart[:, None, :] > apart[:, :, None])  # [a, p, n]
-    nearest = apart[:, None, :].expand(farther.shape).masked_fill(~farther, torch.inf).amin(2)
-    farthest = apart.masked_fill(same, -torch.inf).amax(1, keepdim=True)
-    return torch.where(farther.any(2), nearest, farthest)
+    """``[a, p]``: which example is the negative. Anchor by anchor: all at once would hold n³ numbers."""
+    return torch.stack([_nearest_farther(*row) for row in zip(apart, same, strict=True)])
+
+
+def _nearest_farther(apart: Tensor, same: Tensor) -> Tensor:
+    """For one anchor and each positive ``[p]``: the nearest negative beyond it, or the farthest of all."""
+    farther = ~same & (apart > apart[:, None])  # [p, n]
+    nearest = apart.expand(farther.shape).masked_fill(~farther, torch.inf).argmin(1)
+    return torch.where(farther.any(1), nearest, apart.masked_fill(same, -torch.inf).argmax())
 
 
 def _squared_distances(embedded: Tensor) -> Tensor:
