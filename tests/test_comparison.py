@@ -284,7 +284,7 @@ def test_the_siamese_loss_is_over_all_pairs() -> None:
 
 
 def test_verification_accuracy_counts_both_kinds_equally() -> None:
-    learner = SiameseLearner(nn.Identity(), 1)
+    learner = SiameseLearner(nn.Identity(), 1, weight=-1.0)
     learner.verify.bias.data.fill_(1.5)  # same if nearer than 1.5
     support = Examples(torch.tensor([[[0.0], [1.0], [9.0]]]), torch.tensor([[0, 1, 2]]))
     query = Examples(torch.tensor([[[0.0], [4.0], [9.0]]]), torch.tensor([[0, 1, 2]]))

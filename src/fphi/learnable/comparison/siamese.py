@@ -37,7 +37,7 @@ class SiameseLearner(ComparisonLearner):
     Args:
         network: ``[n, *input]`` to embeddings ``[n, width]``.
         width: of the embeddings.
-        weight: first weight of each feature; None: -1 / width, minus the mean of the distances.
+        weight: first weight of each feature; None: -10 / width, which suits features of size 1.
     """
 
     def __init__(
@@ -45,9 +45,9 @@ class SiameseLearner(ComparisonLearner):
     ) -> None:
         super().__init__(network, loss=verification_loss, batching=batching)
         self.verify = nn.Linear(width, 1)
-        # Far apart is different, from the start: what is learned is how much each feature counts.
-        nn.init.constant_(self.verify.weight, -1.0 / width if weight is None else weight)
-        nn.init.zeros_(self.verify.bias)
+        # Far apart is different and near the same, from the start: small weights take long to grow.
+        nn.init.constant_(self.verify.weight, -10.0 / width if weight is None else weight)
+        nn.init.constant_(self.verify.bias, 3.0)
 
     def pairs(self, support_x: Tensor, queries: Tensor) -> Tensor:
         """Logits ``[B, Q, n]`` that a query and a support example, both embedded, are of one class."""
