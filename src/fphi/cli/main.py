@@ -16,6 +16,7 @@ _COMMANDS = {
     "train": ("fphi.cli.train", "meta-train a method on tasks, or go on with a run (--resume)"),
     "evaluate": ("fphi.cli.evaluate", "test a trained run on new tasks"),
     "compare": ("fphi.cli.compare", "compare runs on the same test tasks, pair by pair"),
+    "search": ("fphi.cli.search", "search architectures by reinforcement learning, evolution or gradient"),
     "draw": ("fphi.cli.draw", "draw a test task with a run's answers, and its embedding of test classes"),
     "methods": ("fphi.cli.methods", "list the methods with their papers and measured accuracies"),
     "data": ("fphi.cli.data", "show what data is found, its counts and checks"),

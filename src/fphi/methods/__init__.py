@@ -11,9 +11,13 @@ from fphi.methods.matching import Matching
 from fphi.methods.meta_sgd import MetaSGD
 from fphi.methods.metric import Metric
 from fphi.methods.prototypical import Prototypical
+from fphi.methods.random_search import RandomSearch
 from fphi.methods.registry import METHODS, Method, Setting, get_method
+from fphi.methods.regularized_evolution import RegularizedEvolution
+from fphi.methods.reinforce import Reinforce
 from fphi.methods.relation import Relation
 from fphi.methods.reptile import Reptile
+from fphi.methods.searching import SEARCHES, SearchMethod, get_search
 from fphi.methods.siamese import Siamese
 from fphi.methods.snail import SNAIL
 
@@ -24,6 +28,7 @@ __all__ = [
     "MAML",
     "MANN",
     "METHODS",
+    "SEARCHES",
     "SNAIL",
     "FromScratch",
     "Imaginary",
@@ -32,9 +37,14 @@ __all__ = [
     "Method",
     "Metric",
     "Prototypical",
+    "RandomSearch",
+    "RegularizedEvolution",
+    "Reinforce",
     "Relation",
     "Reptile",
+    "SearchMethod",
     "Setting",
     "Siamese",
     "get_method",
+    "get_search",
 ]

@@ -1,5 +1,24 @@
 """Step 3, how φ is optimized."""
 
+from fphi.optimize.ask_tell import Candidate, RandomSearch, SearchOptimizer
+from fphi.optimize.evolution import AgingEvolution, Evolution, PairwiseTournament, TournamentWithoutRemoval
 from fphi.optimize.gradient import GradientDescent, constant, cosine, halving, linear_to_zero
+from fphi.optimize.policy_gradient import MovingBaseline, PolicyGradient, PolicyUpdate
 
-__all__ = ["GradientDescent", "constant", "cosine", "halving", "linear_to_zero"]
+__all__ = [
+    "AgingEvolution",
+    "Candidate",
+    "Evolution",
+    "GradientDescent",
+    "MovingBaseline",
+    "PairwiseTournament",
+    "PolicyGradient",
+    "PolicyUpdate",
+    "RandomSearch",
+    "SearchOptimizer",
+    "TournamentWithoutRemoval",
+    "constant",
+    "cosine",
+    "halving",
+    "linear_to_zero",
+]

@@ -1,0 +1,71 @@
+"""Step 3 where L has no gradient: ask for a candidate, evaluate it anywhere, tell its loss."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from random import Random
+
+from fphi.learnable.architecture.space import SearchSpace, Tokens
+
+__all__ = ["Candidate", "RandomSearch", "SearchOptimizer"]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An architecture to be evaluated.
+
+    Args:
+        number: how many were asked for before it.
+        tokens: the architecture.
+        parent: number of the candidate that it was changed from, whose weights it may inherit.
+    """
+
+    number: int
+    tokens: Tokens
+    parent: int | None = None
+
+
+class SearchOptimizer(ABC):
+    """Proposes architectures and learns from their losses; any space, any executor.
+
+    Candidates may be told in another order than they were asked for, and others asked for meanwhile. What
+    an optimizer does is a function of its arguments and of the calls before: it draws the randomness of
+    candidate i from (seed, i), so a search that is replayed call by call stands where it stood.
+
+    Args:
+        space: of the architectures.
+        seed: of everything random.
+    """
+
+    def __init__(self, space: SearchSpace, seed: int = 0) -> None:
+        self.space, self.seed = space, seed
+        self.asked = 0
+
+    def ask(self) -> Candidate:
+        """The next candidate."""
+        number = self.asked
+        candidate = self.propose(number, Random(f"{self.seed}/{number}"))
+        self.asked += 1
+        return candidate
+
+    @abstractmethod
+    def propose(self, number: int, rng: Random) -> Candidate:
+        """Candidate ``number``; all its randomness comes from ``rng``."""
+
+    @abstractmethod
+    def tell(self, candidate: Candidate, loss: float) -> None:
+        """Take note of a candidate's loss, the fraction of wrong answers on validation data."""
+
+    def standing(self) -> Mapping[str, float]:
+        """Figures of how the search goes, e.g. the population's mean loss, for its history."""
+        return {}
+
+
+class RandomSearch(SearchOptimizer):
+    """Architectures at random: what every search must beat at an equal budget."""
+
+    def propose(self, number: int, rng: Random) -> Candidate:
+        return Candidate(number, self.space.sample(rng))
+
+    def tell(self, candidate: Candidate, loss: float) -> None:
+        """Nothing is learned."""

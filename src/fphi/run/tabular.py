@@ -1,0 +1,106 @@
+"""Tabular benchmarks: every architecture of a space was trained beforehand, and a look-up takes its place."""
+
+import csv
+import gzip
+import io
+import zlib
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+
+from fphi.errors import DataError, FphiError
+from fphi.learnable.architecture.nasbench201 import NASBench201Space
+from fphi.learnable.architecture.space import SearchSpace, Tokens
+from fphi.optimize.ask_tell import Candidate
+from fphi.run.outcome import Outcome
+
+__all__ = ["DATASETS_201", "Table", "load_nasbench201"]
+
+# The data sets by name, with the prefix of their columns.
+DATASETS_201 = {"cifar10": "c10", "cifar100": "c100", "imagenet16-120": "in16"}
+
+
+class Table(ABC):
+    """What each architecture of a space would come to, by its tokens."""
+
+    space: SearchSpace
+
+    @abstractmethod
+    def __call__(self, candidate: Candidate) -> Outcome:
+        """The outcome of a candidate, as an `Evaluate`; its measures hold ``test_accuracy``."""
+
+
+@dataclass(frozen=True)
+class _Entry:
+    validation: float
+    seconds: float
+    tests: dict[str, float]
+
+
+class Table201(Table):
+    """NAS-Bench-201: the signal is the validation accuracy after 12 epochs, the cost that of reaching it.
+
+    ``test_accuracy`` of an outcome is that after 200 epochs, which the search must not see; so are
+    ``test_accuracy_c10`` and so on, on every data set.
+    """
+
+    def __init__(self, entries: dict[Tokens, _Entry], dataset: str) -> None:
+        self.space = NASBench201Space()
+        self.entries, self.dataset = entries, dataset
+
+    def __call__(self, candidate: Candidate) -> Outcome:
+        entry = self.entries[candidate.tokens]
+        return Outcome(1 - entry.validation, entry.seconds, measures=entry.tests)
+
+
+def load_nasbench201(path: Path, dataset: str = "cifar10") -> Table201:
+    """Read the table of NAS-Bench-201, a CSV file with a row for each of the 15,625 cells.
+
+    Args:
+        path: the file, gzipped or not.
+        dataset: cifar10, cifar100 or imagenet16-120: the data of the signal and of the result. The costs
+            of the latter two are modelled on the measured ones of CIFAR-10: training on all 50,000 images
+            (151,700) and validation on 5,000 (3,000), at equal time for each image.
+
+    Raises:
+        DataError: it is missing, damaged, or incomplete.
+    """
+    if dataset not in DATASETS_201:
+        raise FphiError(f"unknown data set {dataset!r}: choose one of {', '.join(DATASETS_201)}")
+    prefix = DATASETS_201[dataset]
+    space = NASBench201Space()
+    entries: dict[Tokens, _Entry] = {}
+    try:
+        for row in csv.DictReader(io.StringIO(_text(path))):
+            tests = {f"test_accuracy_{p}": float(row[f"{p}_test200"]) / 100 for p in DATASETS_201.values()}
+            tests["test_accuracy"] = tests[f"test_accuracy_{prefix}"]
+            validation = float(row[f"{prefix}_val12"]) / 100
+            entries[space.parse(row["arch_str"])] = _Entry(validation, _seconds(row, prefix), tests)
+    except (KeyError, TypeError, ValueError, csv.Error, FphiError) as error:
+        raise DataError(
+            f"{path} is no table of NAS-Bench-201 ({_one_line(error)}); fetch it again"
+        ) from error
+    if len(entries) != space.size:
+        raise DataError(f"{path} has {len(entries)} of {space.size} architectures; fetch it again")
+    return Table201(entries, dataset)
+
+
+def _seconds(row: dict[str, str], prefix: str) -> float:
+    if prefix == "c10":
+        return float(row["cost_c10valid12_s"])
+    train, each_test = float(row["time12_train50k_s"]), float(row["time12_test10k_total_s"]) / 12
+    return train + 0.5 * each_test if prefix == "c100" else 3.034 * train + 0.3 * each_test
+
+
+def _text(path: Path) -> str:
+    try:
+        raw = path.read_bytes()
+        return (gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw).decode("utf-8")
+    except FileNotFoundError as error:
+        raise DataError(f"there is no table {path}; give the path of the file") from error
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read ({_one_line(error)}); fetch it again") from error
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
