@@ -64,7 +64,7 @@ def run(arguments: list[str]) -> int:
     o = parser.read(rest)
     at_least(1, seeds=o.seeds)
     chosen, budget, tables = fields_of(method, o), fields_of(BudgetOptions, o), fields_of(TableOptions, o)
-    if tables.table is None:
+    if tables.table is None or not isinstance(chosen, SearchMethod):
         raise FphiError("--table is missing")
     return _search_table(chosen, budget, tables, o.json)
 

@@ -48,7 +48,7 @@ class Zero(nn.Module):
 
 
 class FactorizedReduce(nn.Module):
-    """Half the size without losing every second pixel: two 1x1 convolutions, one of them shifted by a pixel."""
+    """Half the size without losing every second pixel: two 1x1 convolutions, one shifted by a pixel."""
 
     def __init__(self, channels_in: int, channels_out: int, norm: Norm = nn.BatchNorm2d) -> None:
         super().__init__()
