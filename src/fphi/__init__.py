@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     )
     from fphi.networks import MLP, BatchNorm, Conv4
     from fphi.objective import meta_gradient
-    from fphi.run import evaluate
+    from fphi.run import build, evaluate
     from fphi.tasks import Examples, Task, TaskDistribution, load_tasks, stack
     from fphi.within import adam, learned_rate, sgd
 
@@ -49,6 +49,7 @@ __all__ = [
     "Task",
     "TaskDistribution",
     "adam",
+    "build",
     "evaluate",
     "learned_rate",
     "load_tasks",
@@ -72,7 +73,7 @@ _HOMES = {
     ),
     "networks": ("MLP", "BatchNorm", "Conv4"),
     "objective": ("meta_gradient",),
-    "run": ("evaluate",),
+    "run": ("build", "evaluate"),
     "tasks": ("Examples", "Task", "TaskDistribution", "load_tasks", "stack"),
     "within": ("adam", "learned_rate", "sgd"),
 }

@@ -17,6 +17,7 @@ _COMMANDS = {
     "evaluate": ("fphi.cli.evaluate", "test a trained run on new tasks"),
     "compare": ("fphi.cli.compare", "compare runs on the same test tasks, pair by pair"),
     "search": ("fphi.cli.search", "search architectures by reinforcement learning, evolution or gradient"),
+    "build": ("fphi.cli.build", "show the network that a search found, and write its weights"),
     "draw": ("fphi.cli.draw", "draw a test task with a run's answers, and its embedding of test classes"),
     "methods": ("fphi.cli.methods", "list the methods with their papers and measured accuracies"),
     "data": ("fphi.cli.data", "show what data is found, its counts and checks"),

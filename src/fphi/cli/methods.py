@@ -4,13 +4,15 @@ from pathlib import Path
 
 from fphi.cli.options import Parser
 from fphi.errors import FphiError
-from fphi.methods import METHODS
+from fphi.methods import METHODS, SEARCHES, Method, SearchMethod
+from fphi.methods.searching import SupernetMethod
 from fphi.report.results import read_rows
 from fphi.report.tables import Row, Table, percent
 
 __all__ = ["run"]
 
 _RESULTS = Path("results")
+_SEARCH = "architecture search: fphi search"
 
 
 def run(arguments: list[str]) -> int:
@@ -23,13 +25,13 @@ def run(arguments: list[str]) -> int:
     if not o.results.is_dir() and o.results != _RESULTS:
         raise FphiError(f"--results {o.results} is not a folder; give the folder that holds evaluated runs")
     rows = read_rows(o.results) if o.results.is_dir() else []
-    body = tuple((name, _paper(name), _status(name, rows)) for name in sorted(METHODS))
-    Console().print(Table(("Method", "Paper", "Status"), body).rich())
+    body = [(name, _paper(METHODS[name]), _status(name, rows)) for name in sorted(METHODS)]
+    searches = [(name, _paper(SEARCHES[name]), _SEARCH) for name in sorted(SEARCHES)]
+    Console().print(Table(("Method", "Paper", "Status"), (*body, *searches)).rich())
     return 0
 
 
-def _paper(name: str) -> str:
-    cls = METHODS[name]
+def _paper(cls: type[Method] | type[SearchMethod] | type[SupernetMethod]) -> str:
     return f"{cls.paper} (arXiv {cls.arxiv})" if cls.arxiv else cls.paper
 
 

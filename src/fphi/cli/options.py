@@ -1,5 +1,6 @@
 """Options: typed dataclasses become flags, a configuration file, and back."""
 
+import argparse
 import os
 import re
 import shlex
@@ -14,7 +15,15 @@ from jsonargparse import ArgumentParser, Namespace
 from fphi.errors import FphiError
 from fphi.tasks import NAMED, EpisodeShape, Order, TaskDistribution, load_tasks
 
-__all__ = ["Parser", "TaskOptions", "at_least", "command_line", "fields_of", "require_no_folder"]
+__all__ = [
+    "Parser",
+    "TaskOptions",
+    "at_least",
+    "command_line",
+    "fields_of",
+    "look_ahead",
+    "require_no_folder",
+]
 
 T = TypeVar("T")
 
@@ -131,6 +140,26 @@ def _plain(message: str) -> str:
     kinds = [_KINDS[kind] for kind in re.findall(r"Expected an? <class '(\w+)'>", reason) if kind in _KINDS]
     expected = f"one of {choices[1]}".replace("'", "") if choices else " or ".join(kinds)
     return f"--{name.replace('_', '-')} is {value!r}; it must be {expected}" if expected else message
+
+
+def look_ahead(arguments: Sequence[str], out: Path, **texts: str | None) -> argparse.Namespace:
+    """The options that decide which others there are and which files are read: config, out, resume.
+
+    Args:
+        arguments: of the command.
+        out: the usual value of ``--out``.
+        texts: further options by name, with their usual values.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument("--config", type=Path, action="append", default=[])
+    parser.add_argument("--out", type=Path, default=out)
+    parser.add_argument("--resume", action="store_true")
+    for name, usual in texts.items():
+        parser.add_argument(f"--{name}", default=usual)
+    try:
+        return parser.parse_known_args(arguments)[0]
+    except argparse.ArgumentError:  # the real parser will say what it is
+        return argparse.Namespace(config=[], out=out, resume=False, **texts)
 
 
 def at_least(lowest: int, **options: int | None) -> None:

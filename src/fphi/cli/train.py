@@ -1,12 +1,11 @@
 """``fphi train METHOD``: across-task training."""
 
-import argparse
 import shlex
 import sys
 from pathlib import Path
 from typing import Any
 
-from fphi.cli.options import Parser, TaskOptions, command_line, fields_of
+from fphi.cli.options import Parser, TaskOptions, command_line, fields_of, look_ahead
 from fphi.cli.runs import CONFIG, FREE, RunConfig, add_options, read_values, resume_command
 from fphi.errors import FphiError
 from fphi.learnable import LearningAlgorithm
@@ -72,7 +71,7 @@ def _parse(name: str, arguments: list[str]) -> tuple[RunConfig, Path, bool]:
     parser.add_argument("--out", type=Path, default=usual, help="the run's directory; made if missing")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
     add_options(parser, name)
-    early = _look_ahead(arguments, usual)
+    early = look_ahead(arguments, usual)
     begun = _begun(name, early.out) if early.resume else None
     if begun is not None:
         # A resumed run goes on as it was configured; what the command line says besides is compared.
@@ -87,18 +86,6 @@ def _parse(name: str, arguments: list[str]) -> tuple[RunConfig, Path, bool]:
     if begun is not None:
         _require_same(begun, config, values.out)
     return config, values.out, values.resume
-
-
-def _look_ahead(arguments: list[str], out: Path) -> argparse.Namespace:
-    """The options that decide which files are read before the others can be."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    parser.add_argument("--config", type=Path, action="append", default=[])
-    parser.add_argument("--out", type=Path, default=out)
-    parser.add_argument("--resume", action="store_true")
-    try:
-        return parser.parse_known_args(arguments)[0]
-    except argparse.ArgumentError:  # the real parser will say what it is
-        return argparse.Namespace(config=[], out=out, resume=False)
 
 
 def _begun(name: str, out: Path) -> RunConfig:

@@ -24,7 +24,8 @@ __all__ = ["RandomSearch"]
 class RandomSearch(SearchMethod):
     """Every architecture as likely as any other answer by answer."""
 
-    usual_space: ClassVar[str] = "nasbench201"
+    usual_space: ClassVar[str] = "cells"
+    usual_evaluations: ClassVar[int] = 60
 
     def optimizer(self, space: SearchSpace, seed: int) -> Drawing:
         return Drawing(space, seed)

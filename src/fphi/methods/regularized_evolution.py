@@ -30,7 +30,7 @@ class RegularizedEvolution(SearchMethod):
         sample: individuals drawn with replacement, the best of which is the parent (paper: 25).
     """
 
-    usual_space: ClassVar[str] = "nasbench201"
+    usual_space: ClassVar[str] = "cells"
 
     population: int = 10
     sample: int = 3

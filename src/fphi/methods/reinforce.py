@@ -33,6 +33,7 @@ class Reinforce(SearchMethod):
     """
 
     usual_space: ClassVar[str] = "nasbench201"
+    usual_evaluations: ClassVar[int] = 60
 
     lr: float = 0.01
     decay: float = 0.9

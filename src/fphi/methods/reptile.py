@@ -61,7 +61,7 @@ class Reptile(Method):
     outer: Literal["adam", "epsilon"] = "adam"
     epsilon: float = 1.0
     outer_lr: float = 3e-3
-    network: NetworkName = "conv4-stride"
+    network: NetworkName = "conv4-pool"
     norm: Mode = "query-batch"
 
     def learner(self, setting: Setting) -> LearningAlgorithm:

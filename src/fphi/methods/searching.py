@@ -47,6 +47,11 @@ class SearchMethod(_Search):
     Its loss is the error on validation data of a network trained with the candidate.
     """
 
+    # Whether a candidate begins with its parent's weights where they fit.
+    inherits: ClassVar[bool] = False
+    # Evaluations where candidates are trained and no budget is given: a minute or two on the digits.
+    usual_evaluations: ClassVar[int] = 20
+
     @abstractmethod
     def optimizer(self, space: SearchSpace, seed: int) -> SearchOptimizer:
         """Step 3: what proposes architectures of ``space`` and learns from their losses."""
@@ -55,6 +60,9 @@ class SearchMethod(_Search):
 @dataclass(frozen=True)
 class SupernetMethod(_Search):
     """A search in one network that holds all architectures of its space, whose weights they share."""
+
+    def require(self, space: SearchSpace) -> None:
+        """Raise an `FphiError` if the method cannot search ``space``; by default it can search any."""
 
     @abstractmethod
     def search(

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from fphi.errors import FphiError
 from fphi.learnable.architecture.policy import Policy
+from fphi.learnable.architecture.space import SearchSpace
 from fphi.optimize.ask_tell import Candidate, SearchOptimizer
 
 __all__ = ["MovingBaseline", "PolicyGradient", "PolicyUpdate"]
@@ -108,6 +109,8 @@ class PolicyGradient(SearchOptimizer):
         update: the rule and its settings.
         baseline: b; a `MovingBaseline` with its defaults if not given.
         reward: of a loss; by default the accuracy 1 - loss.
+        growth: the space that a candidate is drawn from, by its number, where the policy's grows: what is
+            asked in a space is the beginning of what is asked in those after it.
     """
 
     def __init__(
@@ -119,17 +122,21 @@ class PolicyGradient(SearchOptimizer):
         update: PolicyUpdate | None = None,
         baseline: MovingBaseline | None = None,
         reward: Callable[[float], float] = lambda loss: 1 - loss,
+        growth: Callable[[int], SearchSpace] | None = None,
     ) -> None:
         super().__init__(policy.space, seed)
         self.policy, self.optimizer = policy, optimizer
         self.update = update or PolicyUpdate()
         self.baseline = baseline or MovingBaseline()
-        self.reward = reward
+        self.reward, self.growth = reward, growth
         self._old_log_p: dict[int, float] = {}
         self._rewarded: list[_Rewarded] = []
         self._entropy = 0.0
 
     def propose(self, number: int, rng: Random) -> Candidate:
+        if self.growth is not None:
+            # By the number, not by what has been told: a replay then draws from the same space.
+            self.space = self.policy.space = self.growth(number)
         generator = torch.Generator().manual_seed(rng.getrandbits(63))
         candidate = Candidate(number, self.policy.sample(1, generator)[0])
         if self.update.rule == "ppo":
@@ -145,14 +152,23 @@ class PolicyGradient(SearchOptimizer):
             self._rewarded = []
 
     def _learn(self, rewarded: list[_Rewarded]) -> None:
-        advantages = torch.tensor(self.baseline.advantages([r.reward for r in rewarded]))
-        old = torch.tensor([r.old_log_p for r in rewarded])
+        gains = self.baseline.advantages([r.reward for r in rewarded])
         for _ in range(self.update.epochs if self.update.rule == "ppo" else 1):
             log_p, entropy = self.policy.score([r.candidate.tokens for r in rewarded])
+            old = log_p.new_tensor([r.old_log_p for r in rewarded])
+            advantages = log_p.new_tensor(gains)
+            self._take_on_new_parameters()
             self.optimizer.zero_grad()
             (-self.update.objective(log_p, old, advantages, entropy)).backward()  # type: ignore[no-untyped-call]
             self.optimizer.step()
         self._entropy = float(entropy.detach().mean())
+
+    def _take_on_new_parameters(self) -> None:
+        """A policy may make some when a question comes up that was not foreseen."""
+        known = {id(p) for group in self.optimizer.param_groups for p in group["params"]}
+        new = [p for p in self.policy.parameters() if id(p) not in known]
+        if new:
+            self.optimizer.add_param_group({"params": new})
 
     def standing(self) -> Mapping[str, float]:
         return {"baseline": self.baseline.value, "entropy": self._entropy}

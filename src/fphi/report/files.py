@@ -9,7 +9,15 @@ from typing import NotRequired, TypedDict
 
 from fphi.errors import FphiError
 
-__all__ = ["IntervalRecord", "Result", "StepRecord", "read_result", "read_text", "write_text"]
+__all__ = [
+    "IntervalRecord",
+    "Result",
+    "StepRecord",
+    "is_of_a_search",
+    "read_result",
+    "read_text",
+    "write_text",
+]
 
 
 class IntervalRecord(TypedDict):
@@ -55,6 +63,15 @@ def read_text(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise FphiError(f"cannot read {path}: {error}; check the path") from error
+
+
+def is_of_a_search(path: Path) -> bool:
+    """Whether a ``result.json`` is that of an architecture search, which has no tasks."""
+    try:
+        result = json.loads(read_text(path))
+    except json.JSONDecodeError:
+        return False  # whoever reads it will say what is wrong
+    return isinstance(result, dict) and result.get("kind") == "architecture search"
 
 
 def read_result(path: Path) -> Result:

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = [
+    "COLOURS",
+    "INK",
+    "MARKERS",
     "Answer",
     "Episode",
     "accuracy_by_step",
@@ -33,14 +36,15 @@ __all__ = [
     "learning_curve",
     "moving_average",
     "new_figure",
+    "style_axes",
     "to_png",
 ]
 
 DPI = 160
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-_MARKERS = "osD^vPX"
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MARKERS = "osD^vPX"
 _RIGHT, _WRONG = "#0072B2", "#D55E00"
-_INK, _GRID = "#333333", "#DDDDDD"
+INK, _GRID = "#333333", "#DDDDDD"
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -61,12 +65,13 @@ def to_png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def _style(axes: Axes, ylabel: str, xlabel: str = "") -> None:
-    axes.set_ylabel(ylabel, color=_INK)
-    axes.set_xlabel(xlabel, color=_INK)
+def style_axes(axes: Axes, ylabel: str, xlabel: str = "") -> None:
+    """Quiet axes: a grid behind, no frame, no ticks."""
+    axes.set_ylabel(ylabel, color=INK)
+    axes.set_xlabel(xlabel, color=INK)
     axes.grid(color=_GRID, linewidth=0.8)
     axes.set_axisbelow(True)
-    axes.tick_params(colors=_INK, length=0)
+    axes.tick_params(colors=INK, length=0)
     for side, spine in axes.spines.items():
         spine.set_visible(side == "bottom")
         spine.set_color("#999999")
@@ -97,17 +102,17 @@ def learning_curve(logs: Mapping[str, Sequence[Mapping[str, str]]]) -> bytes:
     training, validation = figure.subplots(2, 1, sharex=True)
     classifies = any(row.get("validation_accuracy") for rows in logs.values() for row in rows)
     column, scale = ("validation_accuracy", 100) if classifies else ("validation_loss", 1)
-    for (name, rows), colour, marker in zip(logs.items(), cycle(_COLOURS), cycle(_MARKERS), strict=False):
+    for (name, rows), colour, marker in zip(logs.items(), cycle(COLOURS), cycle(MARKERS), strict=False):
         steps, losses = _column(rows, "train_loss")
         training.plot(steps, losses, color=colour, alpha=0.25, linewidth=0.8)
         training.plot(steps, moving_average(losses, max(1, len(losses) // 30)), color=colour, label=name)
         steps, values = _column(rows, column)
         scaled = [scale * value for value in values]
         validation.plot(steps, scaled, color=colour, marker=marker, markersize=4, label=name)
-    _style(training, "training loss")
-    _style(validation, "validation accuracy (%)" if classifies else "validation loss", "meta-steps")
+    style_axes(training, "training loss")
+    style_axes(validation, "validation accuracy (%)" if classifies else "validation loss", "meta-steps")
     if len(logs) > 1:
-        validation.legend(frameon=False, labelcolor=_INK)
+        validation.legend(frameon=False, labelcolor=INK)
     return to_png(figure)
 
 
@@ -129,15 +134,15 @@ def accuracy_by_step(curves: Mapping[str, Sequence[StepRecord]], chance: float |
     figure.set_layout_engine("constrained")
     axes = figure.subplots()
     drawn = {name: steps for name, steps in curves.items() if steps and "accuracy" in steps[0]}
-    for (name, steps), colour, marker in zip(drawn.items(), cycle(_COLOURS), cycle(_MARKERS), strict=False):
+    for (name, steps), colour, marker in zip(drawn.items(), cycle(COLOURS), cycle(MARKERS), strict=False):
         percents = [100 * record["accuracy"] for record in steps]
         axes.plot([r["step"] for r in steps], percents, color=colour, marker=marker, markersize=5, label=name)
     if chance is not None:
         axes.axhline(100 * chance, color="#777777", linestyle=":", label="chance")
-    _style(axes, "query accuracy (%)", "inner steps on the support set")
+    style_axes(axes, "query accuracy (%)", "inner steps on the support set")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if len(axes.lines) > 1:
-        axes.legend(frameon=False, labelcolor=_INK)
+        axes.legend(frameon=False, labelcolor=INK)
     return to_png(figure)
 
 
@@ -253,7 +258,7 @@ def _verdict(answer: Answer) -> str:
 
 
 def _write(
-    axes: Axes, x: float, y: float, text: str, colour: str = _INK, *, align: str = "center", size: float = 9
+    axes: Axes, x: float, y: float, text: str, colour: str = INK, *, align: str = "center", size: float = 9
 ) -> None:
     axes.text(x, y, text, color=colour, ha=align, va="center", fontsize=size, parse_math=False)
 

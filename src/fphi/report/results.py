@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from fphi.errors import FphiError
-from fphi.report.files import read_result, read_text, write_text
+from fphi.report.files import is_of_a_search, read_result, read_text, write_text
 from fphi.report.tables import Row, methods_table, sources
 
 __all__ = ["BEGIN", "END", "main", "read_rows", "replace_section", "results_section"]
@@ -22,8 +22,8 @@ END = "<!-- results:end -->"
 
 
 def read_rows(folder: Path) -> list[Row]:
-    """One row per ``folder/*/result.json``, sorted by protocol, size of task, method and seed."""
-    paths = folder.glob("*/result.json")
+    """One row per ``folder/*/result.json`` of tasks, sorted by protocol, size of task, method and seed."""
+    paths = [path for path in folder.glob("*/result.json") if not is_of_a_search(path)]
     rows = [Row.from_result(read_result(path), run=path.parent.name) for path in paths]
     return sorted(rows, key=lambda r: (r.protocol, r.ways, r.shots, r.method, r.seed or 0, r.run))
 

@@ -2,12 +2,18 @@
 
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Protocol, TypeVar
+from typing import Literal, Protocol, TypeVar, get_args
 
-__all__ = ["Executor", "InThisProcess"]
+from fphi.errors import FphiError
+from fphi.run.on_ray import OnRay
+from fphi.run.processes import Processes
+
+__all__ = ["Executor", "ExecutorKind", "InThisProcess", "OnRay", "Processes", "make_executor"]
 
 A = TypeVar("A")
 R = TypeVar("R")
+
+ExecutorKind = Literal["in-process", "processes", "ray"]
 
 
 class Executor(Protocol):
@@ -37,3 +43,25 @@ class InThisProcess:
 
     def close(self) -> None:
         """Nothing runs on."""
+
+
+def make_executor(kind: ExecutorKind, workers: int = 1, address: str | None = None) -> Executor:
+    """The executor of a kind.
+
+    Args:
+        kind: "in-process", "processes" or "ray".
+        workers: evaluations at once; in this process it is 1.
+        address: of a Ray cluster; None: Ray is started on this machine.
+
+    Raises:
+        FphiError: there is no such kind, or it cannot be had.
+    """
+    if kind == "processes":
+        return Processes(workers)
+    if kind == "ray":
+        return OnRay(workers, address)
+    if kind != "in-process":
+        raise FphiError(f"unknown executor {kind!r}: choose one of {', '.join(get_args(ExecutorKind))}")
+    if workers != 1:
+        raise FphiError(f"{workers} workers in one process: choose the executor processes or ray")
+    return InThisProcess()

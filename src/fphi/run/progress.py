@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from fphi.run.training import Training
 
-__all__ = ["ProgressLine", "progress_line", "speed_and_time_left"]
+__all__ = ["ProgressLine", "duration", "progress_line", "speed_and_time_left"]
 
 
 class ProgressLine(Protocol):
@@ -43,7 +43,7 @@ def progress_line(start: int, training: Training, show: bool = True) -> Iterator
         if step % training.log_every and step < steps:
             return
         _, left = speed_and_time_left(step - start, steps - step, meta_batch, time.monotonic() - began)
-        print(f"{describe(step, loss, accuracy)}  {_duration(left)} left", file=sys.stderr, flush=True)
+        print(f"{describe(step, loss, accuracy)}  {duration(left)} left", file=sys.stderr, flush=True)
 
     if not show:
         yield nothing
@@ -69,10 +69,10 @@ def speed_and_time_left(done: int, to_do: int, meta_batch: int, seconds: float) 
     return done * meta_batch / seconds, to_do * seconds / done
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """Hours, minutes and seconds.
 
-    >>> _duration(3725.4)
+    >>> duration(3725.4)
     '1:02:05'
     """
     minutes, rest = divmod(round(seconds), 60)

@@ -1,18 +1,26 @@
 """The loop of a search: ask for candidates, evaluate them, tell the losses, until the budget is spent."""
 
+import math
+import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fphi.errors import FphiError
 from fphi.optimize.ask_tell import Candidate, SearchOptimizer
 from fphi.run.executors import Executor, InThisProcess
 from fphi.run.history import History
 from fphi.run.interrupt import interrupts
-from fphi.run.outcome import Evaluate, Outcome, failed
+from fphi.run.outcome import WORST, Evaluate, Outcome, failed
 
 __all__ = ["Budget", "search"]
+
+
+@dataclass(frozen=True)
+class _Running:
+    candidate: Candidate
+    start: float
 
 
 @dataclass(frozen=True)
@@ -30,7 +38,7 @@ class Budget:
     def __post_init__(self) -> None:
         """A search needs an end."""
         given = [bound for bound in (self.evaluations, self.seconds) if bound is not None]
-        if not given or min(given) <= 0:
+        if not given or not all(bound > 0 for bound in given):  # nan neither
             raise FphiError(
                 f"evaluations={self.evaluations}, seconds={self.seconds}: give at least one, above 0"
             )
@@ -53,7 +61,7 @@ def search(
     """Search until the budget is spent, or SIGTERM or Ctrl-C asks for an end.
 
     Args:
-        optimizer: new; it is brought to where the history ends.
+        optimizer: new, then it is brought to where the history ends; or the one that the history is of.
         evaluate: a candidate's loss. One that raises, or whose process dies, has the worst loss and the
             reason on record; the search goes on.
         budget: of evaluations or of their seconds.
@@ -68,20 +76,24 @@ def search(
     history.replay(optimizer)
     executor = executor or InThisProcess()
     left_over = deque(history.in_flight.values())
-    running: dict[Future[Outcome], Candidate] = {}
+    running: dict[Future[Outcome], _Running] = {}
     with interrupts() as interrupt:
         while not interrupt.requested:
             while len(running) < executor.slots:
                 candidate = left_over.popleft() if left_over else _next(optimizer, history, budget)
                 if candidate is None:
                     break
-                running[executor.submit(evaluate, candidate)] = candidate
+                start = time.monotonic()
+                running[executor.submit(evaluate, candidate)] = _Running(candidate, start)
             if not running:
                 break
             # With a time limit, so that a signal is noticed while a long evaluation runs elsewhere.
             done, _ = wait(running, timeout=1.0, return_when=FIRST_COMPLETED)
-            for future in sorted(done, key=lambda f: running[f].number):
-                _conclude(running.pop(future), future, optimizer, history)
+            for future in sorted(done, key=lambda f: running[f].candidate.number):
+                candidate = running[future].candidate
+                outcome = _outcome(future, running.pop(future).start)
+                optimizer.tell(candidate, outcome.loss)
+                history.told(candidate, outcome, dict(optimizer.standing()))
                 if progress is not None:
                     progress(history)
     return history
@@ -96,10 +108,12 @@ def _next(optimizer: SearchOptimizer, history: History, budget: Budget) -> Candi
     return candidate
 
 
-def _conclude(
-    candidate: Candidate, future: Future[Outcome], optimizer: SearchOptimizer, history: History
-) -> None:
+def _outcome(future: Future[Outcome], start: float) -> Outcome:
+    """What came of an evaluation; if it has no finite loss, the worst and the reason."""
     error = future.exception()
-    outcome = future.result() if error is None else failed(error)
-    optimizer.tell(candidate, outcome.loss)
-    history.told(candidate, outcome, dict(optimizer.standing()))
+    if error is not None:  # its time counts: a search whose candidates all fail must come to its end
+        return failed(error, time.monotonic() - start)
+    outcome = future.result()
+    if math.isfinite(outcome.loss):
+        return outcome
+    return replace(outcome, loss=WORST, failure=outcome.failure or f"diverged: its loss is {outcome.loss}")

@@ -3,18 +3,22 @@
 import csv
 import gzip
 import io
+import json
 import zlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
+from typing import ClassVar
 
 from fphi.errors import DataError, FphiError
 from fphi.learnable.architecture.nasbench201 import NASBench201Space
+from fphi.learnable.architecture.nasbench_macro import NASBenchMacroSpace
 from fphi.learnable.architecture.space import SearchSpace, Tokens
 from fphi.optimize.ask_tell import Candidate
 from fphi.run.outcome import Outcome
 
-__all__ = ["DATASETS_201", "Table", "load_nasbench201"]
+__all__ = ["DATASETS_201", "Table", "load_nasbench201", "load_nasbench_macro", "load_table"]
 
 # The data sets by name, with the prefix of their columns.
 DATASETS_201 = {"cifar10": "c10", "cifar100": "c100", "imagenet16-120": "in16"}
@@ -24,6 +28,8 @@ class Table(ABC):
     """What each architecture of a space would come to, by its tokens."""
 
     space: SearchSpace
+    # Whether it knows what an evaluation costs.
+    has_costs: ClassVar[bool] = True
 
     @abstractmethod
     def __call__(self, candidate: Candidate) -> Outcome:
@@ -53,6 +59,70 @@ class Table201(Table):
         return Outcome(1 - entry.validation, entry.seconds, measures=entry.tests)
 
 
+class TableMacro(Table):
+    """NAS-Bench-Macro: CIFAR-10 test accuracy, the mean of three trainings; it has no costs.
+
+    The benchmark has no validation accuracies: the signal is what is reported in the end.
+    """
+
+    has_costs = False
+
+    def __init__(self, entries: dict[Tokens, _Entry]) -> None:
+        self.space = NASBenchMacroSpace()
+        self.entries = entries
+
+    def __call__(self, candidate: Candidate) -> Outcome:
+        entry = self.entries[candidate.tokens]
+        return Outcome(1 - entry.validation, entry.seconds, measures=entry.tests)
+
+
+def load_table(space: str, path: Path, dataset: str | None = None) -> Table:
+    """The tabular benchmark of a space.
+
+    Args:
+        space: nasbench201 or nasbench-macro.
+        path: its file.
+        dataset: of those in it; None: cifar10.
+
+    Raises:
+        FphiError: the space has no table, or its table no such data set.
+        DataError: the table is missing, damaged, or incomplete.
+    """
+    if space == NASBench201Space.name:
+        return load_nasbench201(path, dataset or "cifar10")
+    if space != NASBenchMacroSpace.name:
+        known = f"{NASBench201Space.name} and {NASBenchMacroSpace.name}"
+        raise FphiError(f"the space {space} has no table: {known} have; leave --table out to train")
+    if dataset not in (None, "cifar10"):
+        raise FphiError(f"unknown data set {dataset!r}: NAS-Bench-Macro has cifar10")
+    return load_nasbench_macro(path)
+
+
+def load_nasbench_macro(path: Path) -> TableMacro:
+    """Read the table of NAS-Bench-Macro, a JSON object with an entry for each of the 6,561 networks.
+
+    Args:
+        path: the file, gzipped or not.
+
+    Raises:
+        DataError: it is missing, damaged, or incomplete.
+    """
+    space = NASBenchMacroSpace()
+    entries: dict[Tokens, _Entry] = {}
+    try:
+        for text, row in json.loads(_text(path)).items():
+            accuracy = fmean(map(float, row["test_acc"])) / 100
+            measures = {"test_accuracy": accuracy, "parameters": float(row["params"])}
+            entries[space.parse(text)] = _Entry(accuracy, 0.0, measures)
+    except (AttributeError, LookupError, TypeError, ValueError, FphiError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(
+            f"{path} is no table of NAS-Bench-Macro ({_one_line(error)}); fetch it again"
+        ) from error
+    return TableMacro(_complete(entries, space.size, path))
+
+
 def load_nasbench201(path: Path, dataset: str = "cifar10") -> Table201:
     """Read the table of NAS-Bench-201, a CSV file with a row for each of the 15,625 cells.
 
@@ -77,12 +147,18 @@ def load_nasbench201(path: Path, dataset: str = "cifar10") -> Table201:
             validation = float(row[f"{prefix}_val12"]) / 100
             entries[space.parse(row["arch_str"])] = _Entry(validation, _seconds(row, prefix), tests)
     except (KeyError, TypeError, ValueError, csv.Error, FphiError) as error:
+        if isinstance(error, DataError):
+            raise
         raise DataError(
             f"{path} is no table of NAS-Bench-201 ({_one_line(error)}); fetch it again"
         ) from error
-    if len(entries) != space.size:
-        raise DataError(f"{path} has {len(entries)} of {space.size} architectures; fetch it again")
-    return Table201(entries, dataset)
+    return Table201(_complete(entries, space.size, path), dataset)
+
+
+def _complete(entries: dict[Tokens, _Entry], size: int, path: Path) -> dict[Tokens, _Entry]:
+    if len(entries) != size:
+        raise DataError(f"{path} has {len(entries)} of {size} architectures; fetch it again")
+    return entries
 
 
 def _seconds(row: dict[str, str], prefix: str) -> float:
@@ -103,4 +179,6 @@ def _text(path: Path) -> str:
 
 
 def _one_line(error: BaseException) -> str:
+    if isinstance(error, KeyError):
+        return f"no {error}"
     return " ".join(str(error).split()) or type(error).__name__

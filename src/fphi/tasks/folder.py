@@ -13,7 +13,7 @@ from fphi.tasks.archive import Archive, decode, open_archive, to_array
 from fphi.tasks.pool import ClassPool
 from fphi.tasks.splits import SPLITS
 
-__all__ = ["load_folder"]
+__all__ = ["has_split_folders", "load_folder", "load_split_folders"]
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 _SPLIT_NAMES = {**{split: split for split in SPLITS}, "val": "validation", "valid": "validation"}
@@ -41,10 +41,30 @@ def load_folder(path: Path | str, size: int = 28, mode: Literal["grey", "rgb"] =
         DataError: if there are no classes, an image does not decode, or a zip names files outside itself.
     """
     archive = open_archive(Path(path))
-    files = _classes(archive)
+    return _pool(archive, _merge(_divided(archive)), size, mode)
+
+
+def load_split_folders(
+    path: Path | str, size: int = 28, mode: Literal["grey", "rgb"] = "grey"
+) -> dict[str, ClassPool]:
+    """Read ``SPLIT/CLASS/image`` as ordinary classification data: a pool for each split, by its name.
+
+    What is in no split is a pool named "". Arguments and errors as in `load_folder`.
+    """
+    archive = open_archive(Path(path))
+    files = _divided(archive)
+    splits = sorted({split for split, _ in files}) or [""]
+    return {
+        split: _pool(archive, {key: names for key, names in files.items() if key[0] == split}, size, mode)
+        for split in splits
+    }
+
+
+def _pool(archive: Archive, files: Files, size: int, mode: str) -> ClassPool:
     if not files:
         raise DataError(
-            f"{path} has no images in class folders; expected CLASS/image.png or SPLIT/CLASS/image.png"
+            f"{archive.path} has no images in class folders; "
+            "expected CLASS/image.png or SPLIT/CLASS/image.png"
         )
     keys = sorted(files)
     arrays = [np.stack([_image(archive, name, size, mode) for name in files[key]]) for key in keys]
@@ -56,7 +76,7 @@ def has_split_folders(pool: ClassPool) -> bool:
     return "train" in pool.groups and "test" in pool.groups
 
 
-def _classes(archive: Archive) -> Files:
+def _divided(archive: Archive) -> Files:
     parts = [name.split("/") for name in archive.names() if name.lower().endswith(_SUFFIXES)]
     root = _common_root(parts)
     divided: Files = defaultdict(list)
@@ -66,7 +86,7 @@ def _classes(archive: Archive) -> Files:
         name = "/".join(inner[1 if split else 0 : -1])
         if name:
             divided[split, name].append("/".join(path))
-    return _merge(divided)
+    return divided
 
 
 def _common_root(parts: list[list[str]]) -> int:

@@ -1,0 +1,82 @@
+"""A search that trains its candidates: random search beside it, both results retrained, one directory."""
+
+import json
+import shlex
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from fphi.cli.options import command_line
+from fphi.cli.runs import CONFIG
+from fphi.cli.search_config import SearchConfig
+from fphi.cli.search_result import result_of, write_curves, write_found, write_weights
+from fphi.cli.search_steps import Found, Setting, by_evaluations, by_supernet, retrained
+from fphi.methods import RandomSearch
+from fphi.methods.searching import SearchMethod
+from fphi.report.files import read_text, write_text
+from fphi.run.checkpoint import BEST, LAST
+from fphi.run.directory import claim, require_usable
+from fphi.run.history import HISTORY
+from fphi.run.search import Budget
+
+__all__ = ["run_search"]
+
+_RESULT = "result.json"
+_RANDOM = "random.jsonl"
+_HELD = (CONFIG, HISTORY, _RESULT, BEST, LAST)
+
+
+def run_search(config: SearchConfig, out: Path, *, resume: bool) -> dict[str, Any]:
+    """Search as configured into ``out``; the content of ``result.json``.
+
+    Raises:
+        StoppedError: SIGTERM or Ctrl-C asked for an end; the search can be resumed.
+        FphiError: an option does not fit, the folder is taken, or no candidate could be trained.
+    """
+    require_usable(out, resume, _HELD)
+    data = config.data.load(config.budget.seed)
+    config.require_fitting()
+    # Whatever can be refused has been before the folder is made.
+    with closing(config.executor.make()) as executor, claim(out, resume, _HELD):
+        if resume and (out / _RESULT).is_file():
+            ended: dict[str, Any] = json.loads(read_text(out / _RESULT))
+            return ended
+        if not resume:
+            write_text(out / CONFIG, config.to_yaml())
+            write_text(out / "command.txt", _command(config, out) + "\n")
+        return _search(Setting(config, data, out, executor))
+
+
+def _search(setting: Setting) -> dict[str, Any]:
+    config, out = setting.config, setting.out
+    if isinstance(config.method, SearchMethod):
+        given = config.budget
+        usual = config.method.usual_evaluations if given.seconds is None else None
+        budget = Budget(given.evaluations or usual, given.seconds)
+        found = by_evaluations(setting, config.method, budget, HISTORY)
+    else:
+        found = by_supernet(setting, config.method)
+        budget = _budget_beside(config, found)
+    write_found(setting, found)
+    wanted = config.control.control and not isinstance(config.method, RandomSearch)
+    controls = [by_evaluations(setting, RandomSearch(), budget, _RANDOM)] if wanted else []
+    write_curves(out, found, controls[0] if controls else None)
+    results = [(one, retrained(setting, one)) for one in (found, *controls)]
+    write_weights(setting, results[0][1])
+    result = result_of(setting, results, budget, read_text(out / "command.txt").strip())
+    write_text(out / _RESULT, json.dumps(result, indent=2) + "\n")
+    return result
+
+
+def _budget_beside(config: SearchConfig, found: Found) -> Budget:
+    """Random search's beside a supernet: what is given, else as much time for trainings one by one."""
+    given = config.budget
+    if given.evaluations is not None:
+        return Budget(given.evaluations)
+    return Budget(seconds=given.seconds or found.seconds)
+
+
+def _command(config: SearchConfig, out: Path) -> str:
+    """The command that was typed, or one that does the same."""
+    again = ["fphi", "search", config.name, "--config", str(out / CONFIG), "--out", f"{out}-again"]
+    return command_line() or shlex.join(again)

@@ -1,0 +1,177 @@
+"""The steps of a search that trains: find an architecture, by evaluations or in a supernet; retrain it."""
+
+import json
+import sys
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from fphi.cli.search_config import SearchConfig
+from fphi.errors import FphiError
+from fphi.learnable.architecture import Tokens
+from fphi.methods.searching import Derived, SearchMethod, SupernetMethod
+from fphi.optimize.ask_tell import Candidate
+from fphi.run.checkpoint import LAST
+from fphi.run.child import TrainAndTest
+from fphi.run.executors import Executor
+from fphi.run.history import HISTORY, History
+from fphi.run.history_table import Row, history_rows
+from fphi.run.interrupt import interrupts
+from fphi.run.retrain import Retrained, retrain
+from fphi.run.search import Budget, search
+from fphi.run.search_progress import epoch_line, search_line
+from fphi.tasks.supervised import Supervised
+
+__all__ = ["Found", "Setting", "StoppedError", "by_evaluations", "by_supernet", "retrained"]
+
+
+class StoppedError(Exception):
+    """SIGTERM or Ctrl-C asked for an end; the message says how far the search is."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What the steps share."""
+
+    config: SearchConfig
+    data: Supervised
+    out: Path
+    executor: Executor
+
+    def evaluate(self, weights: Path | None = None) -> TrainAndTest:
+        """Trains candidates; with a folder they inherit their parents' weights."""
+        c = self.config
+        return TrainAndTest(c.space, self.data, c.child, weights, c.budget.seed, test=False)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search came to.
+
+    Args:
+        method: its name.
+        tokens: the architecture.
+        validation: its validation accuracy, trained as a candidate.
+        seconds: that the search took: of a search by evaluations, those of the evaluations.
+        evaluations: candidates that were trained one by one.
+        failures: of these, how many had no accuracy.
+        epochs: of the supernet; 0: there was none.
+        rows: of ``history.csv``.
+    """
+
+    method: str
+    tokens: Tokens
+    validation: float
+    seconds: float
+    evaluations: int
+    failures: int
+    epochs: int
+    rows: list[Row]
+
+
+def by_evaluations(setting: Setting, method: SearchMethod, budget: Budget, file: str) -> Found:
+    """The best of candidates that are trained one by one; ``file`` is that of the history.
+
+    Raises:
+        StoppedError: SIGTERM or Ctrl-C.
+        FphiError: no candidate could be trained.
+    """
+    space = setting.config.space
+    optimizer = method.optimizer(space, setting.config.budget.seed)
+    weights = setting.out / "weights" if method.inherits else None
+    history = History(setting.out / file)
+    try:
+        with search_line(method.title, budget) as tell:
+            search(
+                optimizer, setting.evaluate(weights), budget, history=history, executor=setting.executor,
+                progress=tell,
+            )  # fmt: skip
+    finally:
+        history.close()
+    if history.in_flight or budget.allows_another(optimizer.asked, history.seconds):
+        raise StoppedError(f"after {len(history.records)} evaluations of {method.title}")
+    assert history.best is not None
+    failures = sum(record.outcome.failure != "" for record in history.records)
+    if failures == len(history.records):
+        raise FphiError(
+            f"none of {failures} candidates of {method.title} could be trained; the first: "
+            f"{history.records[0].outcome.failure}; try a smaller --child-lr or smaller networks"
+        )
+    return Found(
+        method.title,
+        history.best.candidate.tokens,
+        1 - history.best.outcome.loss,
+        history.seconds,
+        len(history.records),
+        failures,
+        0,
+        history_rows(history, space),
+    )
+
+
+def by_supernet(setting: Setting, method: SupernetMethod) -> Found:
+    """The architecture that a supernet's training leads to, then trained once as a candidate.
+
+    Raises:
+        StoppedError: SIGTERM or Ctrl-C.
+    """
+    config = setting.config
+    log = _EpochLog(setting.out / HISTORY)
+    resume = (setting.out / LAST).is_file()
+    with epoch_line(method.title) as show, interrupts() as interrupt:
+
+        def tell(row: dict[str, float], epochs: int) -> None:
+            log.add(row)
+            show(row, epochs)
+            if interrupt.requested:
+                raise StoppedError(f"after {row['epoch']:.0f} of {epochs} epochs")
+
+        derived = method.search(config.space, setting.data, config.budget.seed, setting.out, resume, tell)
+    outcome = setting.evaluate()(Candidate(0, derived.tokens))
+    seconds = log.seconds
+    return Found(
+        method.title, derived.tokens, 1 - outcome.loss, seconds, 0, 0, len(derived.rows), log.rows(derived)
+    )
+
+
+def retrained(setting: Setting, found: Found) -> Retrained:
+    """The architecture trained from new weights, longer, and tested.
+
+    Raises:
+        StoppedError: SIGTERM or Ctrl-C.
+    """
+    config = setting.config
+    epochs = config.control.retrain_epochs
+    print(f"retraining the best of {found.method} for {epochs} epochs", file=sys.stderr, flush=True)
+    with interrupts() as interrupt:
+        training = replace(config.child, epochs=epochs)
+        result = retrain(config.space, found.tokens, setting.data, training, config.budget.seed)
+    if interrupt.requested:
+        raise StoppedError("before the end of the retraining")
+    return result
+
+
+class _EpochLog:
+    """The rows of a supernet's epochs with the seconds since the search began, over all sessions."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+        self._logged: list[dict[str, Any]] = [json.loads(line) for line in lines if line.endswith("}")]
+        self._began = time.monotonic() - (self._logged[-1]["seconds"] if self._logged else 0.0)
+
+    @property
+    def seconds(self) -> float:
+        """Until the last epoch."""
+        return float(self._logged[-1]["seconds"]) if self._logged else time.monotonic() - self._began
+
+    def add(self, row: dict[str, float]) -> None:
+        self._logged.append({**row, "seconds": time.monotonic() - self._began})
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(self._logged[-1]) + "\n")
+
+    def rows(self, derived: Derived) -> list[Row]:
+        """All rows: the method's own, since one may have ended just before it was told."""
+        seconds = {row["epoch"]: row["seconds"] for row in self._logged}
+        return [{**row, "seconds": seconds.get(row["epoch"])} for row in derived.rows]

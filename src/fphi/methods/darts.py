@@ -1,0 +1,107 @@
+"""DARTS: all operations at once, in shares that gradient descent decides; the largest shares are the answer.
+
+1. Learnable: α, the shares of the operations on each edge of a cell.
+2. Loss: the validation loss of one network, whose weights are trained meanwhile.
+3. Optimize: by gradient, through the step that the weights are about to take.
+"""
+
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from random import Random
+from typing import ClassVar, Literal
+
+import torch
+
+from fphi.errors import FphiError
+from fphi.learnable.architecture import MixingSpace, Mixture, SearchSpace
+from fphi.methods.searching import Derived, SupernetMethod, Tell, search_method
+from fphi.run.bilevel import Bilevel, BilevelPhase
+from fphi.tasks.supervised import Supervised
+
+__all__ = ["DARTS"]
+
+
+@search_method(
+    "darts",
+    paper="Liu, Simonyan, Yang: DARTS: Differentiable Architecture Search, ICLR 2019",
+    arxiv="1806.09055",
+)
+@dataclass(frozen=True)
+class DARTS(SupernetMethod):
+    """The paper searches with 8 cells, 16 channels, 50 epochs, and half of the training set for α.
+
+    Args:
+        order: 2: α's gradient is taken at the weights that the next step would lead to; 1: at the present
+            ones, which is two to three times faster.
+        derivative: of the second order: by a finite difference, or exact.
+        scale: distance from the weights to the two points of the difference.
+        epochs: of the supernet (paper: 50).
+        batch_size: images of a training and of a validation minibatch (paper: 64).
+        lr: of the weights; it falls to ``lr_end`` along half a cosine.
+        lr_end: see ``lr``.
+        momentum: of the weights.
+        weight_decay: of the weights.
+        clip_norm: longest gradient of the weights.
+        alpha_lr: of α, by Adam (paper: 3e-4, for 20,000 steps; ten times as much for a hundred).
+        alpha_weight_decay: of α.
+        max_skips: stop once the derived normal cell has more skip connections, the known way for long
+            searches to fail, and take what was derived before; none: never.
+        supernet_cells: N while searching; that of the space if none (paper: 2, and 6 then).
+        supernet_channels: while searching; those of the space if none (paper: 16, and 36 then).
+    """
+
+    usual_space: ClassVar[str] = "darts"
+
+    order: Literal[1, 2] = 2
+    derivative: Literal["difference", "exact"] = "difference"
+    scale: float = 0.01
+    epochs: int = 6
+    batch_size: int = 64
+    lr: float = 0.025
+    lr_end: float = 0.001
+    momentum: float = 0.9
+    weight_decay: float = 3e-4
+    clip_norm: float = 5.0
+    alpha_lr: float = 3e-3
+    alpha_weight_decay: float = 1e-3
+    max_skips: int | None = None
+    supernet_cells: int | None = None
+    supernet_channels: int | None = 4
+
+    def __post_init__(self) -> None:
+        """Refuse a search that gives nothing."""
+        self.phase()
+
+    def phase(self) -> BilevelPhase:
+        """The settings of the training."""
+        return BilevelPhase(**{f.name: getattr(self, f.name) for f in fields(BilevelPhase)})
+
+    def require(self, space: SearchSpace) -> None:
+        if not isinstance(space, MixingSpace):
+            raise FphiError(
+                f"the operations of the space {space.name} cannot be mixed; "
+                "choose the space darts or nasbench201"
+            )
+
+    def supernet(self, space: SearchSpace, data: Supervised, seed: int) -> Mixture:
+        """The mixture of all architectures, new."""
+        sizes = {"cells": self.supernet_cells, "channels": self.supernet_channels}
+        given = {name: size for name, size in sizes.items() if size is not None}
+        smaller: SearchSpace = replace(space, **given)  # type: ignore[type-var]
+        self.require(smaller)
+        assert isinstance(smaller, MixingSpace)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(Random(f"{seed}/supernet").getrandbits(63))
+            return smaller.mixture(data.input_shape, data.classes)
+
+    def search(
+        self, space: SearchSpace, data: Supervised, seed: int, out: Path | None, resume: bool, tell: Tell
+    ) -> Derived:
+        self.require(space)
+        bilevel = Bilevel(self.supernet(space, data, seed), data, seed, self.phase())
+        if resume:
+            if out is None:
+                raise FphiError("there is no folder to resume from; give the search's own")
+            bilevel.restore(out)
+        rows = bilevel.run(out=out, tell=tell)
+        return Derived(bilevel.result(), rows)

@@ -1,0 +1,39 @@
+"""Hierarchical evolution: motifs of motifs, changed one edge at a time, in a population that only grows.
+
+1. Learnable: the architecture, motifs on several levels.
+2. Loss: the error on validation data after a short training.
+3. Optimize: by evolution; nobody dies.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from fphi.learnable.architecture import SearchSpace
+from fphi.methods.searching import SearchMethod, search_method
+from fphi.optimize import TournamentWithoutRemoval
+
+__all__ = ["HierarchicalEvolution"]
+
+
+@search_method(
+    "hierarchical-evolution",
+    paper="Liu, Simonyan, Vinyals, Fernando, Kavukcuoglu: Hierarchical Representations, ICLR 2018",
+    arxiv="1711.00436",
+)
+@dataclass(frozen=True)
+class HierarchicalEvolution(SearchMethod):
+    """The best of a twentieth of all that ever lived has a child: a weak selection, which keeps variety.
+
+    Args:
+        population: individuals before the first child; the paper's 200 had 7,000 children, small searches
+            need fewer.
+        share: of the population that is drawn, the best of which is the parent (paper: 0.05).
+    """
+
+    usual_space: ClassVar[str] = "hierarchical"
+
+    population: int = 8
+    share: float = 0.05
+
+    def optimizer(self, space: SearchSpace, seed: int) -> TournamentWithoutRemoval:
+        return TournamentWithoutRemoval(space, seed, size=self.population, share=self.share)

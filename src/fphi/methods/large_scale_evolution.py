@@ -1,0 +1,39 @@
+"""Large-scale evolution: networks grow from nothing, the better of two has a child with its weights.
+
+1. Learnable: the architecture, a free graph, and its learning rate.
+2. Loss: the error on validation data after a short training that begins with the parent's weights.
+3. Optimize: by evolution; the worse of two dies.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from fphi.learnable.architecture import SearchSpace
+from fphi.methods.searching import SearchMethod, search_method
+from fphi.optimize import PairwiseTournament
+
+__all__ = ["LargeScaleEvolution"]
+
+
+@search_method(
+    "large-scale-evolution",
+    paper="Real et al.: Large-Scale Evolution of Image Classifiers, ICML 2017",
+    arxiv="1703.01041",
+)
+@dataclass(frozen=True)
+class LargeScaleEvolution(SearchMethod):
+    """Everything starts with a linear classifier; what is inherited makes long trainings of short ones.
+
+    Args:
+        population: individuals alive at a time; the paper's 1,000 were trained by 250 workers, small
+            searches need fewer.
+    """
+
+    usual_space: ClassVar[str] = "graphs"
+    usual_evaluations: ClassVar[int] = 100
+    inherits: ClassVar[bool] = True
+
+    population: int = 10
+
+    def optimizer(self, space: SearchSpace, seed: int) -> PairwiseTournament:
+        return PairwiseTournament(space, seed, size=self.population)

@@ -1,0 +1,109 @@
+"""What the searches with shared weights have in common: a controller, a supernet, and the loop of both."""
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+import torch
+
+from fphi.errors import FphiError
+from fphi.learnable.architecture import Policy, SearchSpace, SharingSpace
+from fphi.methods.searching import Derived, SupernetMethod, Tell
+from fphi.run.child import ChildTraining, TrainAndTest
+from fphi.run.ranking import shared_versus_alone
+from fphi.run.sharing_phases import ControllerPhase, SharedPhase
+from fphi.run.weight_sharing import WeightSharing
+from fphi.tasks.supervised import Supervised
+
+__all__ = ["SharingMethod"]
+
+
+@dataclass(frozen=True)
+class SharingMethod(SupernetMethod):
+    """Settings of a search with shared weights.
+
+    Args:
+        epochs: of both phases (paper: 150 micro, 310 macro).
+        batch_size: images of a training and of a validation minibatch (paper: 160 micro, 128 macro).
+        lr: of the shared weights at each restart of the cosine; it falls to a hundredth.
+        period: epochs to the first restart, then always twice as many.
+        steps: of the controller in each epoch (paper: 30 micro, 50 macro).
+        samples: children for each of its steps (paper: 10 micro, 20 macro).
+        derive: children that are scored on a validation minibatch in the end; the best is the result.
+        tau: architectures, drawn uniformly, that are also trained alone in the end, to compare their
+            accuracies with those with shared weights; 0: none. The paper's claim wants at least 20.
+        tau_epochs: of training each of them.
+    """
+
+    epochs: int = 30
+    batch_size: int = 32
+    lr: float = 0.05
+    period: int = 10
+    steps: int = 5
+    samples: int = 10
+    derive: int = 10
+    tau: int = 0
+    tau_epochs: int = 10
+
+    def __post_init__(self) -> None:
+        """Refuse a search that gives nothing."""
+        if min(self.epochs, self.derive) < 1 or self.tau < 0 or self.tau == 1:
+            raise FphiError(
+                f"epochs={self.epochs}, derive={self.derive}, tau={self.tau}: the first two must be at "
+                "least 1, and tau 0 or at least 2"
+            )
+
+    @abstractmethod
+    def controller(self, space: SharingSpace, seed: int) -> Policy:
+        """The policy that is searched with, new."""
+
+    @abstractmethod
+    def controller_phase(self) -> ControllerPhase:
+        """How it learns."""
+
+    def sharing(self, space: SearchSpace, data: Supervised, seed: int) -> WeightSharing:
+        """The search at its start.
+
+        Raises:
+            FphiError: the architectures of the space cannot share weights.
+        """
+        if not isinstance(space, SharingSpace):
+            raise FphiError(
+                f"the architectures of the space {space.name} have no shared weights; "
+                f"choose the space {self.usual_space}"
+            )
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(Random(f"{seed}/supernet").getrandbits(63))
+            supernet = space.supernet(data.input_shape, data.classes)
+        return WeightSharing(
+            supernet,
+            self.controller(space, seed),
+            data,
+            seed,
+            shared=SharedPhase(self.batch_size, self.lr, self.lr / 100, self.period),
+            controller=self.controller_phase(),
+        )
+
+    def search(
+        self, space: SearchSpace, data: Supervised, seed: int, out: Path | None, resume: bool, tell: Tell
+    ) -> Derived:
+        sharing = self.sharing(space, data, seed)
+        if resume:
+            if out is None:
+                raise FphiError("there is no folder to resume from; give the search's own")
+            sharing.restore(out)
+        rows = sharing.run(self.epochs, out=out, tell=tell)
+        tokens, score = sharing.derive(self.derive)
+        children = float(sharing.children_per_epoch * len(rows))
+        last = rows[-1] | {"derived": score, "children": children} | self._agreement(sharing)
+        return Derived(tokens, [*rows[:-1], last])
+
+    def _agreement(self, sharing: WeightSharing) -> dict[str, float]:
+        """Kendall's τ, and the mean time of training one architecture alone, if they were asked for."""
+        if not self.tau:
+            return {}
+        space, data = sharing.supernet.space, sharing.data
+        alone = TrainAndTest(space, data, ChildTraining(epochs=self.tau_epochs), seed=sharing.seed)
+        ranking = shared_versus_alone(sharing.supernet, data.validation, alone, self.tau, sharing.seed)
+        return {"kendall_tau": ranking.tau, "seconds_alone": ranking.seconds / self.tau}

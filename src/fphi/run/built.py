@@ -1,0 +1,100 @@
+"""What a search found: an architecture in a file, and the network with its trained weights."""
+
+import json
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from fphi.errors import FphiError
+from fphi.learnable.architecture import SPACES, SearchSpace, Tokens
+from fphi.run.checkpoint import BEST, load_parameters
+from fphi.run.files import replace_file
+
+__all__ = ["ARCHITECTURE", "Architecture", "build", "options_of"]
+
+ARCHITECTURE = "architecture.json"
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """An architecture of a space, with all that it takes to build it.
+
+    Args:
+        space: with its options.
+        tokens: the architecture.
+        input_shape: of one example.
+        outputs: classes.
+    """
+
+    space: SearchSpace
+    tokens: Tokens
+    input_shape: tuple[int, ...]
+    outputs: int
+
+    def build(self) -> nn.Module:
+        """The network, freshly initialised."""
+        return self.space.build(self.tokens, self.input_shape, self.outputs)
+
+    def save(self, run: Path) -> None:
+        """Write ``architecture.json`` into a folder."""
+        content = {
+            "space": self.space.name,
+            "options": options_of(self.space),
+            "tokens": self.tokens,
+            "text": self.space.text(self.tokens),
+            "input_shape": self.input_shape,
+            "outputs": self.outputs,
+        }
+        replace_file(run / ARCHITECTURE, json.dumps(content, indent=2).encode() + b"\n")
+
+    @classmethod
+    def read(cls, run: Path) -> "Architecture":
+        """Read what `save` wrote.
+
+        Raises:
+            FphiError: there is none, or it is damaged.
+        """
+        path = run / ARCHITECTURE
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            options = {name: _tuples(value) for name, value in content["options"].items()}
+            space = SPACES[content["space"]](**options)
+            tokens = space.check(content["tokens"])
+            return cls(space, tokens, tuple(content["input_shape"]), int(content["outputs"]))
+        except FileNotFoundError as error:
+            raise FphiError(
+                f"{run} holds no architecture (no {ARCHITECTURE}): give the --out of a search"
+            ) from error
+        except OSError as error:
+            raise FphiError(f"cannot read {path}: {error.strerror}; check its permissions") from error
+        except (ValueError, LookupError, TypeError, AttributeError, FphiError) as error:
+            raise FphiError(f"{path} is damaged ({' '.join(str(error).split())}); restore it") from error
+
+
+def options_of(space: SearchSpace) -> dict[str, Any]:
+    """A space's options by name, all spaces being dataclasses."""
+    return {field.name: getattr(space, field.name) for field in fields(space)}  # type: ignore[arg-type]
+
+
+def build(run: Path | str) -> nn.Module:
+    """The network that a search found, with its retrained weights, ready for inference.
+
+    Args:
+        run: the search's directory.
+
+    Returns:
+        ``[n, *input_shape]`` to ``[n, classes]``, in evaluation mode.
+
+    Raises:
+        FphiError: the search has not ended, or a file of it is missing or damaged.
+    """
+    module = Architecture.read(Path(run)).build()
+    load_parameters(Path(run) / BEST, module)
+    return module.eval()
+
+
+def _tuples(value: Any) -> Any:
+    """JSON has lists only; options of spaces are values that do not change."""
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value

@@ -1,0 +1,54 @@
+"""The last training of a search: its best architecture, from new weights, and then the test."""
+
+import time
+from dataclasses import dataclass
+
+import torch
+
+from fphi.learnable.architecture.space import SearchSpace, Tokens
+from fphi.run.child import ChoosesRate
+from fphi.run.child_training import ChildError, ChildTraining, TrainedChild, parameter_count
+from fphi.tasks.hashing import stream_key
+from fphi.tasks.supervised import Supervised
+
+__all__ = ["Retrained", "retrain"]
+
+
+@dataclass(frozen=True)
+class Retrained:
+    """An architecture trained anew.
+
+    Args:
+        child: the trained network; None: it could not be trained.
+        parameters: how many numbers it has learned.
+        validation: accuracy on the validation examples.
+        test: accuracy on the test examples.
+        seconds: of the training.
+        failure: why there is no network.
+    """
+
+    child: TrainedChild | None
+    parameters: int
+    validation: float | None
+    test: float | None
+    seconds: float
+    failure: str = ""
+
+
+def retrain(
+    space: SearchSpace, tokens: Tokens, data: Supervised, training: ChildTraining, seed: int
+) -> Retrained:
+    """Train an architecture from new weights and test it; weights and order depend on the seed alone."""
+    own = int(stream_key(seed, "retrain") >> 1)
+    start = time.monotonic()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(own)
+        module = space.build(tokens, data.input_shape, data.classes)
+    count = parameter_count(module)
+    rate = space.learning_rate(tokens) if isinstance(space, ChoosesRate) else None
+    try:
+        child = training.train(module, data, own, rate)
+    except ChildError as error:
+        return Retrained(None, count, None, None, time.monotonic() - start, str(error))
+    seconds = time.monotonic() - start
+    return Retrained(child, count, child.validation_accuracy, child.test_accuracy(), seconds)

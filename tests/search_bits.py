@@ -1,0 +1,41 @@
+"""A space that needs no training: bits, of which as many as possible should be 1."""
+
+from dataclasses import dataclass
+from random import Random
+from typing import ClassVar
+
+from torch import nn
+
+from fphi.learnable.architecture import Decision, FixedSpace, Graph, Tokens
+
+LENGTH = 100
+BITS = tuple(Decision("bit", 2, part) for part in range(LENGTH))
+
+
+@dataclass(frozen=True)
+class BitSpace(FixedSpace):
+    """A hundred of them."""
+
+    name: ClassVar[str] = "bits"
+
+    @property
+    def decisions(self) -> tuple[Decision, ...]:
+        return BITS
+
+    def sample(self, rng: Random) -> Tokens:
+        return tuple(rng.randrange(2) for _ in BITS)
+
+    def mutate(self, tokens: Tokens, rng: Random) -> Tokens:
+        return self.changed(tokens, rng.randrange(LENGTH), rng)
+
+    def text(self, tokens: Tokens) -> str:
+        return "".join(map(str, tokens))
+
+    def parse(self, text: str) -> Tokens:
+        return self.check([int(bit) for bit in text])
+
+    def build(self, tokens: Tokens, input_shape: tuple[int, ...], outputs: int) -> nn.Module:
+        raise NotImplementedError
+
+    def graphs(self, tokens: Tokens) -> list[Graph]:
+        return []

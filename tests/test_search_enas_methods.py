@@ -1,0 +1,105 @@
+"""ENAS's controllers, and the methods from the start to the derived architecture."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from enas_helpers import DATA, MACRO, MICRO, supernet_of
+from fphi.errors import FphiError
+from fphi.learnable.architecture import IndependentPolicy, NASBench201Space, SharingSpace
+from fphi.learnable.architecture.controller import LSTMController
+from fphi.learnable.architecture.enas_controller import MicroController, skip_divergence
+from fphi.methods import ENAS, ENASMacro
+from fphi.methods.weight_sharing import SharingMethod
+from fphi.run.sharing_phases import ControllerPhase
+from fphi.run.weight_sharing import WeightSharing
+
+# The controllers.
+
+
+@pytest.fixture
+def controller() -> MicroController:
+    return MicroController(MICRO, seed=1, hidden=8, spread=0.3)
+
+
+def test_convolutions_are_preferred_at_the_start(controller: MicroController) -> None:
+    children = controller.sample(400, torch.Generator().manual_seed(0))
+    half = len(MICRO.decisions) // 2
+    # The learned bias of 10 fills the bound 1.1/2.5; what the others have, is bounded by it.
+    shares = [
+        sum(token < 2 for child in children for token in child[1:][first : first + half : 2]) / (200 * half)
+        for first in (0, half)
+    ]
+    odds = [math.exp(1.1 / 2.5 + 0.5), math.exp(1.1 / 2.5)]
+    assert shares == pytest.approx([2 * o / (2 * o + 3) for o in odds], abs=0.05)
+
+
+def test_the_logits_stay_within_their_bounds(controller: MicroController) -> None:
+    wild = 100 * torch.randn(50, 5, generator=torch.Generator().manual_seed(0))
+    places = {(d.name, d.part < MICRO.states): d for d in MICRO.decisions}
+    for (name, first_cell), decision in places.items():
+        logits = controller.bounded(wild[:, : decision.choices], decision)
+        bound = {"index": 1.1, "operation": 0.44 + 0.25 * first_cell}[name]
+        assert logits.abs().max() <= bound + 1e-6
+
+
+def test_the_divergence_of_skips_from_their_target_by_hand() -> None:
+    policy = LSTMController(MACRO, hidden=8, spread=0.0)  # of equal probabilities
+    tokens = policy.sample(3, torch.Generator().manual_seed(0))
+    one = 0.5 * math.log(0.5 / 0.6) + 0.5 * math.log(0.5 / 0.4)
+    # Layers 2 to 5 have 1, 2, 3, 4 connections.
+    assert skip_divergence(policy, tokens, 0.4).item() == pytest.approx(10 * one / 4, abs=1e-6)
+    assert skip_divergence(policy, tokens, 0.5).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_the_controller_is_drawn_to_its_share_of_skips() -> None:
+    policy = LSTMController(MACRO, hidden=8)
+    phase = ControllerPhase(steps=1, samples=4, batch_size=8, lr=0.05, skip_target=0.1, skip_weight=5.0)
+    search = WeightSharing(supernet_of(MACRO), policy, DATA, controller=phase)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(60):
+        search.controller_step(generator)
+    places = [i for i, decision in enumerate(MACRO.decisions) if decision.is_connection]
+    children = policy.sample(300, generator)
+    share = sum(child[i] for child in children for i in places) / (300 * len(places))
+    assert share == pytest.approx(0.1, abs=0.05)
+    with pytest.raises(FphiError, match="target for skip"):
+        WeightSharing(supernet_of(MACRO), IndependentPolicy(MACRO), DATA, controller=phase)
+
+
+# The methods.
+
+
+@pytest.mark.parametrize(("method", "space"), [(ENAS, MICRO), (ENASMacro, MACRO)], ids=["enas", "enas-macro"])
+def test_a_search_that_broke_off_comes_to_the_same_end(
+    method: type[SharingMethod], space: SharingSpace, tmp_path: Path
+) -> None:
+    settings = method(epochs=2, batch_size=10, steps=2, samples=2, derive=3)
+    told: list[dict[str, float]] = []
+    whole = settings.search(space, DATA, 4, None, False, lambda row, _: told.append(row))
+    assert [row["epoch"] for row in told] == [1, 2]
+    # Four minibatches and twice two samples in each epoch.
+    assert whole.rows[-1] == told[-1] | {"derived": whole.rows[-1]["derived"], "children": 2 * (4 + 4)}
+    assert space.check(whole.tokens) == whole.tokens
+
+    replace(settings, epochs=1).search(space, DATA, 4, tmp_path, False, lambda *_: None)
+    assert settings.search(space, DATA, 4, tmp_path, True, lambda *_: None) == whole
+    with pytest.raises(FphiError, match="other settings"):
+        replace(settings, lr=0.1).search(space, DATA, 4, tmp_path, True, lambda *_: None)
+
+
+def test_tau_is_part_of_the_result() -> None:
+    settings = ENASMacro(epochs=1, batch_size=10, steps=1, samples=2, derive=2, tau=3, tau_epochs=1)
+    last = settings.search(MACRO, DATA, 0, None, False, lambda *_: None).rows[-1]
+    assert -1 <= last["kendall_tau"] <= 1 or math.isnan(last["kendall_tau"])
+    assert last["seconds_alone"] > 0
+
+
+def test_a_space_without_shared_weights_is_refused() -> None:
+    with pytest.raises(FphiError, match="no shared weights; choose the space enas-micro"):
+        ENAS().search(NASBench201Space(), DATA, 0, None, False, lambda *_: None)
+    with pytest.raises(FphiError, match="choose enas-macro"):
+        ENAS().search(MACRO, DATA, 0, None, False, lambda *_: None)
