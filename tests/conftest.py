@@ -4,9 +4,13 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from hypothesis import settings
 
 # Small operations on a busy machine: threads that wait for each other would cost more than they bring.
 torch.set_num_threads(1)
+# How long an example takes says something of the machine's other work, and nothing of the code.
+settings.register_profile("fphi", deadline=None)
+settings.load_profile("fphi")
 
 
 @pytest.fixture(autouse=True)
