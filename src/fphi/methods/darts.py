@@ -31,8 +31,8 @@ class DARTS(SupernetMethod):
     """The paper searches with 8 cells, 16 channels, 50 epochs, and half of the training set for α.
 
     Args:
-        order: 2: α's gradient is taken at the weights that the next step would lead to; 1: at the present
-            ones, which is two to three times faster.
+        order: 2: α's gradient is taken at the weights that the next step would lead to, the paper's better
+            one; 1: at the present ones, which is two to three times faster.
         derivative: of the second order: by a finite difference, or exact.
         scale: distance from the weights to the two points of the difference.
         epochs: of the supernet (paper: 50).
@@ -52,7 +52,7 @@ class DARTS(SupernetMethod):
 
     usual_space: ClassVar[str] = "darts"
 
-    order: Literal[1, 2] = 2
+    order: Literal[1, 2] = 1
     derivative: Literal["difference", "exact"] = "difference"
     scale: float = 0.01
     epochs: int = 6

@@ -36,7 +36,7 @@ class SharingMethod(SupernetMethod):
         tau_epochs: of training each of them.
     """
 
-    epochs: int = 30
+    epochs: int = 10
     batch_size: int = 32
     lr: float = 0.05
     period: int = 10
