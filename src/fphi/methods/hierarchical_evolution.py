@@ -31,8 +31,9 @@ class HierarchicalEvolution(SearchMethod):
     """
 
     usual_space: ClassVar[str] = "hierarchical"
+    usual_evaluations: ClassVar[int] = 12
 
-    population: int = 8
+    population: int = 6
     share: float = 0.05
 
     def optimizer(self, space: SearchSpace, seed: int) -> TournamentWithoutRemoval:

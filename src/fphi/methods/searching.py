@@ -50,7 +50,7 @@ class SearchMethod(_Search):
     # Whether a candidate begins with its parent's weights where they fit.
     inherits: ClassVar[bool] = False
     # Evaluations where candidates are trained and no budget is given: a minute or two on the digits.
-    usual_evaluations: ClassVar[int] = 20
+    usual_evaluations: ClassVar[int] = 16
 
     @abstractmethod
     def optimizer(self, space: SearchSpace, seed: int) -> SearchOptimizer:

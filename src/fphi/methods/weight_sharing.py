@@ -62,17 +62,21 @@ class SharingMethod(SupernetMethod):
     def controller_phase(self) -> ControllerPhase:
         """How it learns."""
 
+    def require(self, space: SearchSpace) -> None:
+        if not isinstance(space, SharingSpace):
+            raise FphiError(
+                f"the architectures of the space {space.name} have no shared weights; "
+                f"choose the space {self.usual_space}"
+            )
+
     def sharing(self, space: SearchSpace, data: Supervised, seed: int) -> WeightSharing:
         """The search at its start.
 
         Raises:
             FphiError: the architectures of the space cannot share weights.
         """
-        if not isinstance(space, SharingSpace):
-            raise FphiError(
-                f"the architectures of the space {space.name} have no shared weights; "
-                f"choose the space {self.usual_space}"
-            )
+        self.require(space)
+        assert isinstance(space, SharingSpace)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(Random(f"{seed}/supernet").getrandbits(63))
             supernet = space.supernet(data.input_shape, data.classes)
