@@ -25,10 +25,10 @@ __all__ = ["Siamese"]
 class Siamese(ComparingEmbeddings):
     """Same or different, by a weighted L1 distance; a class answers by its best match.
 
-    The paper draws pairs, half of them of one class, and distorts them. Here a task's queries meet its
-    whole support set, and the loss gives either kind half of the weight: many more pairs per image, none
-    distorted. With a protocol that takes a task from one alphabet (P-KOCH), alphabets of fewer classes
-    than ``train_ways`` are not trained on. Adam takes the place of a momentum for each layer.
+    The paper draws pairs, half of them of one class. Here a task's queries meet its whole support set, and
+    the loss gives either kind half of the weight: many more pairs per image. Its protocol, P-KOCH, distorts
+    the training images and takes a task from one alphabet: alphabets of fewer classes than ``train_ways``
+    are not trained on. Adam takes the place of a momentum for each layer.
 
     Args:
         koch_net: whether the embedding is the paper's own, of 39 million parameters and for images of

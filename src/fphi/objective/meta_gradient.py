@@ -14,8 +14,10 @@ from fphi.tasks.types import Examples, Task
 
 __all__ = ["meta_gradient", "split_tasks"]
 
-# Tasks per chunk on a CPU: large enough to pay for each operation's overhead, small enough for the caches.
+# Tasks per chunk on a CPU, and examples in them: large enough to pay for each operation's overhead, small
+# enough for the caches.
 _CHUNK = 8
+_CHUNK_EXAMPLES = 320
 
 
 def meta_gradient(
@@ -74,7 +76,8 @@ def _default_chunk(tasks: Task, threads: int) -> int:
     count = tasks.query.x.shape[0]
     if tasks.query.x.device.type != "cpu":
         return count
-    return max(1, min(_CHUNK, -(-count // threads)))
+    examples = sum(part.x.shape[1] for part in tasks)
+    return max(1, min(_CHUNK, _CHUNK_EXAMPLES // examples, -(-count // threads)))
 
 
 def _in_threads(

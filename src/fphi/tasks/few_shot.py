@@ -10,15 +10,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fphi.errors import DataError
+from fphi.tasks.affine import NUMBERS, affine_copies
 from fphi.tasks.distribution import TaskDistribution
 from fphi.tasks.hashing import draw_distinct, stream_key, task_indices, uniform
 from fphi.tasks.pool import ClassPool
 from fphi.tasks.types import Examples, Task
 
-__all__ = ["Draw", "EpisodeShape", "FewShotTasks", "Order", "Rotation"]
+__all__ = ["Distortion", "Draw", "EpisodeShape", "FewShotTasks", "Order", "Rotation"]
 
 Rotation = Literal["none", "class", "episode", "classes"]
 Order = Literal["classes", "shuffled", "stream"]
+Distortion = Literal["none", "affine"]
 T = TypeVar("T")
 
 
@@ -62,6 +64,7 @@ class _Split:
     group_sizes: NDArray[np.int64]
     keys: Mapping[str, np.uint64]
     order: Order = "classes"
+    distortion: Distortion = "none"
 
 
 class FewShotTasks(TaskDistribution):
@@ -81,6 +84,8 @@ class FewShotTasks(TaskDistribution):
         order: for each split (default "classes"): "shuffled" puts the support set in random order, which
             learners that read it as a sequence need; "stream" shuffles support and query together, so that
             the query set is the end of one online sequence, and not class-balanced.
+        distortion: for each split (default "none"): "affine" shows every image, each time, as a slightly
+            turned, sheared, scaled and shifted copy of its own.
         within_group: take all classes of a task from one group (alphabet), chosen uniformly among
             those with enough classes.
         invert: exchange ink and paper. Pools hold ink as 255, so by default ink is 1 and paper 0.
@@ -105,11 +110,12 @@ class FewShotTasks(TaskDistribution):
         seed: int = 0,
         rotation: Mapping[str, Rotation] | None = None,
         order: Mapping[str, Order] | None = None,
+        distortion: Mapping[str, Distortion] | None = None,
         within_group: bool = False,
         invert: bool = False,
         protocol: str = "",
     ) -> None:
-        turning, ordering = rotation or {}, order or {}
+        turning, ordering, distorting = rotation or {}, order or {}, distortion or {}
         self.seed = seed
         self.within_group = within_group
         self.invert = invert
@@ -118,6 +124,7 @@ class FewShotTasks(TaskDistribution):
             name: replace(
                 _prepare(name, pools[name], shapes[name], turning.get(name, "none"), within_group, seed),
                 order=_one_of(Order, ordering.get(name, "classes"), "order", name),
+                distortion=_one_of(Distortion, distorting.get(name, "none"), "distortion", name),
             )
             for name in pools
         }
@@ -149,19 +156,36 @@ class FewShotTasks(TaskDistribution):
     def batch(self, split: str, indices: Sequence[int]) -> Task:
         """Return these episodes: support.x [B, N*K, C, H, W], support.y [B, N*K], query alike with Q."""
         drawn, part = self.draw(split, indices), self._split(split)
-        support, query = np.split(drawn.images, [part.shape.shots], axis=2)
+        index = task_indices(indices)
+        # No numbers to distort by: no distortion.
+        numbers = NUMBERS if part.distortion == "affine" else 0
+        each = part.shape.ways * (part.shape.shots + part.shape.queries)
+        u = uniform(part.keys["distortion"], index, each * numbers)
+        u = u.reshape(*drawn.images.shape, numbers)
         task = Task(
-            self._examples(part.pool, support, drawn.turns), self._examples(part.pool, query, drawn.turns)
+            *(
+                self._examples(part.pool, drawn.images[:, :, rows], drawn.turns, u[:, :, rows])
+                for rows in (slice(None, part.shape.shots), slice(part.shape.shots, None))
+            )
         )
-        return task if part.order == "classes" else _reorder(task, part, task_indices(indices))
+        return task if part.order == "classes" else _reorder(task, part, index)
 
-    def _examples(self, pool: ClassPool, images: NDArray[np.int64], turns: NDArray[np.int64]) -> Examples:
+    def _examples(
+        self,
+        pool: ClassPool,
+        images: NDArray[np.int64],
+        turns: NDArray[np.int64],
+        distortion: NDArray[np.float64],
+    ) -> Examples:
         batch, ways, each = images.shape
         pixels = np.take(pool.images, images.reshape(-1), axis=0)
         _turn_in_place(pixels, np.repeat(turns.reshape(-1), each))
         if self.invert:
             np.subtract(255, pixels, out=pixels)
         x = torch.from_numpy(np.divide(pixels, np.float32(255), dtype=np.float32))
+        if distortion.size:
+            paper = float(self.invert)
+            x = affine_copies(x - paper, torch.from_numpy(distortion.reshape(len(x), -1))) + paper
         return Examples(x.view(batch, ways * each, *x.shape[1:]), _labels(batch, ways, each))
 
     def _split(self, split: str) -> _Split:
@@ -188,7 +212,8 @@ def _prepare(
             "ask for fewer ways"
         )
     keys = {
-        stream: stream_key(seed, name, stream) for stream in ("group", "ways", "images", "turns", "order")
+        stream: stream_key(seed, name, stream)
+        for stream in ("group", "ways", "images", "turns", "order", "distortion")
     }
     return _Split(pool, shape, rotation, members, starts[enough], sizes[enough], keys)
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from fphi.errors import DataError
-from fphi.tasks.few_shot import EpisodeShape, FewShotTasks, Order, Rotation
+from fphi.tasks.few_shot import Distortion, EpisodeShape, FewShotTasks, Order, Rotation
 from fphi.tasks.hershey import SPLIT_OF_SCRIPT
 from fphi.tasks.pool import ClassPool
 from fphi.tasks.splits import (
@@ -59,6 +59,7 @@ class Protocol:
         batch_norm: which statistics normalise the queries.
         invert: the protocol's images have paper 1 and ink 0.
         order: of the examples in a task; "classes" leaves it to the method.
+        train_distortion: of the images of training tasks.
     """
 
     name: str
@@ -74,6 +75,7 @@ class Protocol:
     batch_norm: str = "either; give both"
     invert: bool = False
     order: Order = "classes"
+    train_distortion: Distortion = "none"
 
 
 _TABLE = (
@@ -155,12 +157,13 @@ _TABLE = (
     ),
     Protocol(
         name="P-KOCH",
-        description="30/10/10 alphabets drawn by 12/4/4 drawers, all classes of a task from one alphabet",
+        description="30/10/10 alphabets, 12/4/4 drawers, a task from one alphabet, distorted in training",
         divide=lambda pool, seed: drawers(pool),
         train_queries=_always(1),
         test_queries=_always(1),
         within_group=True,
         test_tasks=400,
+        train_distortion="affine",
     ),
     Protocol(
         name="P-LAKE",
@@ -254,6 +257,7 @@ def few_shot_tasks(
         seed=seed,
         rotation={s: rule.train_rotation if s == "train" else rule.test_rotation for s in pools},
         order={s: _order(rule, train_order, s) for s in pools},
+        distortion={"train": rule.train_distortion},
         within_group=rule.within_group,
         invert=rule.invert,
         protocol=rule.name,

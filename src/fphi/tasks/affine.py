@@ -1,0 +1,53 @@
+"""Random affine distortions of drawings, as Koch, Zemel and Salakhutdinov (2015) draw them."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+__all__ = ["NUMBERS", "affine_copies", "affine_maps"]
+
+# Of each of the four parts: is it there; then the angle, two shears, two scales, two shifts.
+NUMBERS = 11
+
+_ANGLE = math.radians(10)
+_SHEAR = 0.3
+_SCALE = 0.2
+_SHIFT = 2 / 52.5  # 2 pixels of 105, in units of half an image
+
+
+def affine_copies(x: Tensor, u: Tensor) -> Tensor:
+    """Each image under a map of its own; what comes from outside it is 0.
+
+    A copy is turned by up to 10 degrees, sheared by up to 0.3, scaled by 0.8 to 1.2 and shifted by up to
+    2 of 105 pixels, along either axis; each of these four with probability one half.
+
+    Args:
+        x: float images ``[n, C, H, W]``.
+        u: numbers in [0, 1) that decide, ``[n, NUMBERS]``.
+
+    >>> image = torch.rand(1, 1, 8, 8)
+    >>> torch.allclose(affine_copies(image, torch.full((1, NUMBERS), 0.9)), image, atol=1e-6)
+    True
+    """
+    grid = F.affine_grid(affine_maps(u.to(x.dtype)), list(x.shape), align_corners=False)
+    return F.grid_sample(x, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+
+
+def affine_maps(u: Tensor) -> Tensor:
+    """The maps ``[n, 2, 3]`` from places in the copy to places in the image, in units of half an image."""
+    turned, sheared, scaled, shifted = (u[:, :4] < 0.5).to(u.dtype).unbind(1)
+    spread = 2 * u[:, 4:] - 1  # in [-1, 1)
+    angle = _ANGLE * turned * spread[:, 0]
+    shear = _SHEAR * sheared[:, None] * spread[:, 1:3]
+    scale = 1 + _SCALE * scaled[:, None] * spread[:, 3:5]
+    shift = _SHIFT * shifted[:, None] * spread[:, 5:7]
+    turn = _matrices(angle.cos(), -angle.sin(), angle.sin(), angle.cos())
+    one = torch.ones_like(angle)
+    slant = _matrices(one, shear[:, 0], shear[:, 1], one)
+    return torch.cat([turn @ slant @ torch.diag_embed(1 / scale), shift.unsqueeze(2)], 2)
+
+
+def _matrices(a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> Tensor:
+    return torch.stack([a, b, c, d], 1).view(-1, 2, 2)

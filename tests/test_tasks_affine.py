@@ -1,0 +1,81 @@
+"""Distorted copies: what the maps are, that training alone sees them, and what colour comes from outside."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from fphi.tasks import ClassPool, EpisodeShape, FewShotTasks
+from fphi.tasks.affine import NUMBERS, affine_copies, affine_maps
+from tasks_helpers import labelled_pool
+
+NOTHING = 0.9  # at or above one half a part is left out
+
+
+def numbers(part: int, *places: tuple[int, float]) -> torch.Tensor:
+    """Numbers that do the part (turn, shear, scale, shift) alone, with these values at these places."""
+    u = torch.full((1, NUMBERS), NOTHING, dtype=torch.float64)
+    u[:, 4:] = 0.5  # in the middle: by nothing
+    u[0, part] = 0.0
+    for place, value in places:
+        u[0, place] = value
+    return u
+
+
+def test_each_part_alone_is_the_published_map() -> None:
+    turn = affine_maps(numbers(0, (4, 1.0)))[0]
+    c, s = math.cos(math.radians(10)), math.sin(math.radians(10))
+    assert torch.allclose(turn, torch.tensor([[c, -s, 0], [s, c, 0]], dtype=torch.float64), atol=1e-12)
+    shear = affine_maps(numbers(1, (5, 1.0), (6, 0.0)))[0]
+    assert torch.allclose(shear, torch.tensor([[1, 0.3, 0], [-0.3, 1, 0]], dtype=torch.float64), atol=1e-12)
+    scale = affine_maps(numbers(2, (7, 1.0), (8, 0.0)))[0]
+    expected = torch.tensor([[1 / 1.2, 0, 0], [0, 1 / 0.8, 0]], dtype=torch.float64)
+    assert torch.allclose(scale, expected, atol=1e-12)
+
+
+def test_a_shift_moves_two_of_105_pixels() -> None:
+    image = torch.rand(1, 1, 105, 105, dtype=torch.float64)
+    moved = affine_copies(image, numbers(3, (9, 0.0), (10, 0.5)))
+    assert torch.allclose(moved[..., 2:], image[..., :-2], atol=1e-9)
+    assert moved[..., :2].abs().max() < 1e-9
+
+
+def test_a_copy_of_nothing_done_is_the_image() -> None:
+    image = torch.rand(3, 2, 9, 9, dtype=torch.float64)
+    u = torch.full((3, NUMBERS), NOTHING, dtype=torch.float64)
+    assert torch.allclose(affine_copies(image, u), image, atol=1e-12)
+
+
+@pytest.mark.parametrize("invert", [False, True])
+def test_training_alone_sees_copies_and_a_seed_decides_them(invert: bool) -> None:
+    full = np.full((7, 1, 12, 12), 255, np.uint8)  # all ink: what is not ink came from outside
+    pool = ClassPool.from_classes([full] * 6, names="abcdef", groups="gggggg")
+    pools, shape = {"train": pool, "test": pool}, EpisodeShape(5, 1, 2)
+
+    def make(seed: int) -> FewShotTasks:
+        shapes = dict.fromkeys(pools, shape)
+        return FewShotTasks(pools, shapes, seed=seed, distortion={"train": "affine"}, invert=invert)
+
+    tasks = make(0)
+    ink, paper = (0.0, 1.0) if invert else (1.0, 0.0)
+    assert (tasks.task("test", 3).query.x == ink).all()
+    batch = tasks.batch("train", range(20))
+    assert batch.query.x.min() >= -1e-6
+    assert batch.query.x.max() <= 1 + 1e-6
+    outside = (batch.query.x - paper).abs().flatten(2).amin(2) < 1e-6
+    assert 0.2 < outside.float().mean() < 0.95  # some copies reach beyond the image, some do not
+    again = make(0).batch("train", [7, 19])
+    assert torch.equal(again.support.x[0], batch.support.x[7])
+    assert torch.equal(again.query.x[1], batch.query.x[19])
+    assert not torch.equal(make(1).batch("train", [7]).query.x[0], batch.query.x[7])
+
+
+def test_copies_keep_the_class_and_differ_from_one_another() -> None:
+    pool = labelled_pool([9] * 6)
+    shape = {"train": EpisodeShape(5, 1, 1)}
+    plain = FewShotTasks({"train": pool}, shape)
+    copied = FewShotTasks({"train": pool}, shape, distortion={"train": "affine"})
+    for before, after in zip(plain.batch("train", range(8)), copied.batch("train", range(8)), strict=True):
+        assert torch.equal(before.y, after.y)
+        assert not torch.equal(before.x, after.x)
