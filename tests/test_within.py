@@ -1,6 +1,7 @@
 """Inner optimizers against torch's, step by step, and the meta-gradient against a hand-written loop."""
 
 from collections.abc import Callable
+from typing import Literal
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from fphi.learnable import GradientLearner
 from fphi.networks import Conv4
 from fphi.objective import meta_gradient
 from fphi.tasks.types import Examples, Task
-from fphi.within import InnerOptimizer, adam, sgd
+from fphi.within import InnerOptimizer, adam, learned_rate, sgd
 from learners import TorchNorms, conv, random_tasks
 
 OPTIMIZERS: list[tuple[InnerOptimizer, Callable[[list[Tensor]], torch.optim.Optimizer]]] = [
@@ -208,3 +209,31 @@ def test_settings_that_make_no_sense_are_refused() -> None:
     for options in ({"chunk_size": 0}, {"threads": 0}, {"chunk_size": -3}):
         with pytest.raises(FphiError, match="must be at least 1"):
             meta_gradient(learner, random_tasks(dtype=torch.float32), **options)
+
+
+@pytest.mark.parametrize("optimizer", [sgd(0.3), sgd(0.1, momentum=0.9), learned_rate(0.3)])
+@pytest.mark.parametrize("steps", [0, 1, 2, 3, 4, 7, 20, 33])
+def test_many_recomputed_steps_have_the_gradient_of_stored_ones(
+    optimizer: InnerOptimizer, steps: int
+) -> None:
+    """And no step is computed more than three times."""
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Tanh(), torch.nn.Linear(4, 2)).double()
+    sets = (Examples(torch.randn(2, n, 3, dtype=torch.float64), torch.randint(2, (2, n))) for n in (5, 4))
+    tasks = Task(*sets)
+    seen: list[None] = []
+
+    def counted(answers: Tensor, labels: Tensor) -> Tensor:
+        seen.append(None)
+        return F.cross_entropy(answers, labels)
+
+    found = {}
+    memories: tuple[Literal["stored", "recomputed"], ...] = ("stored", "recomputed")
+    for memory in memories:
+        seen.clear()
+        learner = GradientLearner(network, optimizer, steps, loss=counted, memory=memory)
+        found[memory] = meta_gradient(learner, tasks, threads=1)
+    assert len(seen) <= 3 * steps + 1  # the loss of the queries comes once
+    assert found["stored"][0] == found["recomputed"][0]
+    for name, gradient in found["stored"][1].items():
+        assert torch.allclose(found["recomputed"][1][name], gradient, rtol=1e-10, atol=1e-14)

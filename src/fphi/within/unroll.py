@@ -1,6 +1,7 @@
 """One step of within-task training, for a batch of tasks at once, with the derivative order asked for."""
 
 from collections.abc import Callable
+from math import comb
 from typing import Any, Literal
 
 import torch
@@ -15,6 +16,9 @@ __all__ = ["Order", "TaskLosses", "descend", "descend_recomputed"]
 # 0: no derivative through the step (evaluation). 1: the inner gradient counts as a constant.
 Order = Literal[0, 1, 2]
 TaskLosses = Callable[[Parameters], Tensor]
+StepFrom = Callable[[Parameters, State, int, Order], tuple[Parameters, State]]
+Tensors = tuple[Tensor, ...]
+Run = Callable[[Tensors, int, Order], Tensors]
 
 
 def descend(
@@ -50,49 +54,116 @@ def _detached(parameters: Parameters) -> Parameters:
 
 
 def descend_recomputed(
-    losses: TaskLosses,
-    optimizer: InnerOptimizer,
+    step_from: StepFrom,
     parameters: Parameters,
     state: State,
-    step: int,
+    steps: int,
     order: Order,
     constants: tuple[Tensor, ...],
-) -> tuple[Parameters, State]:
-    """`descend` that stores only its inputs and computes the step again in the backward pass.
+) -> Parameters:
+    """Parameters after ``steps`` inner steps, whose graphs are built one at a time in the backward pass.
 
-    Memory then does not grow with the steps' activations. ``constants`` are the other tensors that
-    the step depends on and a derivative may be wanted of: parameters of the optimizer and of the
-    part of the network that is not adapted, and its features.
+    The memory holds one step's activations and a few states to go on from (5 for 20 steps, 13 for 100),
+    chosen so that each step is computed at most twice without a graph and once with it (Griewank and
+    Walther 2000, Algorithm 799: revolve).
+
+    Args:
+        step_from: parameters and state after a step, from those before it, its number, and the order
+            of derivatives to be taken through it: `descend`.
+        constants: the other tensors that steps depend on and a derivative may be wanted of: parameters
+            of the optimizer and of the part of the network that is not adapted, and its features.
     """
     flat, structure = tree_flatten((parameters, state))
 
-    def run(tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    def run(tensors: Tensors, step: int, order: Order) -> Tensors:
         now, memory = tree_unflatten(list(tensors), structure)
-        return tuple(tree_flatten(descend(losses, optimizer, now, memory, step, order))[0])
+        return tuple(tree_flatten(step_from(now, memory, step, order))[0])
 
-    return tree_unflatten(list(_Recomputed.apply(run, len(flat), *flat, *constants)), structure)  # type: ignore[no-any-return,no-untyped-call]
+    ends = _Recomputed.apply(run, order, steps, len(flat), *flat, *constants)  # type: ignore[no-untyped-call]
+    reached: Parameters = tree_unflatten(list(ends), structure)[0]
+    return reached
 
 
 class _Recomputed(Function):
-    """``run(carried)`` whose graph is built only when its derivative is asked for."""
+    """``steps`` calls of ``run(carried, step, order)``, without their graphs."""
 
     @staticmethod
-    def forward(ctx: Any, run: Callable[..., tuple[Tensor, ...]], count: int, *tensors: Tensor) -> Any:
-        ctx.run, ctx.count = run, count
+    def forward(ctx: Any, run: Run, order: Order, steps: int, count: int, *tensors: Tensor) -> Tensors:
         ctx.save_for_backward(*tensors)
-        with torch.no_grad():
-            return tuple(t.detach() for t in run(tuple(t.detach() for t in tensors[:count])))
+        ctx.run, ctx.order, ctx.steps, ctx.count = run, order, steps, count
+        ctx.kept, slots = [], _slots(steps)
+        now, at = tensors[:count], 0
+        while at < steps - 1:
+            # The same halts that the backward pass would make on its way to the last step.
+            halt = at + _first_halt(steps - at, slots)
+            now, at, slots = _advanced(run, now, at, halt), halt, slots - 1
+            ctx.kept.append((now, at, slots))
+        return _advanced(run, now, at, steps)
 
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor) -> Any:
         carried, constants = ctx.saved_tensors[: ctx.count], ctx.saved_tensors[ctx.count :]
+        wanted = [c for c in constants if c.requires_grad]
+        back = _Backward(ctx.run, ctx.order, wanted)
+        end = ctx.steps
+        while ctx.kept:
+            now, at, slots = ctx.kept.pop()
+            cotangents = back.through(now, at, end, cotangents, slots)
+            end = at
+        cotangents = back.through(carried, 0, end, cotangents, _slots(ctx.steps))
+        sums = iter(back.sums)
+        of_constants = (next(sums) if c.requires_grad else None for c in constants)
+        return None, None, None, None, *cotangents, *of_constants
+
+
+class _Backward:
+    """Goes back through the steps, last first, and sums the derivatives by the ``constants``."""
+
+    def __init__(self, run: Run, order: Order, constants: list[Tensor]) -> None:
+        self.run, self.order, self.constants = run, order, constants
+        self.sums = [torch.zeros_like(c) for c in constants]
+
+    def through(self, now: Tensors, first: int, end: int, cotangents: Tensors, slots: int) -> Tensors:
+        """The derivatives by ``now``, before step ``first``, from those by what is there before ``end``."""
+        while end - first > 1:
+            halt = first + _first_halt(end - first, slots)
+            there = _advanced(self.run, now, first, halt)
+            cotangents = self.through(there, halt, end, cotangents, slots - 1)
+            end = halt
+        return self._through_one(now, first, cotangents) if end > first else cotangents
+
+    def _through_one(self, now: Tensors, step: int, cotangents: Tensors) -> Tensors:
         with torch.enable_grad():
-            inputs = [t.detach().requires_grad_() for t in carried]
-            outputs = ctx.run(tuple(inputs))
-        wanted = [*inputs, *(c for c in constants if c.requires_grad)]
+            inputs = [t.detach().requires_grad_() for t in now]
+            outputs = self.run(tuple(inputs), step, self.order)
         live = [(o, g) for o, g in zip(outputs, cotangents, strict=True) if o.requires_grad]
-        gradients = iter(
-            torch.autograd.grad([o for o, _ in live], wanted, [g for _, g in live], allow_unused=True)
+        found = torch.autograd.grad(
+            [o for o, _ in live], [*inputs, *self.constants], [g for _, g in live], materialize_grads=True
         )
-        found = [next(gradients) for _ in inputs]
-        return None, None, *found, *(next(gradients) if c.requires_grad else None for c in constants)
+        self.sums = [total + part for total, part in zip(self.sums, found[len(inputs) :], strict=True)]
+        return found[: len(inputs)]
+
+
+@torch.no_grad()
+def _advanced(run: Run, now: Tensors, first: int, end: int) -> Tensors:
+    """What is there before step ``end``, from what is there before step ``first``; no graph."""
+    now = tuple(t.detach() for t in now)
+    for step in range(first, end):
+        now = run(now, step, 0)
+    return now
+
+
+def _slots(steps: int) -> int:
+    """The fewest states to keep beside the first one, if two sweeps over every step are to do."""
+    slots = 0
+    while comb(slots + 3, 2) < steps:
+        slots += 1
+    return slots
+
+
+def _first_halt(steps: int, slots: int) -> int:
+    """After how many of ``steps`` the first of ``slots`` further states is best kept."""
+    sweeps = 1
+    while comb(slots + 1 + sweeps, sweeps) < steps:
+        sweeps += 1
+    return max(1, steps - comb(slots + sweeps, sweeps))

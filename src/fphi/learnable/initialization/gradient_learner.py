@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Iterator
+from functools import partial
 from typing import Literal
 
 import torch
@@ -37,7 +38,7 @@ class GradientLearner(LearningAlgorithm):
             None: the whole support set in every step.
         test_minibatch: the same in ``eval()``; None: as in training.
         memory: ``"stored"`` keeps the activations of all steps for the meta-gradient;
-            ``"recomputed"`` keeps none and computes each step twice.
+            ``"recomputed"`` keeps those of one step, and computes each step up to three times.
         batching: see `LearningAlgorithm`.
     """
 
@@ -147,11 +148,17 @@ class GradientLearner(LearningAlgorithm):
     def _trajectory(
         self, support: Examples, inputs: Tensor, steps: int, order: Order
     ) -> Iterator[Parameters]:
-        """The batched parameters before the first and after each step, up to ``steps`` of them."""
+        """The batched parameters before the first and after each step, up to ``steps`` of them.
+
+        Where steps are recomputed, only those before the first and after the last.
+        """
         batch = inputs.shape[0]
         now: Parameters = {k: p.expand(batch, *p.shape) for k, p in self.part.named_parameters()}
         state = self.optimizer.init(now)
         yield now
+        if self.memory == "recomputed" and order > 0:
+            yield self._recomputed(inputs, support.y, now, state, steps, order)
+            return
         for step in range(steps):
             now, state = self._step(inputs, support.y, now, state, step, order)
             yield now
@@ -168,10 +175,13 @@ class GradientLearner(LearningAlgorithm):
             with network_pass(step=step):
                 return self.over_tasks(self._support_loss, parameters, x, y)
 
-        if self.memory == "recomputed" and order > 0:
-            constants = (*self.parameters(), x)
-            return descend_recomputed(losses, self.optimizer, now, state, step, order, constants)
         return descend(losses, self.optimizer, now, state, step, order)
+
+    def _recomputed(
+        self, x: Tensor, y: Tensor, now: Parameters, state: State, steps: int, order: Order
+    ) -> Parameters:
+        step_from = partial(self._step, x, y)
+        return descend_recomputed(step_from, now, state, steps, order, (*self.parameters(), x))
 
     def _support_loss(self, parameters: Parameters, x: Tensor, y: Tensor) -> Tensor:
         return self.loss(call_network(self.part, parameters, x), y)
