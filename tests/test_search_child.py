@@ -255,3 +255,16 @@ def test_a_child_that_inherits_goes_on_where_its_parent_ended(data: Supervised, 
     child = still(Candidate(1, (2, 0), parent=0))
     assert child.measures["inherited"] == parent.measures["parameters"]
     assert child.loss == parent.loss
+
+
+def test_norms_keep_the_mean_statistics_of_the_second_half_of_the_last_epoch(data: Supervised) -> None:
+    """Before the first layer that learns they are those of the data, after however few steps."""
+    norm = nn.BatchNorm2d(data.input_shape[0], affine=False)
+    module = nn.Sequential(norm, zeros(data))
+    ChildTraining(epochs=1, batch_size=len(data.train.y) // 4).train(module, data, seed=3)
+    rows = torch.randperm(len(data.train.y), generator=torch.Generator().manual_seed(3)).tensor_split(4)
+    seen = [data.train.x[part].transpose(0, 1).flatten(1) for part in rows[2:]]
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    assert torch.allclose(norm.running_mean, torch.stack([x.mean(1) for x in seen]).mean(0), atol=1e-6)
+    assert torch.allclose(norm.running_var, torch.stack([x.var(1) for x in seen]).mean(0), atol=1e-5)

@@ -10,6 +10,7 @@ from typing import Literal, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, pad
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from fphi.errors import FphiError
 from fphi.tasks.supervised import Supervised
@@ -116,6 +117,7 @@ class ChildTraining:
     def train(self, module: nn.Module, data: Supervised, seed: int, lr: float | None = None) -> TrainedChild:
         """Train ``module``, in place.
 
+        The statistics that its batch norms keep for validation are means over the second half of an epoch.
         Modules within it that have a method ``set_progress`` are told the fraction of the training that
         is done before each step: what drops paths on a schedule. All that is random (the order, the
         augmentation, dropout) comes from ``seed``; the state of torch's own generator is left as it was.
@@ -147,6 +149,8 @@ class ChildTraining:
             for i, batch in enumerate(_minibatches(data.train, count, generator)):
                 done = (epoch + i / count) / self.epochs
                 tell_progress(module, done)
+                if i == count // 2:
+                    _average_statistics_from_here(module)
                 optimizer.param_groups[0]["lr"] = self.rate(first_rate, done)
                 total += self._step(module, parameters, optimizer, self._augmented(batch, generator))
                 self._check(total, epoch, time.monotonic() - start)
@@ -214,6 +218,17 @@ def accuracy(module: nn.Module, examples: Examples) -> float:
 def parameter_count(module: nn.Module) -> int:
     """How many numbers are learned; shared ones count once."""
     return sum(p.numel() for p in module.parameters() if p.requires_grad)
+
+
+def _average_statistics_from_here(module: nn.Module) -> None:
+    """Let torch's batch norms average what they see from now on, with equal weights.
+
+    Their usual moving average takes some fifty steps to forget its start, and a short training has no more.
+    """
+    for part in module.modules():
+        if isinstance(part, _BatchNorm) and part.track_running_stats:
+            part.reset_running_stats()
+            part.momentum = None
 
 
 @runtime_checkable
