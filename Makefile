@@ -26,11 +26,12 @@ format: setup
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-# The tables of the README and of docs/comparison.md from results/*/result.json.
+# The tables of the README and of docs/ from results/.
 COMPARING := prototypical matching relation siamese metric imaginary snail mann lstm
 results: setup
 	$(BIN)/python -m fphi.report.results README.md results
 	$(BIN)/python -m fphi.report.results docs/comparison.md results --methods $(COMPARING)
+	$(BIN)/python -m fphi.report.searches docs/architecture.md results/searches --picture docs/images/architecture/searches.png
 
 clean:
 	rm -rf .venv build dist report.html .mypy_cache .pytest_cache .ruff_cache .hypothesis

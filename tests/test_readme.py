@@ -7,6 +7,7 @@ import pytest
 
 from fphi.methods import METHODS
 from fphi.report.results import main
+from fphi.report.searches import main as searches
 
 ROOT = Path(__file__).parent.parent
 PAGES = ["README.md", "docs/guide.md"]
@@ -35,6 +36,9 @@ def test_the_tables_of_results_are_up_to_date() -> None:
     results = str(ROOT / "results")
     assert main([str(ROOT / "README.md"), results, "--check"]) == 0
     assert main([str(ROOT / "docs" / "comparison.md"), results, "--check", "--methods", *comparing]) == 0
+    assert (
+        searches([str(ROOT / "docs" / "architecture.md"), str(ROOT / "results" / "searches"), "--check"]) == 0
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,172 @@
+"""Write the table of ``results/searches/*/result.json`` into a document, and draw how the searches went.
+
+``python -m fphi.report.searches docs/architecture.md results/searches --picture FILE`` rewrites the
+section between the markers of `fphi.report.results` and the picture; with ``--check`` it changes
+nothing and exits with 1 if the section is out of date.
+"""
+
+import argparse
+import csv
+import json
+import statistics
+import sys
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fphi.errors import FphiError
+from fphi.report.files import read_text, write_text
+from fphi.report.plots import COLOURS, INK, moving_average, new_figure, style_axes, to_png
+from fphi.report.results import replace_section
+from fphi.report.tables import Table, points
+from fphi.run.files import replace_file
+
+__all__ = ["Search", "main", "read_searches", "searches_section"]
+
+_THIRD = 3
+_PLACES = 50  # of a curve
+
+
+@dataclass(frozen=True)
+class Search:
+    """One search and its control, from its directory.
+
+    Attributes:
+        result: the content of ``result.json``.
+        tried: accuracies in the order of the search: of each candidate, or the population's mean after
+            it, or of each epoch's children.
+    """
+
+    result: dict[str, Any]
+    tried: list[float]
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What is the same for several seeds: the data and the method."""
+        return self.result["data"], self.result["method"]
+
+    @property
+    def test(self) -> float:
+        """Test accuracy of the retrained architecture."""
+        return float(self.result["retrained"]["test_accuracy"])
+
+    @property
+    def control(self) -> float:
+        """That of random search's."""
+        return float(self.result["control"]["retrained"]["test_accuracy"])
+
+
+def read_searches(folder: Path) -> dict[tuple[str, str], list[Search]]:
+    """The searches below ``folder``, grouped by data and method; each group sorted by seed."""
+    groups: dict[tuple[str, str], list[Search]] = defaultdict(list)
+    for path in sorted(folder.glob("*/result.json")):
+        result = json.loads(read_text(path))
+        if result["control"] is None:
+            raise FphiError(f"{path} is of a search without random search beside it; run it with --control")
+        with (path.parent / "history.csv").open(newline="", encoding="utf-8") as file:
+            search = Search(result, [_accuracy(row) for row in csv.DictReader(file)])
+        groups[search.key].append(search)
+    return {key: sorted(groups[key], key=lambda s: s.result["seed"]) for key in sorted(groups, reverse=True)}
+
+
+def searches_section(groups: dict[tuple[str, str], list[Search]]) -> str:
+    """The Markdown between the markers."""
+    header = ("data", "search", "seeds", "its budget", "found", "random search", "difference", "tried")
+    body = [_line(*key, searches) for key, searches in groups.items()]
+    text = (
+        "Test accuracy in per cent of the best architecture, retrained from new weights, mean ± standard "
+        "deviation over seeds; beside it the best of random search in the same space at the same number of "
+        "evaluations (a supernet's: as given). *Difference*: mean of the pairs, in points. *Tried*: mean "
+        "validation accuracy of what the search tried, in its first and in its last third."
+    )
+    return f"{text}\n\n{Table(header, tuple(body)).markdown()}"
+
+
+def _line(data: str, method: str, searches: Sequence[Search]) -> tuple[str, ...]:
+    first = searches[0].result
+    own = f"{first['epochs']} epochs" if "epochs" in first else f"{first['evaluations']} evaluations"
+    beside = f" (random: {first['control']['evaluations']})" if "epochs" in first else ""
+    thirds = [np.array_split(search.tried, _THIRD) for search in searches]
+    begin, end = (statistics.mean(float(third[i].mean()) for third in thirds) for i in (0, -1))
+    return (
+        data,
+        method,
+        str(len(searches)),
+        own + beside,
+        _spread(search.test for search in searches),
+        _spread(search.control for search in searches),
+        points(statistics.mean(search.test - search.control for search in searches)),
+        f"{100 * begin:.1f} → {100 * end:.1f}",
+    )
+
+
+def _spread(values: Iterable[float]) -> str:
+    numbers = [100 * value for value in values]
+    mean = f"{statistics.mean(numbers):.1f}"
+    return mean if len(numbers) == 1 else f"{mean} ± {statistics.stdev(numbers):.1f}"
+
+
+def _accuracy(row: dict[str, str]) -> float:
+    for column in ("population_loss", "loss"):
+        if row.get(column):
+            return 1 - float(row[column])
+    return float(row.get("accuracy") or row["validation_accuracy"])
+
+
+def draw(groups: dict[tuple[str, str], list[Search]]) -> bytes:
+    """The accuracy of what is tried over the search, smoothed, mean over seeds; a panel for each data set."""
+    data = list(dict.fromkeys(data for data, _ in groups))
+    methods = sorted({method for _, method in groups})
+    figure = new_figure(6.4, 3.2 * len(data))
+    figure.set_layout_engine("constrained")
+    panels = dict(zip(data, figure.subplots(len(data), 1, squeeze=False)[:, 0], strict=True))
+    for (name, method), searches in groups.items():
+        colour = COLOURS[methods.index(method) % len(COLOURS)]
+        dashed = "--" if methods.index(method) >= len(COLOURS) else "-"
+        curve = 100 * np.mean([_curve(search.tried) for search in searches], axis=0)
+        panels[name].plot(np.linspace(0, 100, _PLACES), curve, dashed, color=colour, label=method)
+    for name, axes in panels.items():
+        style_axes(axes, f"{name}: tried, validation (%)", "part of the search (%)")
+        axes.legend(frameon=False, labelcolor=INK, fontsize=7, ncols=2)
+    return to_png(figure)
+
+
+def _curve(tried: Sequence[float]) -> NDArray[np.float64]:
+    smooth = moving_average(tried, max(2, len(tried) // 4))
+    return np.interp(np.linspace(0, 1, _PLACES), np.linspace(0, 1, len(smooth)), smooth)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit status: 0 done or up to date, 1 out of date (``--check``), 2 an error of the user."""
+    parser = argparse.ArgumentParser(prog="python -m fphi.report.searches", description=__doc__)
+    parser.add_argument("document", type=Path, help="the Markdown file with the two markers")
+    parser.add_argument("results", type=Path, help="the folder of searches, each with a result.json")
+    parser.add_argument("--picture", type=Path, help="the PNG to draw")
+    parser.add_argument("--check", action="store_true", help="change nothing; exit 1 if out of date")
+    options = parser.parse_args(arguments)
+    try:
+        groups = read_searches(options.results)
+        if not groups:
+            raise FphiError(f"{options.results} holds no searches; give the folder of their directories")
+        old = read_text(options.document)
+        new = replace_section(old, searches_section(groups))
+    except FphiError as error:
+        print(f"fphi: error: {error}", file=sys.stderr)
+        return 2
+    if options.check:
+        if new != old:
+            print(f"{options.document} is out of date: run make results")
+        return int(new != old)
+    if options.picture:
+        replace_file(options.picture, draw(groups))
+    write_text(options.document, new)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
