@@ -24,7 +24,6 @@ from fphi.report.files import read_text, write_text
 from fphi.report.plots import COLOURS, INK, moving_average, new_figure, style_axes, to_png
 from fphi.report.results import replace_section
 from fphi.report.tables import Table, points
-from fphi.run.files import replace_file
 
 __all__ = ["Search", "main", "read_searches", "searches_section"]
 
@@ -163,7 +162,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"{options.document} is out of date: run make results")
         return int(new != old)
     if options.picture:
-        replace_file(options.picture, draw(groups))
+        options.picture.write_bytes(draw(groups))
     write_text(options.document, new)
     return 0
 
