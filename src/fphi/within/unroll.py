@@ -103,45 +103,52 @@ class _Recomputed(Function):
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor) -> Any:
         carried, constants = ctx.saved_tensors[: ctx.count], ctx.saved_tensors[ctx.count :]
-        wanted = [c for c in constants if c.requires_grad]
-        back = _Backward(ctx.run, ctx.order, wanted)
+        back = _Backward(ctx.run, ctx.order, cotangents, [c for c in constants if c.requires_grad])
+        del cotangents
         end = ctx.steps
         while ctx.kept:
-            now, at, slots = ctx.kept.pop()
-            cotangents = back.through(now, at, end, cotangents, slots)
+            at = ctx.kept[-1][1]
+            back.through(*ctx.kept.pop(), end=end)
             end = at
-        cotangents = back.through(carried, 0, end, cotangents, _slots(ctx.steps))
+        back.through(carried, 0, _slots(ctx.steps), end)
         sums = iter(back.sums)
         of_constants = (next(sums) if c.requires_grad else None for c in constants)
-        return None, None, None, None, *cotangents, *of_constants
+        return None, None, None, None, *back.cotangents, *of_constants
 
 
 class _Backward:
-    """Goes back through the steps, last first, and sums the derivatives by the ``constants``."""
+    """Goes back through the steps, last first.
 
-    def __init__(self, run: Run, order: Order, constants: list[Tensor]) -> None:
+    Attributes:
+        cotangents: the derivatives by what is carried, after the step that is gone through next. They are
+            kept here alone, so that those of a later step are free at once.
+        sums: the derivatives by the ``constants``, over all steps so far.
+    """
+
+    def __init__(self, run: Run, order: Order, cotangents: Tensors, constants: list[Tensor]) -> None:
         self.run, self.order, self.constants = run, order, constants
+        self.cotangents = cotangents
         self.sums = [torch.zeros_like(c) for c in constants]
 
-    def through(self, now: Tensors, first: int, end: int, cotangents: Tensors, slots: int) -> Tensors:
-        """The derivatives by ``now``, before step ``first``, from those by what is there before ``end``."""
+    def through(self, now: Tensors, first: int, slots: int, end: int) -> None:
+        """Back to before step ``first``, where ``now`` was there, from before step ``end``."""
         while end - first > 1:
             halt = first + _first_halt(end - first, slots)
-            there = _advanced(self.run, now, first, halt)
-            cotangents = self.through(there, halt, end, cotangents, slots - 1)
+            self.through(_advanced(self.run, now, first, halt), halt, slots - 1, end)
             end = halt
-        return self._through_one(now, first, cotangents) if end > first else cotangents
+        if end > first:
+            self._through_one(now, first)
 
-    def _through_one(self, now: Tensors, step: int, cotangents: Tensors) -> Tensors:
+    def _through_one(self, now: Tensors, step: int) -> None:
         with torch.enable_grad():
             inputs = [t.detach().requires_grad_() for t in now]
             outputs = self.run(tuple(inputs), step, self.order)
-        live = [(o, g) for o, g in zip(outputs, cotangents, strict=True) if o.requires_grad]
+        live = [(o, g) for o, g in zip(outputs, self.cotangents, strict=True) if o.requires_grad]
         found = torch.autograd.grad(
             [o for o, _ in live], [*inputs, *self.constants], [g for _, g in live], materialize_grads=True
         )
+        self.cotangents = found[: len(inputs)]
         self.sums = [total + part for total, part in zip(self.sums, found[len(inputs) :], strict=True)]
-        return found[: len(inputs)]
 
 
 @torch.no_grad()
