@@ -107,8 +107,8 @@ class _Recomputed(Function):
         del cotangents
         end = ctx.steps
         while ctx.kept:
-            at = ctx.kept[-1][1]
-            back.through(*ctx.kept.pop(), end=end)
+            now, at, slots = ctx.kept.pop()
+            back.through(now, at, slots, end)
             end = at
         back.through(carried, 0, _slots(ctx.steps), end)
         sums = iter(back.sums)
