@@ -3,6 +3,7 @@
 import shlex
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from fphi.cli.options import Parser, require_no_folder
@@ -31,7 +32,7 @@ def run(arguments: list[str]) -> int:
     Console().print(_layers(module).rich())
     shape = " x ".join(map(str, found.input_shape))
     print(f"{found.space.name}: {found.space.text(found.tokens)}")
-    print(f"{parameter_count(module):,} parameters, from {shape} to {found.outputs} classes")
+    print(f"{parameter_count(module):,} parameters, from {shape} to {_outputs(found, module)}")
     if o.out is not None:
         _write(o.out, module)
         print(f"weights in {shlex.quote(str(o.out))}")
@@ -47,6 +48,13 @@ def _layers(module: nn.Module) -> Table:
             shapes = ", ".join("x".join(map(str, p.shape)) for p in own)
             lines.append((name, type(part).__name__, shapes, f"{sum(p.numel() for p in own):,}"))
     return Table(("Layer", "Kind", "Shapes", "Parameters"), tuple(lines))
+
+
+def _outputs(found: Architecture, module: nn.Module) -> str:
+    if found.outputs is not None:
+        return f"{found.outputs} classes"
+    with torch.no_grad():
+        return f"{module(torch.zeros(1, *found.input_shape)).shape[1]} features"
 
 
 def _write(path: Path, module: nn.Module) -> None:

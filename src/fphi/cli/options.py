@@ -155,7 +155,7 @@ def look_ahead(arguments: Sequence[str], out: Path, **texts: str | None) -> argp
     parser.add_argument("--out", type=Path, default=out)
     parser.add_argument("--resume", action="store_true")
     for name, usual in texts.items():
-        parser.add_argument(f"--{name}", default=usual)
+        parser.add_argument(f"--{name.replace('_', '-')}", default=usual)
     try:
         return parser.parse_known_args(arguments)[0]
     except argparse.ArgumentError:  # the real parser will say what it is

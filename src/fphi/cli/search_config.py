@@ -10,23 +10,15 @@ import yaml
 
 from fphi.cli.options import Parser, fields_of, look_ahead
 from fphi.cli.runs import CONFIG
-from fphi.cli.search_options import (
-    BudgetOptions,
-    ChildOptions,
-    ControlOptions,
-    DataOptions,
-    ExecutorOptions,
-    TableOptions,
-    child_training,
-    get_space,
-)
+from fphi.cli.search_few_shot import FewShotOptions, require_few_shot
+from fphi.cli.search_options import BudgetOptions, ControlOptions, ExecutorOptions, TableOptions, get_space
+from fphi.cli.search_problem import SupervisedOptions
 from fphi.errors import FphiError
 from fphi.learnable.architecture import SPACES, SearchSpace
 from fphi.methods import SEARCHES, get_search
 from fphi.methods.searching import SearchMethod, SupernetMethod
 from fphi.report.files import read_text
 from fphi.run.built import options_of
-from fphi.run.child_training import ChildTraining
 
 __all__ = ["Request", "SearchConfig", "parse", "resume_command", "usage"]
 
@@ -41,22 +33,19 @@ class SearchConfig:
     name: str
     method: SearchMethod | SupernetMethod
     space: SearchSpace
-    data: DataOptions
-    child: ChildTraining
+    problem: SupervisedOptions | FewShotOptions
     budget: BudgetOptions
     executor: ExecutorOptions
     control: ControlOptions
 
     def to_dict(self) -> dict[str, Any]:
         """Flat, in the order of the command line; ``method`` and ``space`` hold the names."""
-        child = {f"child_{name}": value for name, value in asdict(self.child).items()}
         return {
             "method": self.name,
             "space": self.space.name,
             **options_of(self.space),
             **asdict(self.method),
-            **asdict(self.data),
-            **child,
+            **self.problem.to_dict(),
             **asdict(self.budget),
             **asdict(self.control),
             **asdict(self.executor),
@@ -72,12 +61,12 @@ class SearchConfig:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "SearchConfig":
         name = str(values.get("method"))
+        problem = SupervisedOptions if values.get("few_shot") is None else FewShotOptions
         return cls(
             name,
             fields_of(get_search(name), values),
             fields_of(get_space(str(values.get("space"))), values),
-            fields_of(DataOptions, values),
-            child_training(values),
+            problem.from_dict(values),
             fields_of(BudgetOptions, values),
             fields_of(ExecutorOptions, values),
             fields_of(ControlOptions, values),
@@ -85,7 +74,7 @@ class SearchConfig:
 
     def located(self) -> Self:
         """With the data's path in full, so that it is found from any folder."""
-        return replace(self, data=self.data.located())
+        return replace(self, problem=self.problem.located())
 
     def to_yaml(self) -> str:
         """The text of ``config.yaml``."""
@@ -104,7 +93,7 @@ class SearchConfig:
         values = _read_values(path)
         try:
             names = str(values.get("method")), str(values.get("space"))
-            return cls.from_dict(_parser(*names).check(values))
+            return cls.from_dict(_parser(*names, values.get("few_shot")).check(values))
         except FphiError as error:
             raise FphiError(f"{path} is damaged ({error}); restore it") from error
 
@@ -123,34 +112,51 @@ class Request:
 def parse(name: str, arguments: list[str]) -> Request:
     """The options of ``fphi search NAME``, a configuration file's included."""
     usual = Path("runs") / name
-    early = look_ahead(arguments, usual, space=None)
+    early = look_ahead(arguments, usual, space=None, few_shot=None)
     begun = _begun(name, early.out) if early.resume else None
     if begun is not None:
         # A resumed search goes on as it was configured; what the command line says besides is compared.
         arguments = ["--config", str(early.out / CONFIG), *arguments]
-    own = begun.space.name if begun is not None else _space_of(name, early.config)
-    space = get_space(early.space or own or get_search(name).usual_space)
-    if begun is not None and space.name != own:
-        raise FphiError(f"{early.out} began with space {own}, not {space.name}; resume it without --space")
-    parser = _parser(name, space.name)
+    own = _kind_of(begun.to_dict()) if begun is not None else _kind_in(name, early.config)
+    space = get_space(early.space or own["space"] or get_search(name).usual_space)
+    few_shot = early.few_shot or own["few_shot"]
+    kind = {"space": space.name, "few_shot": few_shot}
+    for key, value in kind.items():
+        if begun is not None and value != own[key]:
+            flag = key.replace("_", "-")
+            raise FphiError(
+                f"{early.out} began with {flag} {own[key]}, not {value}; resume it without --{flag}"
+            )
+    parser = _parser(name, space.name, few_shot)
     parser.add_argument("--config", action="config", help="read options from this file, a run's config.yaml")
     parser.add_argument("--out", type=Path, default=usual, help="the result's directory; made if missing")
     parser.add_argument("--resume", action="store_true", help="go on with the search in --out")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     parser.add_dataclass(TableOptions)
     o = parser.read(arguments)
-    for key, value in (("method", name), ("space", space.name)):
+    for key, value in (("method", name), *kind.items()):
         if o[key] != value:
-            raise FphiError(f"--{key} is {o[key]!r} and {value!r}: give it once, or leave it out")
+            flag = key.replace("_", "-")
+            raise FphiError(f"--{flag} is {o[key]!r} and {value!r}: give it once, or leave it out")
     config = SearchConfig.from_dict(o.as_dict()).located()
     tables = fields_of(TableOptions, o)
     if begun is not None:
         _require_same(begun, config, early.out)
-    if tables.table is not None and (o.resume or o.out != usual):
+    _require_fitting_table(tables, few_shot, of_directory=o.resume or o.out != usual)
+    return Request(config, tables, o.out, o.resume, o.json)
+
+
+def _require_fitting_table(tables: TableOptions, few_shot: str | None, *, of_directory: bool) -> None:
+    """Raise if a table is asked for together with what it cannot have, or its options without it."""
+    if tables.table is not None and few_shot is not None:
+        raise FphiError(
+            f"--table {tables.table} and --few-shot {few_shot}: tables hold no few-shot trainings; leave "
+            "--table out to meta-train candidates, or --few-shot to look them up"
+        )
+    if tables.table is not None and of_directory:
         raise FphiError("a search on a table leaves no directory; leave --out and --resume out")
     if tables.table is None and tables.seeds != 1:
         raise FphiError(f"--seeds {tables.seeds} needs a --table; searches that train take one --seed each")
-    return Request(config, tables, o.out, o.resume, o.json)
 
 
 def _begun(name: str, out: Path) -> SearchConfig:
@@ -161,27 +167,43 @@ def _begun(name: str, out: Path) -> SearchConfig:
     return begun
 
 
-def _parser(name: str, space: str) -> Parser:
+def _parser(name: str, space: str, few_shot: str | None) -> Parser:
     method = get_search(name)
+    if few_shot is not None:
+        require_few_shot(few_shot, name, get_space(space))
+    problem = SupervisedOptions if few_shot is None else FewShotOptions
     parser = Parser(f"search {name}", f"Search architectures by {name}. {method.paper}.")
     parser.add_argument("--method", type=str, default=name, help="the method's name, as in config.yaml")
     parser.add_argument("--space", type=str, default=space, help=f"one of {', '.join(SPACES)}")
+    parser.add_argument(
+        "--few-shot",
+        type=str,
+        default=few_shot,
+        help="prototypical or maml: candidates are networks of such a few-shot learner, meta-trained and "
+        "judged on tasks; with it, --help lists the options of tasks in place of those of examples; "
+        "candidates are trained on examples if not given",
+    )
     own = (get_space(space), method)
-    for cls in (*own, DataOptions, ChildOptions, BudgetOptions, ControlOptions, ExecutorOptions):
+    for cls in (*own, *problem.parts, BudgetOptions, ControlOptions, ExecutorOptions):
         parser.add_dataclass(cls)
     return parser
 
 
-def _space_of(name: str, configs: Sequence[Path]) -> str | None:
-    """The space that the last of some files names; each must be of the method ``name``."""
-    space = None
+def _kind_of(values: dict[str, Any]) -> dict[str, str | None]:
+    """The options that decide which others there are."""
+    return {key: None if values.get(key) is None else str(values[key]) for key in ("space", "few_shot")}
+
+
+def _kind_in(name: str, configs: Sequence[Path]) -> dict[str, str | None]:
+    """The same as the last files name them; each must be of the method ``name``."""
+    given: dict[str, Any] = {}
     for path in configs:
         values = _read_values(path)
         method = values.get("method", name)
         if method != name:
             raise FphiError(f"the configuration is of method {method!r}, not {name!r}: fphi search {method}")
-        space = values.get("space", space)
-    return space
+        given |= values
+    return _kind_of(given)
 
 
 def _read_values(path: Path) -> dict[str, Any]:
@@ -227,6 +249,7 @@ def usage() -> str:
     names = "\n".join(f"  {name:<24}{cls.paper}" for name, cls in sorted(SEARCHES.items()))
     end = (
         "fphi search METHOD --help lists a method's options with those of its usual space,\n"
-        "fphi search METHOD --space SPACE --help with those of another."
+        "fphi search METHOD --space SPACE --help with those of another, and\n"
+        "fphi search METHOD --few-shot LEARNER --help with those of few-shot tasks."
     )
     return f"usage: fphi search METHOD [options]\n\nmethods:\n{names}\n\nspaces: {', '.join(SPACES)}\n\n{end}"

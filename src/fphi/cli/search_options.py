@@ -19,6 +19,7 @@ __all__ = [
     "ControlOptions",
     "DataOptions",
     "ExecutorOptions",
+    "RetrainOptions",
     "TableOptions",
     "child_training",
     "get_space",
@@ -135,14 +136,23 @@ class ExecutorOptions:
 
 @dataclass(frozen=True)
 class ControlOptions:
-    """What the result is compared with, and how it is trained in the end.
+    """What the result is compared with.
 
     Args:
         control: whether random search is given the same budget, and its best retrained in the same way.
-        retrain_epochs: of the last training of the best architecture, from new weights.
     """
 
     control: bool = True
+
+
+@dataclass(frozen=True)
+class RetrainOptions:
+    """How what is found is trained in the end.
+
+    Args:
+        retrain_epochs: of the last training of the best architecture, from new weights.
+    """
+
     retrain_epochs: int = 10
 
     def __post_init__(self) -> None:

@@ -10,25 +10,19 @@ from fphi.report.architecture import draw_architecture
 from fphi.report.files import write_text
 from fphi.report.search_curves import epoch_curves, search_curves
 from fphi.report.tables import Table
-from fphi.run.built import Architecture, options_of
+from fphi.run.built import options_of
 from fphi.run.checkpoint import BEST, save_parameters
 from fphi.run.files import replace_file
 from fphi.run.history_table import to_csv
 from fphi.run.retrain import Retrained
 from fphi.run.search import Budget
 
-__all__ = ["architecture", "result_of", "summary", "write_curves", "write_found", "write_weights"]
-
-
-def architecture(setting: Setting, found: Found) -> Architecture:
-    """What was found, with all that it takes to build it."""
-    data = setting.data
-    return Architecture(setting.config.space, found.tokens, data.input_shape, data.classes)
+__all__ = ["result_of", "summary", "write_curves", "write_found", "write_weights"]
 
 
 def write_found(setting: Setting, found: Found) -> None:
     """The architecture, its picture, and the history as a table."""
-    architecture(setting, found).save(setting.out)
+    setting.problem.architecture(found.tokens).save(setting.out)
     replace_file(
         setting.out / "architecture.png", draw_architecture(setting.config.space.graphs(found.tokens))
     )
@@ -50,19 +44,24 @@ def write_curves(out: Path, found: Found, control: Found | None) -> None:
 
 def write_weights(setting: Setting, retrained: Retrained) -> None:
     """The retrained weights, if there are any."""
-    if retrained.child is not None:
-        note: Any = {"space": setting.config.space.name, "epochs": len(retrained.child.validation)}
-        save_parameters(setting.out / BEST, retrained.child.module, note)
+    if retrained.module is not None:
+        count, unit = setting.problem.lasting
+        note: Any = {"space": setting.config.space.name, unit: count}
+        save_parameters(setting.out / BEST, retrained.module, note)
 
 
 def result_of(
-    setting: Setting, results: list[tuple[Found, Retrained]], budget: Budget, command: str
+    setting: Setting,
+    results: list[tuple[Found, Retrained]],
+    rival: dict[str, Any],
+    budget: Budget,
+    command: str,
 ) -> dict[str, Any]:
     """The content of ``result.json``; the first result is the search's, the second random search's.
 
-    ``budget`` is that of the evaluations, and random search's.
+    ``budget`` is that of the evaluations, and random search's; ``rival`` what else there is to compare with.
     """
-    config, data = setting.config, setting.data
+    config = setting.config
     records = [_record(config, *result) for result in results]
     said = (
         f"{budget.evaluations} evaluations"
@@ -74,13 +73,11 @@ def result_of(
         "kind": "architecture search",
         "space": config.space.name,
         "options": options_of(config.space),
-        "data": data.name,
-        "examples": {part: len(getattr(data, part).y) for part in ("train", "validation", "test")},
-        "candidate_epochs": config.child.epochs,
-        "retrain_epochs": config.control.retrain_epochs,
+        **setting.problem.facts(),
         "seed": config.budget.seed,
         **records[0],
         "control": control,
+        **rival,
         "versions": versions(),
         "command": command,
     }
@@ -94,33 +91,42 @@ def _record(config: SearchConfig, found: Found, retrained: Retrained) -> dict[st
         "seconds": round(found.seconds, 3),
         "validation_accuracy": found.validation,
         "architecture": config.space.text(found.tokens),
-        "retrained": {
-            "parameters": retrained.parameters,
-            "validation_accuracy": retrained.validation,
-            "test_accuracy": retrained.test,
-            "seconds": round(retrained.seconds, 3),
-            **({"failure": retrained.failure} if retrained.failure else {}),
-        },
+        "retrained": retrained.to_json(),
     }
     return record
 
 
 def summary(result: dict[str, Any]) -> Table:
-    """The search beside random search."""
+    """The search beside random search, and beside Conv4 if it is for few-shot learning."""
     searches = [result, *([result["control"]] if result["control"] else [])]
-    of_the_last = f"test accuracy, retrained {result['retrain_epochs']} epochs"
-    names = ("budget", "seconds", "best validation accuracy", of_the_last, "parameters")
+    few_shot = "few_shot" in result
+    lasting = f"{result['retrain_steps']} meta-steps" if few_shot else f"{result['retrain_epochs']} epochs"
+    names = (
+        "budget",
+        "seconds",
+        "best validation accuracy",
+        f"test accuracy, retrained {lasting}",
+        "parameters",
+    )
     columns = [_cells(search) for search in searches]
-    header = ("", *(search["method"] for search in searches))
-    return Table(header, tuple(zip(names, *columns, strict=True)))
+    header = ["", *(search["method"] for search in searches)]
+    if few_shot:
+        header.append(f"Conv4, {result['conv4']['filters']} filters")
+        columns.append(("", "", "", *_ends(result["conv4"])))
+    return Table(tuple(header), tuple(zip(names, *columns, strict=True)))
 
 
 def _cells(search: dict[str, Any]) -> tuple[str, ...]:
-    retrained = search["retrained"]
     return (
         f"{search['epochs']} epochs" if "epochs" in search else f"{search['evaluations']} evaluations",
         f"{search['seconds']:.0f}",
         f"{search['validation_accuracy']:.2%}",
-        retrained.get("failure") or f"{retrained['test_accuracy']:.2%}",
-        f"{retrained['parameters']:,}",
+        *_ends(search["retrained"]),
     )
+
+
+def _ends(retrained: dict[str, Any]) -> tuple[str, str]:
+    """Test accuracy, with its interval over tasks if there are any, and parameters."""
+    spread = f" ± {retrained['test_ci95']:.2%}" if "test_ci95" in retrained else ""
+    test = retrained.get("failure") or f"{retrained['test_accuracy']:.2%}{spread}"
+    return test, f"{retrained['parameters']:,}"

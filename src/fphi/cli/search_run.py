@@ -10,7 +10,7 @@ from fphi.cli.options import command_line
 from fphi.cli.runs import CONFIG
 from fphi.cli.search_config import SearchConfig
 from fphi.cli.search_result import result_of, write_curves, write_found, write_weights
-from fphi.cli.search_steps import Found, Setting, by_evaluations, by_supernet, retrained
+from fphi.cli.search_steps import Found, Setting, by_evaluations, by_supernet, retrained, rival_of
 from fphi.methods import RandomSearch
 from fphi.methods.searching import SearchMethod
 from fphi.report.files import read_text, write_text
@@ -34,7 +34,7 @@ def run_search(config: SearchConfig, out: Path, *, resume: bool) -> dict[str, An
         FphiError: an option does not fit, the folder is taken, or no candidate could be trained.
     """
     require_usable(out, resume, _HELD)
-    data = config.data.load(config.budget.seed)
+    problem = config.problem.load(config.space, config.budget.seed)
     config.require_fitting()
     # Whatever can be refused has been before the folder is made.
     with closing(config.executor.make()) as executor, claim(out, resume, _HELD):
@@ -44,7 +44,7 @@ def run_search(config: SearchConfig, out: Path, *, resume: bool) -> dict[str, An
         if not resume:
             write_text(out / CONFIG, config.to_yaml())
             write_text(out / "command.txt", _command(config, out) + "\n")
-        return _search(Setting(config, data, out, executor))
+        return _search(Setting(config, problem, out, executor))
 
 
 def _search(setting: Setting) -> dict[str, Any]:
@@ -63,7 +63,8 @@ def _search(setting: Setting) -> dict[str, Any]:
     write_curves(out, found, controls[0] if controls else None)
     results = [(one, retrained(setting, one)) for one in (found, *controls)]
     write_weights(setting, results[0][1])
-    result = result_of(setting, results, budget, read_text(out / "command.txt").strip())
+    rival = rival_of(setting, results[0][1])
+    result = result_of(setting, results, rival, budget, read_text(out / "command.txt").strip())
     write_text(out / _RESULT, json.dumps(result, indent=2) + "\n")
     return result
 

@@ -3,27 +3,28 @@
 import json
 import sys
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fphi.cli.search_config import SearchConfig
+from fphi.cli.search_problem import Problem, SupervisedProblem
 from fphi.errors import FphiError
 from fphi.learnable.architecture import Tokens
 from fphi.methods.searching import Derived, SearchMethod, SupernetMethod
 from fphi.optimize.ask_tell import Candidate
 from fphi.run.checkpoint import LAST
-from fphi.run.child import TrainAndTest
 from fphi.run.executors import Executor
 from fphi.run.history import HISTORY, History
 from fphi.run.history_table import Row, history_rows
 from fphi.run.interrupt import interrupts
-from fphi.run.retrain import Retrained, retrain
+from fphi.run.retrain import Retrained
 from fphi.run.search import Budget, search
 from fphi.run.search_progress import epoch_line, search_line
-from fphi.tasks.supervised import Supervised
 
-__all__ = ["Found", "Setting", "StoppedError", "by_evaluations", "by_supernet", "retrained"]
+__all__ = ["Found", "Setting", "StoppedError", "by_evaluations", "by_supernet", "retrained", "rival_of"]
 
 
 class StoppedError(Exception):
@@ -35,14 +36,9 @@ class Setting:
     """What the steps share."""
 
     config: SearchConfig
-    data: Supervised
+    problem: Problem
     out: Path
     executor: Executor
-
-    def evaluate(self, weights: Path | None = None) -> TrainAndTest:
-        """Trains candidates; with a folder they inherit their parents' weights."""
-        c = self.config
-        return TrainAndTest(c.space, self.data, c.child, weights, c.budget.seed, test=False)
 
 
 @dataclass(frozen=True)
@@ -84,9 +80,13 @@ def by_evaluations(setting: Setting, method: SearchMethod, budget: Budget, file:
     try:
         with search_line(method.title, budget) as tell:
             search(
-                optimizer, setting.evaluate(weights), budget, history=history, executor=setting.executor,
+                optimizer,
+                setting.problem.evaluate(weights),
+                budget,
+                history=history,
+                executor=setting.executor,
                 progress=tell,
-            )  # fmt: skip
+            )
     finally:
         history.close()
     if history.in_flight or budget.allows_another(optimizer.asked, history.seconds):
@@ -96,7 +96,7 @@ def by_evaluations(setting: Setting, method: SearchMethod, budget: Budget, file:
     if failures == len(history.records):
         raise FphiError(
             f"none of {failures} candidates of {method.title} could be trained; the first: "
-            f"{history.records[0].outcome.failure}; try a smaller --child-lr or smaller networks"
+            f"{history.records[0].outcome.failure}; try a smaller {setting.problem.rate} or smaller networks"
         )
     return Found(
         method.title,
@@ -116,7 +116,8 @@ def by_supernet(setting: Setting, method: SupernetMethod) -> Found:
     Raises:
         StoppedError: SIGTERM or Ctrl-C.
     """
-    config = setting.config
+    config, problem = setting.config, setting.problem
+    assert isinstance(problem, SupervisedProblem)
     log = _EpochLog(setting.out / HISTORY)
     resume = (setting.out / LAST).is_file()
     with epoch_line(method.title) as show, interrupts() as interrupt:
@@ -127,8 +128,8 @@ def by_supernet(setting: Setting, method: SupernetMethod) -> Found:
             if interrupt.requested:
                 raise StoppedError(f"after {row['epoch']:.0f} of {epochs} epochs")
 
-        derived = method.search(config.space, setting.data, config.budget.seed, setting.out, resume, tell)
-    outcome = setting.evaluate()(Candidate(0, derived.tokens))
+        derived = method.search(config.space, problem.data, config.budget.seed, setting.out, resume, tell)
+    outcome = problem.evaluate()(Candidate(0, derived.tokens))
     seconds = log.seconds
     return Found(
         method.title, derived.tokens, 1 - outcome.loss, seconds, 0, 0, len(derived.rows), log.rows(derived)
@@ -141,15 +142,29 @@ def retrained(setting: Setting, found: Found) -> Retrained:
     Raises:
         StoppedError: SIGTERM or Ctrl-C.
     """
-    config = setting.config
-    epochs = config.control.retrain_epochs
-    print(f"retraining the best of {found.method} for {epochs} epochs", file=sys.stderr, flush=True)
+    count, unit = setting.problem.lasting
+    print(f"retraining the best of {found.method} for {count} {unit}", file=sys.stderr, flush=True)
+    with _not_stopped():
+        return setting.problem.retrain(found.tokens)
+
+
+def rival_of(setting: Setting, found: Retrained) -> dict[str, Any]:
+    """What the problem compares the retrained architecture with, besides random search.
+
+    Raises:
+        StoppedError: SIGTERM or Ctrl-C.
+    """
+    with _not_stopped():
+        return setting.problem.rival(found)
+
+
+@contextmanager
+def _not_stopped() -> Iterator[None]:
+    """Raise at the end if an end was asked for within."""
     with interrupts() as interrupt:
-        training = replace(config.child, epochs=epochs)
-        result = retrain(config.space, found.tokens, setting.data, training, config.budget.seed)
+        yield
     if interrupt.requested:
         raise StoppedError("before the end of the retraining")
-    return result
 
 
 class _EpochLog:

@@ -105,7 +105,7 @@ class Network201(nn.Module):
     Args:
         cell: makes one, of a number of channels.
         input_channels: of an image.
-        outputs: classes.
+        outputs: classes; None: the network gives features ``[n, 4 * channels]``.
         channels: of the first stage; each reduction doubles them.
         cells: of each stage.
         norm: normalisation.
@@ -115,7 +115,7 @@ class Network201(nn.Module):
         self,
         cell: Callable[[int], nn.Module],
         input_channels: int,
-        outputs: int,
+        outputs: int | None,
         *,
         channels: int,
         cells: int,
@@ -132,10 +132,10 @@ class Network201(nn.Module):
             ResidualReduction(channels * 2**stage, channels * 2 ** (stage + 1), norm) for stage in range(2)
         )
         self.last = nn.Sequential(norm(4 * channels), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
-        self.head = nn.Linear(4 * channels, outputs)
+        self.head = nn.Identity() if outputs is None else nn.Linear(4 * channels, outputs)
 
     def forward(self, x: Tensor, *weights: Tensor) -> Tensor:
-        """``x: [n, C, H, W]`` to logits ``[n, outputs]``; cells that take weights are all given these."""
+        """``x: [n, C, H, W]`` to logits ``[n, outputs]``, or features; cells that take weights get these."""
         x = self.stem(x)
         for stage, cells in enumerate(self.stages):
             if stage:

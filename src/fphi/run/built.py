@@ -3,13 +3,14 @@
 import json
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from torch import nn
 
 from fphi.errors import FphiError
 from fphi.learnable.architecture import SPACES, SearchSpace, Tokens
 from fphi.run.checkpoint import BEST, load_parameters
+from fphi.run.few_shot_child import FewShotLearner, FewShotTraining, TakesNorm
 from fphi.run.files import replace_file
 
 __all__ = ["ARCHITECTURE", "Architecture", "build", "options_of"]
@@ -25,16 +26,23 @@ class Architecture:
         space: with its options.
         tokens: the architecture.
         input_shape: of one example.
-        outputs: classes.
+        outputs: classes; None: the network gives features.
+        learner: the few-shot learner whose network it is; None: it is none's.
     """
 
     space: SearchSpace
     tokens: Tokens
     input_shape: tuple[int, ...]
-    outputs: int
+    outputs: int | None
+    learner: FewShotLearner | None = None
 
     def build(self) -> nn.Module:
         """The network, freshly initialised."""
+        if self.learner is not None:
+            assert isinstance(self.space, TakesNorm)
+            norm = FewShotTraining(self.learner).norm
+            return self.space.network(self.tokens, self.input_shape, self.outputs, norm=norm)
+        assert self.outputs is not None
         return self.space.build(self.tokens, self.input_shape, self.outputs)
 
     def save(self, run: Path) -> None:
@@ -46,6 +54,7 @@ class Architecture:
             "text": self.space.text(self.tokens),
             "input_shape": self.input_shape,
             "outputs": self.outputs,
+            **({"learner": self.learner} if self.learner is not None else {}),
         }
         replace_file(run / ARCHITECTURE, json.dumps(content, indent=2).encode() + b"\n")
 
@@ -62,7 +71,9 @@ class Architecture:
             options = {name: _tuples(value) for name, value in content["options"].items()}
             space = SPACES[content["space"]](**options)
             tokens = space.check(content["tokens"])
-            return cls(space, tokens, tuple(content["input_shape"]), int(content["outputs"]))
+            outputs, learner = content["outputs"], content.get("learner")
+            _require_learner(space, outputs, learner)
+            return cls(space, tokens, tuple(content["input_shape"]), outputs and int(outputs), learner)
         except FileNotFoundError as error:
             raise FphiError(
                 f"{run} holds no architecture (no {ARCHITECTURE}): give the --out of a search"
@@ -85,7 +96,8 @@ def build(run: Path | str) -> nn.Module:
         run: the search's directory.
 
     Returns:
-        ``[n, *input_shape]`` to ``[n, classes]``, in evaluation mode.
+        ``[n, *input_shape]`` to ``[n, classes]``, in evaluation mode; of a search for few-shot learners what
+        the learner has learned: an embedding, ``[n, features]``, or with MAML the network before any task.
 
     Raises:
         FphiError: the search has not ended, or a file of it is missing or damaged.
@@ -93,6 +105,13 @@ def build(run: Path | str) -> nn.Module:
     module = Architecture.read(Path(run)).build()
     load_parameters(Path(run) / BEST, module)
     return module.eval()
+
+
+def _require_learner(space: SearchSpace, outputs: int | None, learner: str | None) -> None:
+    """Raise unless networks of the space can be such a learner's."""
+    known = learner in get_args(FewShotLearner) and isinstance(space, TakesNorm)
+    if not known and (learner is not None or outputs is None):
+        raise ValueError(f"learner {learner!r} with outputs {outputs} in the space {space.name}")
 
 
 def _tuples(value: Any) -> Any:

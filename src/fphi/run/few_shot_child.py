@@ -21,13 +21,15 @@ from fphi.optimize.ask_tell import Candidate
 from fphi.optimize.gradient import GradientDescent, cosine
 from fphi.run.child import out_of_memory
 from fphi.run.child_training import ChildError, own_randomness, parameter_count, tell_progress
-from fphi.run.evaluate import calibrate_on, evaluate
+from fphi.run.evaluate import Interval, calibrate_on, evaluate
 from fphi.run.outcome import WORST, Outcome, failed
 from fphi.tasks.distribution import TaskDistribution
 from fphi.tasks.hashing import stream_key
 from fphi.within.optimizers import sgd
 
-__all__ = ["FewShotChild", "FewShotTraining", "TakesNorm"]
+__all__ = ["FewShotChild", "FewShotLearner", "FewShotTraining", "TakesNorm"]
+
+FewShotLearner = Literal["prototypical", "maml"]
 
 
 @runtime_checkable
@@ -57,7 +59,7 @@ class FewShotTraining:
         threads: torch's meanwhile.
     """
 
-    learner: Literal["prototypical", "maml"] = "prototypical"
+    learner: FewShotLearner = "prototypical"
     steps: int = 100
     meta_batch: int = 4
     lr: float = 2e-3
@@ -81,10 +83,14 @@ class FewShotTraining:
             )
 
     @property
+    def mode(self) -> Mode:
+        """Where the batch statistics of networks for this learner come from."""
+        return "running" if self.learner == "prototypical" else "query-batch"
+
+    @property
     def norm(self) -> Norm:
         """The normalisation that networks for this learner are built with."""
-        mode: Mode = "running" if self.learner == "prototypical" else "query-batch"
-        return partial(BatchNorm, mode=mode)
+        return partial(BatchNorm, mode=self.mode)
 
     def outputs(self, ways: int) -> int | None:
         """Those of networks for this learner; None: features."""
@@ -117,8 +123,15 @@ class FewShotTraining:
 
     def accuracy(self, learner: LearningAlgorithm, tasks: TaskDistribution, split: str, count: int) -> float:
         """The mean accuracy on the first tasks of a split."""
+        return self.interval(learner, tasks, split, count).mean
+
+    def interval(
+        self, learner: LearningAlgorithm, tasks: TaskDistribution, split: str, count: int
+    ) -> Interval:
+        """The mean accuracy on the first tasks of a split, with its 95 % interval."""
         with own_randomness(0, self.threads):
-            return evaluate(learner, tasks, split=split, count=count, inductive=False).accuracy
+            found = evaluate(learner, tasks, split=split, count=count, inductive=False)
+        return Interval.of(found.transductive)
 
     def _learner(self, network: nn.Module) -> LearningAlgorithm:
         if self.learner == "prototypical":

@@ -2,12 +2,14 @@
 
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+from torch import nn
 
 from fphi.learnable.architecture.space import SearchSpace, Tokens
 from fphi.run.child import ChoosesRate
-from fphi.run.child_training import ChildError, ChildTraining, TrainedChild, parameter_count
+from fphi.run.child_training import ChildError, ChildTraining, parameter_count
 from fphi.tasks.hashing import stream_key
 from fphi.tasks.supervised import Supervised
 
@@ -19,20 +21,33 @@ class Retrained:
     """An architecture trained anew.
 
     Args:
-        child: the trained network; None: it could not be trained.
+        module: the trained network; None: it could not be trained.
         parameters: how many numbers it has learned.
-        validation: accuracy on the validation examples.
-        test: accuracy on the test examples.
+        validation: accuracy on the validation examples, or tasks.
+        test: accuracy on the test examples, or tasks.
         seconds: of the training.
         failure: why there is no network.
+        interval: that of ``test`` over tasks, 95 % either way; None: there are no tasks.
     """
 
-    child: TrainedChild | None
+    module: nn.Module | None
     parameters: int
     validation: float | None
     test: float | None
     seconds: float
     failure: str = ""
+    interval: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """What ``result.json`` says of it."""
+        return {
+            "parameters": self.parameters,
+            "validation_accuracy": self.validation,
+            "test_accuracy": self.test,
+            **({"test_ci95": self.interval} if self.interval is not None else {}),
+            "seconds": round(self.seconds, 3),
+            **({"failure": self.failure} if self.failure else {}),
+        }
 
 
 def retrain(
@@ -51,4 +66,4 @@ def retrain(
     except ChildError as error:
         return Retrained(None, count, None, None, time.monotonic() - start, str(error))
     seconds = time.monotonic() - start
-    return Retrained(child, count, child.validation_accuracy, child.test_accuracy(), seconds)
+    return Retrained(child.module, count, child.validation_accuracy, child.test_accuracy(), seconds)

@@ -81,9 +81,13 @@ class NASBench201Space(FixedSpace):
         return self.network(tokens, input_shape, outputs)
 
     def network(
-        self, tokens: Tokens, input_shape: tuple[int, ...], outputs: int, norm: Norm = nn.BatchNorm2d
+        self,
+        tokens: Tokens,
+        input_shape: tuple[int, ...],
+        outputs: int | None,
+        norm: Norm = nn.BatchNorm2d,
     ) -> Network201:
-        """`build` with a normalisation of one's choice."""
+        """`build` with a normalisation of one's choice; ``outputs=None`` leaves the linear layer out."""
         names = [OPERATIONS_201[token] for token in tokens]
         return Network201(
             lambda channels: Cell201(names, channels, norm),
