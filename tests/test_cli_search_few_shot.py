@@ -17,6 +17,7 @@ from fphi.learnable.architecture import SPACES, NASBench201Space
 from fphi.methods import SEARCHES
 from fphi.networks import Conv4
 from fphi.networks.batch_norm import BatchNorm
+from fphi.report.tables import points
 from fphi.run.child_training import parameter_count
 from fphi.run.few_shot_child import FewShotTraining
 from fphi.run.few_shot_retrain import nearest_conv4
@@ -73,6 +74,9 @@ def test_the_result_compares_with_random_search_and_conv4(run: Path) -> None:
     conv4 = said["conv4"]
     own = Conv4(None, filters=conv4["filters"], features="mean")
     assert conv4["parameters"] == parameter_count(own)
+    gain = said["retrained"]["test_accuracy"] - conv4["test_accuracy"]
+    assert conv4["difference"]["mean"] == pytest.approx(gain, abs=1e-6)
+    assert 0 <= conv4["difference"]["ci95"] <= said["retrained"]["test_ci95"] + conv4["test_ci95"]
 
 
 @pytest.mark.parametrize("outputs", [None, 5])
@@ -119,7 +123,8 @@ def test_the_end_is_a_table_with_intervals(run: Path, capsys: Capture) -> None:
     said = " ".join(capsys.readouterr().out.split())
     for trained in (result(run)["retrained"], result(run)["conv4"]):
         assert re.search(rf"{trained['test_accuracy']:.2%} ± {trained['test_ci95']:.2%}", said)
-    assert "Conv4" in said
+    gain = result(run)["conv4"]["difference"]
+    assert points(gain["mean"], gain["ci95"]) in said
 
 
 def test_a_stopped_search_goes_on_to_the_same_end(

@@ -41,6 +41,19 @@ def test_a_line_has_the_pairs_and_the_thirds(folder: Path) -> None:
     ]
 
 
+def test_few_shot_searches_stand_beside_conv4_in_a_table_of_their_own(folder: Path) -> None:
+    for seed, gain in ((0, 0.02), (1, -0.01)):
+        conv4 = {"test_accuracy": 0.9, "difference": {"mean": gain, "ci95": 0.005}}
+        facts = {"data": "hershey, 5-way 1-shot", "few_shot": "maml", "conv4": conv4, "evaluations": 6}
+        write(folder, "regularized-evolution", seed, 0.9 + gain, 0.88, CANDIDATES, **facts)
+    lines = searches_section(read_searches(folder)).splitlines()
+    assert lines[-1] == (
+        "| hershey, 5-way 1-shot | regularized-evolution, maml | 2 | 6 | 90.5 ± 2.1 | 88.0 ± 0.0 | "
+        "90.0 ± 0.0 | +2.00 ± 0.50, −1.00 ± 0.50 | 15.0 → 80.0 |"
+    )
+    assert not any("hershey" in line for line in lines[:-3])
+
+
 def test_the_mean_of_a_population_goes_before_that_of_the_candidates(tmp_path: Path) -> None:
     write(tmp_path, "nasnet", 0, 0.9, 0.9, "loss,population_loss\n0.9,0.5\n0.9,0.4\n0.9,0.3\n", evaluations=3)
     assert read_searches(tmp_path)["mnist", "nasnet"][0].tried == pytest.approx([0.5, 0.6, 0.7])

@@ -11,6 +11,7 @@ from fphi.errors import FphiError
 from fphi.learnable.architecture import SPACES, SearchSpace, Tokens
 from fphi.methods import SEARCHES, get_search
 from fphi.methods.searching import SearchMethod, SupernetMethod
+from fphi.report.compare import paired_difference
 from fphi.run.built import Architecture
 from fphi.run.few_shot_child import FewShotChild, FewShotLearner, FewShotTraining, TakesNorm
 from fphi.run.few_shot_retrain import nearest_conv4, retrain_few_shot
@@ -159,7 +160,10 @@ class FewShotProblem(Problem):
         return retrain_few_shot(make, self.tasks, self.last_training, self.seed)
 
     def rival(self, found: Retrained) -> dict[str, Any]:
-        """Conv4 with nearly as many parameters, meta-trained and tested as what was found."""
+        """Conv4 with nearly as many parameters, meta-trained and tested as what was found.
+
+        ``difference``: found minus Conv4, paired by test task.
+        """
 
         def conv4() -> Any:
             return nearest_conv4(found.parameters, *self._sizes, self.training.mode)
@@ -168,7 +172,11 @@ class FewShotProblem(Problem):
         steps = self.options.meta.retrain_steps
         print(f"training Conv4 with {filters} filters for {steps} meta-steps", file=sys.stderr, flush=True)
         trained = retrain_few_shot(conv4, self.tasks, self.last_training, self.seed)
-        return {"conv4": {"filters": filters, **trained.to_json()}}
+        rival = {"filters": filters, **trained.to_json()}
+        if found.by_task is not None and trained.by_task is not None:
+            mean, ci95 = paired_difference(trained.by_task, found.by_task)
+            rival["difference"] = {"mean": mean, "ci95": ci95}
+        return {"conv4": rival}
 
     def facts(self) -> dict[str, Any]:
         options, meta = self.options.tasks, self.options.meta

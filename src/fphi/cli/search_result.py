@@ -9,7 +9,7 @@ from fphi.cli.search_steps import Found, Setting
 from fphi.report.architecture import draw_architecture
 from fphi.report.files import write_text
 from fphi.report.search_curves import epoch_curves, search_curves
-from fphi.report.tables import Table
+from fphi.report.tables import Table, points
 from fphi.run.built import options_of
 from fphi.run.checkpoint import BEST, save_parameters
 from fphi.run.files import replace_file
@@ -113,7 +113,11 @@ def summary(result: dict[str, Any]) -> Table:
     if few_shot:
         header.append(f"Conv4, {result['conv4']['filters']} filters")
         columns.append(("", "", "", *_ends(result["conv4"])))
-    return Table(tuple(header), tuple(zip(names, *columns, strict=True)))
+    lines = list(zip(names, *columns, strict=True))
+    if (gain := result.get("conv4", {}).get("difference")) is not None:
+        said = points(gain["mean"], gain["ci95"])
+        lines.append(("found − Conv4, points", said, *[""] * (len(columns) - 1)))
+    return Table(tuple(header), tuple(lines))
 
 
 def _cells(search: dict[str, Any]) -> tuple[str, ...]:

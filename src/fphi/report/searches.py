@@ -46,8 +46,14 @@ class Search:
 
     @property
     def key(self) -> tuple[str, str]:
-        """What is the same for several seeds: the data and the method."""
-        return self.result["data"], self.result["method"]
+        """What is the same for several seeds: the data and the method, with its few-shot learner."""
+        learner = f", {self.result['few_shot']}" if self.few_shot else ""
+        return self.result["data"], self.result["method"] + learner
+
+    @property
+    def few_shot(self) -> bool:
+        """Whether candidates were the networks of a few-shot learner."""
+        return "few_shot" in self.result
 
     @property
     def test(self) -> float:
@@ -58,6 +64,11 @@ class Search:
     def control(self) -> float:
         """That of random search's."""
         return float(self.result["control"]["retrained"]["test_accuracy"])
+
+    @property
+    def conv4(self) -> float:
+        """That of Conv4 with as many parameters, of a few-shot search."""
+        return float(self.result["conv4"]["test_accuracy"])
 
 
 def read_searches(folder: Path) -> dict[tuple[str, str], list[Search]]:
@@ -75,15 +86,38 @@ def read_searches(folder: Path) -> dict[tuple[str, str], list[Search]]:
 
 def searches_section(groups: dict[tuple[str, str], list[Search]]) -> str:
     """The Markdown between the markers."""
+    few_shot = {key: searches for key, searches in groups.items() if searches[0].few_shot}
+    plain = {key: searches for key, searches in groups.items() if key not in few_shot}
     header = ("data", "search", "seeds", "its budget", "found", "random search", "difference", "tried")
-    body = [_line(*key, searches) for key, searches in groups.items()]
+    body = [_line(*key, searches) for key, searches in plain.items()]
     text = (
         "Test accuracy in per cent of the best architecture, retrained from new weights, mean ± standard "
         "deviation over seeds; beside it the best of random search in the same space at the same number of "
         "evaluations (a supernet's: as given). *Difference*: mean of the pairs, in points. *Tried*: mean "
         "validation accuracy of what the search tried, in its first and in its last third."
     )
+    section = f"{text}\n\n{Table(header, tuple(body)).markdown()}"
+    return f"{section}\n\n{_few_shot(few_shot)}" if few_shot else section
+
+
+def _few_shot(groups: dict[tuple[str, str], list[Search]]) -> str:
+    kinds = ("found", "random search", "Conv4", "found − Conv4, each seed")
+    header = ("tasks", "search, learner", "seeds", "evaluations", *kinds, "tried")
+    text = (
+        "Few-shot learners: accuracy on test tasks of the best network as their own, meta-trained from new "
+        "weights; beside it random search's and Conv4 with as many parameters. *Found − Conv4*: in points, "
+        "± 95 % interval over the test tasks, which are the same for both."
+    )
+    body = [_few_shot_line(*key, searches) for key, searches in groups.items()]
     return f"{text}\n\n{Table(header, tuple(body)).markdown()}"
+
+
+def _few_shot_line(data: str, method: str, searches: Sequence[Search]) -> tuple[str, ...]:
+    seeds, budget, found, control, _, tried = _line(data, method, searches)[2:]
+    gains = (search.result["conv4"]["difference"] for search in searches)
+    each = ", ".join(points(gain["mean"], gain["ci95"]) for gain in gains)
+    beside = _spread(search.conv4 for search in searches)
+    return data, method, seeds, budget.removesuffix(" evaluations"), found, control, beside, each, tried
 
 
 def _line(data: str, method: str, searches: Sequence[Search]) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Literal, Protocol, runtime_checkable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from fphi.errors import FphiError
 from fphi.learnable.architecture.space import SearchSpace, Tokens
@@ -21,7 +21,7 @@ from fphi.optimize.ask_tell import Candidate
 from fphi.optimize.gradient import GradientDescent, cosine
 from fphi.run.child import out_of_memory
 from fphi.run.child_training import ChildError, own_randomness, parameter_count, tell_progress
-from fphi.run.evaluate import Interval, calibrate_on, evaluate
+from fphi.run.evaluate import calibrate_on, evaluate
 from fphi.run.outcome import WORST, Outcome, failed
 from fphi.tasks.distribution import TaskDistribution
 from fphi.tasks.hashing import stream_key
@@ -123,15 +123,14 @@ class FewShotTraining:
 
     def accuracy(self, learner: LearningAlgorithm, tasks: TaskDistribution, split: str, count: int) -> float:
         """The mean accuracy on the first tasks of a split."""
-        return self.interval(learner, tasks, split, count).mean
+        return float(self.accuracies(learner, tasks, split, count).double().mean())
 
-    def interval(
+    def accuracies(
         self, learner: LearningAlgorithm, tasks: TaskDistribution, split: str, count: int
-    ) -> Interval:
-        """The mean accuracy on the first tasks of a split, with its 95 % interval."""
+    ) -> Tensor:
+        """The accuracy on each of the first tasks of a split ``[count]``."""
         with own_randomness(0, self.threads):
-            found = evaluate(learner, tasks, split=split, count=count, inductive=False)
-        return Interval.of(found.transductive)
+            return evaluate(learner, tasks, split=split, count=count, inductive=False).transductive
 
     def _learner(self, network: nn.Module) -> LearningAlgorithm:
         if self.learner == "prototypical":

@@ -41,8 +41,8 @@ def retrain_few_shot(
         return Retrained(None, count, None, None, time.monotonic() - start, str(error))
     seconds = time.monotonic() - start
     validation = training.accuracy(learner, tasks, "validation", training.validation_tasks)
-    test = training.interval(learner, tasks, "test", training.test_tasks)
-    return Retrained(network, count, validation, test.mean, seconds, interval=test.ci95)
+    test = training.accuracies(learner, tasks, "test", training.test_tasks)
+    return Retrained(network, count, validation, float(test.double().mean()), seconds, by_task=test)
 
 
 def nearest_conv4(parameters: int, input_shape: tuple[int, ...], outputs: int | None, mode: Mode) -> Conv4:

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from fphi.learnable.architecture.space import SearchSpace, Tokens
 from fphi.run.child import ChoosesRate
 from fphi.run.child_training import ChildError, ChildTraining, parameter_count
+from fphi.run.evaluate import Interval
 from fphi.tasks.hashing import stream_key
 from fphi.tasks.supervised import Supervised
 
@@ -27,7 +28,7 @@ class Retrained:
         test: accuracy on the test examples, or tasks.
         seconds: of the training.
         failure: why there is no network.
-        interval: that of ``test`` over tasks, 95 % either way; None: there are no tasks.
+        by_task: accuracy on each test task ``[n]``; None: there are no tasks.
     """
 
     module: nn.Module | None
@@ -36,7 +37,7 @@ class Retrained:
     test: float | None
     seconds: float
     failure: str = ""
-    interval: float | None = None
+    by_task: Tensor | None = None
 
     def to_json(self) -> dict[str, Any]:
         """What ``result.json`` says of it."""
@@ -44,7 +45,7 @@ class Retrained:
             "parameters": self.parameters,
             "validation_accuracy": self.validation,
             "test_accuracy": self.test,
-            **({"test_ci95": self.interval} if self.interval is not None else {}),
+            **({"test_ci95": Interval.of(self.by_task).ci95} if self.by_task is not None else {}),
             "seconds": round(self.seconds, 3),
             **({"failure": self.failure} if self.failure else {}),
         }
