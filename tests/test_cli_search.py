@@ -19,7 +19,7 @@ from cli_helpers import contents, fphi, quietly, refused
 from fphi.learnable.architecture import SPACES, NASBenchMacroSpace
 from fphi.methods import SEARCHES
 from fphi.run.directory import claim
-from search_helpers import EVOLUTION, TINY, events, result, searched, small_table
+from search_helpers import EVOLUTION, TINY, TINY_DATA, events, result, searched, small_table
 
 Capture = pytest.CaptureFixture[str]
 
@@ -267,6 +267,37 @@ def test_random_search_needs_no_control(tmp_path: Path) -> None:
     searched(tmp_path / "alone", "--control", "false")
     assert result(tmp_path / "alone")["control"] is None
     assert not (tmp_path / "alone" / "random.jsonl").exists()
+
+
+def test_weights_are_kept_of_those_alone_who_may_have_heirs(tmp_path: Path) -> None:
+    words = (
+        *TINY_DATA,
+        "--child-epochs",
+        1,
+        "--child-batch-size",
+        50,
+        "--retrain-epochs",
+        1,
+        "--population",
+        3,
+    )
+    quietly("search", "large-scale-evolution", "--out", tmp_path, *words, "--evaluations", 9)
+    asked = [event for event in events(tmp_path / "history.jsonl") if "asked" in event]
+    assert any(event.get("parent") is not None for event in asked)
+    kept = {int(path.stem) for path in (tmp_path / "weights").iterdir()}
+    # Every child that is born takes the place of one that died, and there were three.
+    assert len(kept) == 3
+    assert kept < set(range(9))
+
+
+def test_the_control_draws_networks_as_deep_as_the_search(tmp_path: Path) -> None:
+    words = (*TINY_DATA, "--child-epochs", 1, "--child-batch-size", 50, "--retrain-epochs", 1)
+    depths = ("--depth", 2, "--depth-step", 1, "--depth-every", 2, "--max-depth", 4, "--evaluations", 6)
+    quietly("search", "zoph-le", "--out", tmp_path, *words, *depths)
+    for name in ("history.csv", "random.csv"):
+        with (tmp_path / name).open(newline="", encoding="utf-8") as file:
+            found = [row["text"].count("|") + 1 for row in csv.DictReader(file)]
+        assert found == [2, 2, 3, 3, 4, 4]
 
 
 def test_candidates_that_cannot_be_trained_are_on_record(tmp_path: Path, capsys: Capture) -> None:

@@ -13,6 +13,7 @@ from fphi.cli.search_result import result_of, write_curves, write_found, write_w
 from fphi.cli.search_steps import Found, Setting, by_evaluations, by_supernet, retrained, rival_of
 from fphi.methods import RandomSearch
 from fphi.methods.searching import SearchMethod
+from fphi.optimize import RandomSearch as Drawing
 from fphi.report.files import read_text, write_text
 from fphi.run.checkpoint import BEST, LAST
 from fphi.run.directory import claim, require_usable
@@ -49,17 +50,22 @@ def run_search(config: SearchConfig, out: Path, *, resume: bool) -> dict[str, An
 
 def _search(setting: Setting) -> dict[str, Any]:
     config, out = setting.config, setting.out
+    seed, growth = config.budget.seed, None
     if isinstance(config.method, SearchMethod):
         given = config.budget
         usual = config.method.usual_evaluations if given.seconds is None else None
         budget = Budget(given.evaluations or usual, given.seconds)
-        found = by_evaluations(setting, config.method, budget, HISTORY)
+        optimizer, growth = config.method.optimizer(config.space, seed), config.method.growth(config.space)
+        inherits = config.method.inherits
+        found = by_evaluations(setting, config.method.title, optimizer, budget, HISTORY, inherits)
     else:
         found = by_supernet(setting, config.method)
         budget = _budget_beside(config, found)
     write_found(setting, found)
     wanted = config.control.control and not isinstance(config.method, RandomSearch)
-    controls = [by_evaluations(setting, RandomSearch(), budget, _RANDOM)] if wanted else []
+    drawing = Drawing(config.space, seed, growth=growth)
+    title = RandomSearch.title
+    controls = [by_evaluations(setting, title, drawing, budget, _RANDOM, False)] if wanted else []
     write_curves(out, found, controls[0] if controls else None)
     results = [(one, retrained(setting, one)) for one in (found, *controls)]
     write_weights(setting, results[0][1])

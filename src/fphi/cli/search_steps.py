@@ -13,9 +13,10 @@ from fphi.cli.search_config import SearchConfig
 from fphi.cli.search_problem import Problem, SupervisedProblem
 from fphi.errors import FphiError
 from fphi.learnable.architecture import Tokens
-from fphi.methods.searching import Derived, SearchMethod, SupernetMethod
-from fphi.optimize.ask_tell import Candidate
+from fphi.methods.searching import Derived, SupernetMethod
+from fphi.optimize.ask_tell import Candidate, SearchOptimizer
 from fphi.run.checkpoint import LAST
+from fphi.run.child import keep_weights
 from fphi.run.executors import Executor
 from fphi.run.history import HISTORY, History
 from fphi.run.history_table import Row, history_rows
@@ -66,19 +67,34 @@ class Found:
     rows: list[Row]
 
 
-def by_evaluations(setting: Setting, method: SearchMethod, budget: Budget, file: str) -> Found:
-    """The best of candidates that are trained one by one; ``file`` is that of the history.
+def by_evaluations(
+    setting: Setting, title: str, optimizer: SearchOptimizer, budget: Budget, file: str, inherits: bool
+) -> Found:
+    """The best of candidates that are trained one by one.
+
+    Args:
+        setting: of the search.
+        title: of what proposes the candidates.
+        optimizer: new; it proposes them.
+        budget: when it ends.
+        file: of the history.
+        inherits: whether candidates begin with their parents' weights. Those of the dead are deleted.
 
     Raises:
         StoppedError: SIGTERM or Ctrl-C.
         FphiError: no candidate could be trained.
     """
     space = setting.config.space
-    optimizer = method.optimizer(space, setting.config.budget.seed)
-    weights = setting.out / "weights" if method.inherits else None
+    weights = setting.out / "weights" if inherits else None
     history = History(setting.out / file)
     try:
-        with search_line(method.title, budget) as tell:
+        with search_line(title, budget) as show:
+
+            def tell(history: History) -> None:
+                if weights is not None:
+                    keep_weights(weights, _with_heirs(optimizer, history))
+                show(history)
+
             search(
                 optimizer,
                 setting.problem.evaluate(weights),
@@ -90,16 +106,16 @@ def by_evaluations(setting: Setting, method: SearchMethod, budget: Budget, file:
     finally:
         history.close()
     if history.in_flight or budget.allows_another(optimizer.asked, history.seconds):
-        raise StoppedError(f"after {len(history.records)} evaluations of {method.title}")
+        raise StoppedError(f"after {len(history.records)} evaluations of {title}")
     assert history.best is not None
     failures = sum(record.outcome.failure != "" for record in history.records)
     if failures == len(history.records):
         raise FphiError(
-            f"none of {failures} candidates of {method.title} could be trained; the first: "
+            f"none of {failures} candidates of {title} could be trained; the first: "
             f"{history.records[0].outcome.failure}; try a smaller {setting.problem.rate} or smaller networks"
         )
     return Found(
-        method.title,
+        title,
         history.best.candidate.tokens,
         1 - history.best.outcome.loss,
         history.seconds,
@@ -108,6 +124,12 @@ def by_evaluations(setting: Setting, method: SearchMethod, budget: Budget, file:
         0,
         history_rows(history, space),
     )
+
+
+def _with_heirs(optimizer: SearchOptimizer, history: History) -> set[int]:
+    """The candidates that have children to come, or in training, or that are in training themselves."""
+    parents = {candidate.parent for candidate in history.in_flight.values() if candidate.parent is not None}
+    return {*optimizer.parents, *history.in_flight, *parents}
 
 
 def by_supernet(setting: Setting, method: SupernetMethod) -> Found:

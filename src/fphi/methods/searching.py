@@ -8,7 +8,7 @@ from typing import ClassVar, TypeVar
 
 from fphi.errors import FphiError
 from fphi.learnable.architecture import SearchSpace, Tokens
-from fphi.optimize.ask_tell import SearchOptimizer
+from fphi.optimize.ask_tell import Growth, SearchOptimizer
 from fphi.tasks.supervised import Supervised
 
 __all__ = ["SEARCHES", "Derived", "SearchMethod", "SupernetMethod", "Tell", "get_search", "search_method"]
@@ -55,6 +55,10 @@ class SearchMethod(_Search):
     @abstractmethod
     def optimizer(self, space: SearchSpace, seed: int) -> SearchOptimizer:
         """Step 3: what proposes architectures of ``space`` and learns from their losses."""
+
+    def growth(self, space: SearchSpace) -> Growth | None:
+        """The space of a candidate by its number; None: it is always ``space``."""
+        return None
 
 
 @dataclass(frozen=True)

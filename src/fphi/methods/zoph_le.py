@@ -5,7 +5,6 @@
 3. Optimize: by reinforcement learning.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -15,6 +14,7 @@ from fphi.errors import FphiError
 from fphi.learnable.architecture import LayerSpace, LSTMController, SearchSpace
 from fphi.methods.searching import SearchMethod, search_method
 from fphi.optimize import MovingBaseline, PolicyGradient, PolicyUpdate
+from fphi.optimize.ask_tell import Growth
 
 __all__ = ["ZophLe"]
 
@@ -81,8 +81,7 @@ class ZophLe(SearchMethod):
             growth=self.growth(space),
         )
 
-    def growth(self, space: SearchSpace) -> Callable[[int], SearchSpace] | None:
-        """The space of the networks by their number; None: it is always the same."""
+    def growth(self, space: SearchSpace) -> Growth | None:
         if not isinstance(space, LayerSpace) or not self.depth_every:
             return None
         most = max(space.depth, self.max_depth)

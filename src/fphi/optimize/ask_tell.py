@@ -1,13 +1,16 @@
 """Step 3 where L has no gradient: ask for a candidate, evaluate it anywhere, tell its loss."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from random import Random
 
 from fphi.learnable.architecture.space import SearchSpace, Tokens
 
-__all__ = ["Candidate", "RandomSearch", "SearchOptimizer"]
+__all__ = ["Candidate", "Growth", "RandomSearch", "SearchOptimizer"]
+
+# The space that a candidate is from, by its number, where networks grow in the course of a search.
+Growth = Callable[[int], SearchSpace]
 
 
 @dataclass(frozen=True)
@@ -56,16 +59,31 @@ class SearchOptimizer(ABC):
     def tell(self, candidate: Candidate, loss: float) -> None:
         """Take note of a candidate's loss, the fraction of wrong answers on validation data."""
 
+    @property
+    def parents(self) -> Collection[int]:
+        """Numbers of the candidates that may yet have children."""
+        return ()
+
     def standing(self) -> Mapping[str, float]:
         """Figures of how the search goes, e.g. the population's mean loss, for its history."""
         return {}
 
 
 class RandomSearch(SearchOptimizer):
-    """Architectures at random: what every search must beat at an equal budget."""
+    """Architectures at random: what every search must beat at an equal budget.
+
+    Args:
+        space, seed: see `SearchOptimizer`.
+        growth: of the search that it is the control of; None: all candidates are from ``space``.
+    """
+
+    def __init__(self, space: SearchSpace, seed: int = 0, *, growth: Growth | None = None) -> None:
+        super().__init__(space, seed)
+        self.growth = growth
 
     def propose(self, number: int, rng: Random) -> Candidate:
-        return Candidate(number, self.space.sample(rng))
+        space = self.growth(number) if self.growth is not None else self.space
+        return Candidate(number, space.sample(rng))
 
     def tell(self, candidate: Candidate, loss: float) -> None:
         """Nothing is learned."""

@@ -49,6 +49,10 @@ class Evolution(SearchOptimizer):
     def tell(self, candidate: Candidate, loss: float) -> None:
         self.population.append(_Individual(candidate.number, candidate.tokens, loss))
 
+    @property
+    def parents(self) -> list[int]:
+        return [individual.number for individual in self.population]
+
     def standing(self) -> Mapping[str, float]:
         losses = [individual.loss for individual in self.population]
         return {"population": len(losses), "population_loss": sum(losses) / len(losses)} if losses else {}

@@ -1,6 +1,7 @@
 """The loss of a candidate by training it: build, inherit weights, train, validate."""
 
 import time
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -23,6 +24,7 @@ __all__ = [
     "ChoosesRate",
     "TrainAndTest",
     "TrainedChild",
+    "keep_weights",
     "out_of_memory",
     "weights_file",
 ]
@@ -128,6 +130,13 @@ class TrainAndTest:
 def weights_file(folder: Path, number: int) -> Path:
     """Where the weights of a candidate are kept."""
     return folder / f"{number:06d}.safetensors"
+
+
+def keep_weights(folder: Path, numbers: Collection[int]) -> None:
+    """Delete the weights of all candidates but these: the dead have no heirs."""
+    kept = {weights_file(folder, number) for number in numbers}
+    for path in set(folder.glob("*.safetensors")) - kept:
+        path.unlink(missing_ok=True)
 
 
 def out_of_memory(error: Exception, seconds: float) -> Outcome | None:
