@@ -26,7 +26,7 @@ class Sequencing(Method):
         schedule: course of the learning rate.
         clip_norm: largest norm of the gradient; any if not given.
         network: the embedding network; ``none`` reads the inputs themselves, flattened.
-        norm: source of the batch-norm statistics; ``running`` makes answers inductive.
+        norm: source of the batch-norm statistics; ``running`` and ``support`` make answers inductive.
     """
 
     outer_lr: float = 1e-3

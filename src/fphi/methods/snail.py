@@ -11,6 +11,7 @@ from typing import ClassVar, Literal
 from fphi.learnable import LearningAlgorithm, SequenceLearner, SNAILCore
 from fphi.methods.registry import Setting, method
 from fphi.methods.sequencing import Sequencing
+from fphi.networks.batch_norm import Mode
 from fphi.tasks.few_shot import Order
 
 __all__ = ["SNAIL"]
@@ -25,8 +26,12 @@ __all__ = ["SNAIL"]
 class SNAIL(Sequencing):
     """Look back at the labelled examples with attention, from the query as the last of the sequence.
 
-    Its convolutions reach as far as ``ways * shots + 1`` items: other sizes need another training.
+    Its convolutions reach as far as ``ways * shots + 1`` items: other sizes need another training. The
+    images are normalised with the statistics of the support set, in training as at test: those of all
+    training tasks together fit a single task of few images badly.
     """
+
+    norm: Mode = "support"
 
     bound_to: ClassVar[tuple[Literal["ways", "shots"], ...]] = ("ways", "shots")
 
