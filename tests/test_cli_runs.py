@@ -3,6 +3,7 @@
 import functools
 import json
 import re
+import shutil
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -188,6 +189,21 @@ def test_runs_tested_on_different_tasks_are_not_compared(
     evaluated(capsys, run, "--tasks", 3)
     evaluated(capsys, other, *words)
     assert refused(capsys, "compare", run, other).endswith(message)
+
+
+def test_of_runs_with_several_test_sets_those_with_the_same_are_paired(
+    run: Path, other: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    for folder, seed in ((run, 0), (other, 1)):
+        evaluated(capsys, folder, "--tasks", 3, "--seed", seed)
+    third = shutil.copytree(other, tmp_path / "third")
+    assert fphi("compare", run, other, third, "--markdown", tmp_path / "table.md") == 0
+    every, pairs = (tmp_path / "table.md").read_text().split("**Differences")
+    assert all(f" {folder.name} " in every for folder in (run, other, third))
+    assert [line.split("|")[1:6:2] for line in pairs.splitlines() if "0.00" in line] == [
+        [" third ", f" {other.name} ", " 3 "]
+    ]
+    capsys.readouterr()
 
 
 def test_regression_has_a_loss_and_no_accuracy(tmp_path: Path, capsys: Capture) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from fphi.cli.evaluate import evaluate_run
 from fphi.cli.options import Parser, at_least, require_no_folder
 from fphi.errors import FphiError
-from fphi.report.compare import TaskScores, compare, comparison_table
+from fphi.report.compare import Comparison, TaskScores, compare, comparison_table
 from fphi.report.files import read_result, write_text
 from fphi.report.runs import Run, read_run, report_runs
 from fphi.report.tables import Row, methods_table, sources
@@ -17,14 +17,18 @@ _SAME_TASKS = ("data", "protocol", "ways", "shots", "queries", "tasks", "seed")
 
 
 def run(arguments: list[str]) -> int:
-    """Print the runs' table and their paired differences from the first one."""
+    """Print the runs' table and, where test tasks are the same, paired differences from the first run."""
     from rich.console import Console
 
     parser = Parser(
-        "compare", "Compare runs on the same test tasks; runs without a result are evaluated first."
+        "compare",
+        "Compare runs, in pairs where they had the same test tasks; those without a result are evaluated.",
     )
     parser.add_argument(
-        "runs", type=Path, nargs="+", help="directories of the runs; the first is compared with"
+        "runs",
+        type=Path,
+        nargs="+",
+        help="directories of the runs; of those with the same test tasks the first is compared with",
     )
     parser.add_argument(
         "--tasks",
@@ -46,7 +50,7 @@ def run(arguments: list[str]) -> int:
     rows = [Row.from_result(r.result, name) for name, r in runs.items()]
     tables = {"Accuracy on test tasks (%)": methods_table(rows)}
     if len(runs) > 1:
-        differences = compare([_scores(name, r, o.on) for name, r in runs.items()])
+        differences = _paired([_scores(name, r, o.on) for name, r in runs.items()])
         tables[f"Differences ({o.on})"] = comparison_table(differences)
     Console().print(*(table.rich(title) for title, table in tables.items()))
     if o.markdown is not None:
@@ -65,6 +69,19 @@ def _evaluate_missing(paths: list[Path], count: int | None) -> None:
     for path in paths:
         if path not in done:
             evaluate_run(path, count or (like["tasks"] if like else 600), like["seed"] if like else 0)
+
+
+def _paired(scores: list[TaskScores]) -> list[Comparison]:
+    """Differences among those that were tested on the same tasks, from the first of them.
+
+    Raises:
+        FphiError: no two were; it says in what the first two differ.
+    """
+    groups: dict[tuple[object, ...], list[TaskScores]] = {}
+    for one in scores:
+        groups.setdefault((len(one.accuracy), *one.settings.values()), []).append(one)
+    same = [group for group in groups.values() if len(group) > 1]
+    return [pair for group in same or [scores] for pair in compare(group)]
 
 
 def _names(paths: list[Path]) -> list[str]:
