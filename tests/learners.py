@@ -17,6 +17,7 @@ from fphi.learnable import (
     MatchingLearner,
     MemoryCore,
     MetricLearner,
+    OnlineStandardisation,
     PrototypicalLearner,
     RelationLearner,
     ReptileLearner,
@@ -115,9 +116,12 @@ def imagining(batching: Batching) -> LearningAlgorithm:
     return ImaginaryLearner(learner, Generator(4, noise=0.1), 3).eval()
 
 
-def sequence(core: Callable[[], nn.Module], labels: Labels, batching: Batching) -> LearningAlgorithm:
-    network = conv(None, norm="running")
-    return SequenceLearner(network, core(), WAYS, labels=labels, batching=batching)
+def sequence(
+    core: Callable[[], nn.Module], labels: Labels, batching: Batching, *, standardise: bool = True
+) -> LearningAlgorithm:
+    network = conv(None, norm="support" if labels == "given" else "running")
+    standard = OnlineStandardisation(4) if standardise else None
+    return SequenceLearner(network, core(), WAYS, labels=labels, standardise=standard, batching=batching)
 
 
 def lstm() -> LSTMCore:
@@ -186,6 +190,7 @@ LEARNERS = [
     Case("lstm-given", lambda b: sequence(lstm, "given", b), **SEQUENCE),
     Case("lstm", lambda b: sequence(lstm, "shifted", b), **SEQUENCE),
     Case("mann", lambda b: sequence(memory, "shifted", b), **SEQUENCE),
+    Case("mann-as-it-is", lambda b: sequence(memory, "shifted", b, standardise=False), **SEQUENCE),
     Case("snail", lambda b: sequence(snail, "given", b), **SEQUENCE),
     Case("prototypical-mlp", lambda b: PrototypicalLearner(mlp(), batching=b), metric=True),
 ]  # fmt: skip

@@ -13,6 +13,7 @@ from fphi.learnable.sequence.learner import (
 from fphi.learnable.sequence.lstm import LSTMCore
 from fphi.learnable.sequence.memory import MemoryCore
 from fphi.learnable.sequence.snail import SNAILCore
+from fphi.learnable.sequence.standardisation import OnlineStandardisation
 from fphi.tasks.types import Examples, Task
 
 D, WAYS, T = 6, 3, 9
@@ -32,7 +33,10 @@ def core_named(name: str) -> nn.Module:
 
 
 def learner_of(name: str, labels: Labels) -> SequenceLearner:
-    return SequenceLearner(nn.Flatten(), core_named(name), WAYS, labels=labels).double()
+    standardise = OnlineStandardisation(D)
+    return SequenceLearner(
+        nn.Flatten(), core_named(name), WAYS, labels=labels, standardise=standardise
+    ).double()
 
 
 def items(length: int, batch: int = 2) -> Tensor:

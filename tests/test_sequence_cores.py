@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from fphi.learnable.sequence.memory import Memory, access
 from fphi.learnable.sequence.snail import CausalAttention, DenseBlock, SNAILCore, TemporalConvolution
+from fphi.learnable.sequence.standardisation import OnlineStandardisation
 from sequence_helpers import CORES, INPUTS, WAYS, T, core_named, every_core, items
 
 # What a core is.
@@ -134,6 +135,35 @@ def test_the_gradient_through_a_memory_step_is_right() -> None:
 
     leaves = [t.requires_grad_() for t in (memory.contents, memory.reads, keys, gates)]
     assert torch.autograd.gradcheck(step, leaves)
+
+
+# Standardisation.
+
+
+def test_an_item_is_standardised_by_those_up_to_it_and_what_is_learned() -> None:
+    standardise = OnlineStandardisation(2, weight=2.0).double()
+    with torch.no_grad():
+        standardise.mean.copy_(torch.tensor([1.0, -1.0]))
+        standardise.log_variance.copy_(torch.tensor([4.0, 0.25]).log())
+    past, last = torch.randn(3, 5, 2, dtype=torch.float64), torch.randn(3, 4, 2, dtype=torch.float64)
+    found, ends = standardise(past, last)
+    # Two items with the learned mean and variance: the mean, one learned deviation above and below.
+    mean, deviation = torch.tensor([1.0, -1.0]), torch.tensor([2.0, 0.5])
+    learned = torch.stack([mean - deviation, mean + deviation]).double()
+    for b in range(3):
+        for t in range(5):
+            seen = torch.cat([learned, past[b, : t + 1]])
+            wanted = (past[b, t] - seen.mean(0)) / seen.std(0, correction=0)
+            torch.testing.assert_close(found[b, t], wanted)
+        for q in range(4):
+            seen = torch.cat([learned, past[b], last[b, q : q + 1]])
+            torch.testing.assert_close(ends[b, q], (last[b, q] - seen.mean(0)) / seen.std(0, correction=0))
+
+
+def test_equal_items_are_standardised_without_infinities() -> None:
+    found, _ = OnlineStandardisation(1, weight=1e-6)(torch.full((1, 50, 1), 3.0), torch.full((1, 1, 1), 3.0))
+    assert found.isfinite().all()
+    found.sum().backward()
 
 
 # SNAIL's parts.

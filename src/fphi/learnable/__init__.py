@@ -16,6 +16,7 @@ from fphi.learnable.sequence.learner import SequenceLearner
 from fphi.learnable.sequence.lstm import LSTMCore
 from fphi.learnable.sequence.memory import MemoryCore
 from fphi.learnable.sequence.snail import SNAILCore
+from fphi.learnable.sequence.standardisation import OnlineStandardisation
 
 __all__ = [
     "ComparisonLearner",
@@ -29,6 +30,7 @@ __all__ = [
     "MatchingLearner",
     "MemoryCore",
     "MetricLearner",
+    "OnlineStandardisation",
     "PrototypicalLearner",
     "RelationLearner",
     "ReptileLearner",

@@ -33,7 +33,8 @@ class LSTM(Streaming):
     def learner(self, setting: Setting) -> LearningAlgorithm:
         network, size, ways = self.embedding(setting)
         core = LSTMCore(size + ways, ways, hidden=self.hidden)
-        return SequenceLearner(network, core, ways, labels=self.labels)
+        standardise = self.standardisation(size)
+        return SequenceLearner(network, core, ways, labels=self.labels, standardise=standardise)
 
     def train_shape(self, ways: int, shots: int) -> EpisodeShape | None:
         return super().train_shape(ways, shots) if self.labels == "shifted" else None

@@ -57,4 +57,5 @@ class MANN(Streaming):
             decay=self.decay,
             sharpness=self.sharpness,
         )
-        return SequenceLearner(network, core, ways, labels="shifted")
+        standardise = self.standardisation(size)
+        return SequenceLearner(network, core, ways, labels="shifted", standardise=standardise)

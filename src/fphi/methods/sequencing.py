@@ -9,6 +9,7 @@ from torch import nn
 from fphi.errors import FphiError
 from fphi.learnable.base import LearningAlgorithm
 from fphi.learnable.embedding import embedding_size
+from fphi.learnable.sequence.standardisation import OnlineStandardisation
 from fphi.methods.registry import Method, NetworkName, ScheduleName, Setting, build_network, schedule_named
 from fphi.networks.batch_norm import Mode
 from fphi.optimize import GradientDescent
@@ -27,6 +28,8 @@ class Sequencing(Method):
         clip_norm: largest norm of the gradient; any if not given.
         network: the embedding network; ``none`` reads the inputs themselves, flattened.
         norm: source of the batch-norm statistics; ``running`` and ``support`` make answers inductive.
+        standardise: whether embeddings are standardised by what the sequence has shown so far (the
+            papers' are not); see `OnlineStandardisation`.
     """
 
     outer_lr: float = 1e-3
@@ -34,6 +37,7 @@ class Sequencing(Method):
     clip_norm: float | None = 10.0
     network: Literal[NetworkName, "none"] = "conv4-pool"
     norm: Mode = "running"
+    standardise: bool = True
 
     def embedding(self, setting: Setting) -> tuple[nn.Module, int, int]:
         """The embedding network, the size of what it gives, and the ways.
@@ -46,6 +50,10 @@ class Sequencing(Method):
         plain = self.network == "none"
         network = nn.Flatten() if plain else build_network(self.network, setting, self.norm, head=False)  # type: ignore[arg-type]
         return network, embedding_size(network, setting.input_shape), setting.ways
+
+    def standardisation(self, size: int) -> OnlineStandardisation | None:
+        """That of embeddings of ``size`` features, if there is one."""
+        return OnlineStandardisation(size) if self.standardise else None
 
     def optimizer(self, learner: LearningAlgorithm) -> GradientDescent:
         outer = torch.optim.Adam(learner.parameters(), lr=self.outer_lr)

@@ -38,7 +38,8 @@ class SNAIL(Sequencing):
     def learner(self, setting: Setting) -> LearningAlgorithm:
         network, size, ways = self.embedding(setting)
         core = SNAILCore(size + ways, ways, length=ways * setting.shots + 1)
-        return SequenceLearner(network, core, ways, labels="given")
+        standardise = self.standardisation(size)
+        return SequenceLearner(network, core, ways, labels="given", standardise=standardise)
 
     @property
     def train_order(self) -> Order:

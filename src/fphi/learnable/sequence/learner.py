@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from fphi.errors import FphiError
 from fphi.learnable.base import Loss
 from fphi.learnable.embedding import EmbeddingLearner
+from fphi.learnable.sequence.standardisation import OnlineStandardisation
 from fphi.tasks.types import Examples, Task
 from fphi.within.task_map import Batching
 
@@ -22,7 +23,8 @@ _INSTANCES = 10  # presentations of a class that are told of: as many as the tab
 class SequenceLearner(EmbeddingLearner):
     """Reads the support set as a sequence and answers each query as a last item of its own.
 
-    φ = the embedding network and the ``core``. An item is an embedding next to a one-hot label:
+    φ = the embedding network, ``standardise`` and the ``core``. An item is an embedding beside a one-hot
+    label:
 
     ===========  ======================  ====================  ======================================
     ``labels``   item t of the support   the query's item      trained on
@@ -42,6 +44,7 @@ class SequenceLearner(EmbeddingLearner):
             ``[B, T, ways]`` and ``[B, Q, ways]``, the one to item t from items 0..t.
         ways: the labels that the core can read and answer. Tasks may have fewer.
         labels: see above.
+        standardise: of the embeddings, before the core reads them; None: they are read as they are.
         loss: scalar loss of one task from logits and labels.
         batching: ``"auto"``, ``"vmap"`` or ``"loop"``, see `TaskMap`.
     """
@@ -53,6 +56,7 @@ class SequenceLearner(EmbeddingLearner):
         ways: int,
         *,
         labels: Labels = "shifted",
+        standardise: OnlineStandardisation | None = None,
         loss: Loss = F.cross_entropy,
         batching: Batching = "auto",
     ) -> None:
@@ -60,18 +64,19 @@ class SequenceLearner(EmbeddingLearner):
             raise ValueError(f"unknown labels {labels!r}: choose one of {', '.join(get_args(Labels))}")
         super().__init__(network, loss=loss, batching=batching)
         self.core = core
+        self.standardise = standardise
         self.ways = ways
         self.labels = labels
 
     def solve(self, support: Examples, query_x: Tensor, transductive: bool = True) -> Tensor:
-        embedded, queries = self.embed(support.x, query_x, transductive)
+        embedded, queries = self._read(*self.embed(support.x, query_x, transductive))
         marks = self._marks(support.y, embedded)
         if self.labels == "given":
             with_past, with_query = marks, torch.zeros_like(marks[:, :1])
         else:
             with_past, with_query = _one_later(marks), marks[:, -1:]
-        past = torch.cat([embedded.flatten(2), with_past], 2)
-        last = torch.cat([queries.flatten(2), with_query.expand(-1, queries.shape[1], -1)], 2)
+        past = torch.cat([embedded, with_past], 2)
+        last = torch.cat([queries, with_query.expand(-1, queries.shape[1], -1)], 2)
         answers: Tensor = self.core(past, last)[1]
         return answers
 
@@ -118,9 +123,15 @@ class SequenceLearner(EmbeddingLearner):
                 "labels='given' show each label beside its example, so a stream would answer itself: "
                 "build the learner with labels='shifted', or ask for answers to queries"
             )
-        embedded = torch.cat([first, rest], 1).flatten(2)
+        whole = torch.cat([first, rest], 1)
+        embedded = torch.cat(self._read(whole[:, :-1], whole[:, -1:]), 1)
         items = torch.cat([embedded, _one_later(self._marks(y, embedded))], 2)
         return torch.cat(self.core(items[:, :-1], items[:, -1:]), 1)
+
+    def _read(self, past: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
+        """Embeddings as the core gets them, ``[B, T, d]`` and ``[B, Q, d]``."""
+        past, last = past.flatten(2), last.flatten(2)
+        return (past, last) if self.standardise is None else self.standardise(past, last)
 
     def _marks(self, y: Tensor, like: Tensor) -> Tensor:
         """One-hot labels ``[B, n, ways]`` of ``y: [B, n]``, in the floating-point type of ``like``."""
