@@ -202,6 +202,15 @@ def test_nobody_dies_and_a_share_of_all_is_drawn() -> None:
     best = min(optimizer.population, key=lambda i: (i.loss, i.number))
     hits = sum(optimizer.select(Random(i)) is best for i in range(4000))
     assert abs(hits / 4000 - 0.05) < 4 * (0.05 * 0.95 / 4000) ** 0.5
+    # A twentieth of ten would be one, chosen at random: the better of two is.
+    few = TournamentWithoutRemoval(SPACE, 0, size=10, share=0.05)
+    steps(few, 10)
+    ranks = {
+        one.number: rank for rank, one in enumerate(sorted(few.population, key=lambda i: (i.loss, i.number)))
+    }
+    chosen = [ranks[few.select(Random(i)).number] for i in range(2000)]
+    # The smaller of two different ranks of ten has the mean 11 / 3 - 1 and the variance 4.9.
+    assert abs(fmean(chosen) - 8 / 3) < 4 * (4.9 / 2000) ** 0.5
     everyone = TournamentWithoutRemoval(SPACE, 0, size=20, share=1)
     steps(everyone, 20)
     assert everyone.select(Random(0)).loss == min(i.loss for i in everyone.population)

@@ -27,7 +27,7 @@ class HierarchicalEvolution(SearchMethod):
     Args:
         population: individuals before the first child; the paper's 200 had 7,000 children, small searches
             need fewer.
-        share: of the population that is drawn, the best of which is the parent (paper: 0.05).
+        share: of the population that is drawn, the best of which is the parent (paper: 0.05); two at least.
     """
 
     usual_space: ClassVar[str] = "hierarchical"

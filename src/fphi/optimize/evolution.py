@@ -99,7 +99,8 @@ class TournamentWithoutRemoval(Evolution):
 
     Args:
         space, seed, size: see `Evolution`.
-        share: of the population that is drawn, without replacement; at least one individual.
+        share: of the population that is drawn, without replacement; at least two individuals, as one has
+            no rival.
     """
 
     def __init__(self, space: SearchSpace, seed: int = 0, *, size: int = 200, share: float = 0.05) -> None:
@@ -109,7 +110,8 @@ class TournamentWithoutRemoval(Evolution):
         self.share = share
 
     def select(self, rng: Random) -> _Individual:
-        return _best(rng.sample(self.population, max(1, round(self.share * len(self.population)))))
+        alive = len(self.population)
+        return _best(rng.sample(self.population, min(alive, max(2, round(self.share * alive)))))
 
 
 def _best(individuals: list[_Individual]) -> _Individual:
