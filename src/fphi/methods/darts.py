@@ -55,7 +55,7 @@ class DARTS(SupernetMethod):
     order: Literal[1, 2] = 1
     derivative: Literal["difference", "exact"] = "difference"
     scale: float = 0.01
-    epochs: int = 6
+    epochs: int = 4
     batch_size: int = 64
     lr: float = 0.025
     lr_end: float = 0.001
