@@ -56,16 +56,14 @@ def _search(setting: Setting) -> dict[str, Any]:
         usual = config.method.usual_evaluations if given.seconds is None else None
         budget = Budget(given.evaluations or usual, given.seconds)
         optimizer, growth = config.method.optimizer(config.space, seed), config.method.growth(config.space)
-        inherits = config.method.inherits
-        found = by_evaluations(setting, config.method.title, optimizer, budget, HISTORY, inherits)
+        found = by_evaluations(setting, config.method, optimizer, budget, HISTORY)
     else:
         found = by_supernet(setting, config.method)
         budget = _budget_beside(config, found)
     write_found(setting, found)
     wanted = config.control.control and not isinstance(config.method, RandomSearch)
     drawing = Drawing(config.space, seed, growth=growth)
-    title = RandomSearch.title
-    controls = [by_evaluations(setting, title, drawing, budget, _RANDOM, False)] if wanted else []
+    controls = [by_evaluations(setting, RandomSearch(), drawing, budget, _RANDOM)] if wanted else []
     write_curves(out, found, controls[0] if controls else None)
     results = [(one, retrained(setting, one)) for one in (found, *controls)]
     write_weights(setting, results[0][1])

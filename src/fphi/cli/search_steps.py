@@ -13,7 +13,7 @@ from fphi.cli.search_config import SearchConfig
 from fphi.cli.search_problem import Problem, SupervisedProblem
 from fphi.errors import FphiError
 from fphi.learnable.architecture import Tokens
-from fphi.methods.searching import Derived, SupernetMethod
+from fphi.methods.searching import Derived, SearchMethod, SupernetMethod
 from fphi.optimize.ask_tell import Candidate, SearchOptimizer
 from fphi.run.checkpoint import LAST
 from fphi.run.child import keep_weights
@@ -68,27 +68,27 @@ class Found:
 
 
 def by_evaluations(
-    setting: Setting, title: str, optimizer: SearchOptimizer, budget: Budget, file: str, inherits: bool
+    setting: Setting, method: SearchMethod, optimizer: SearchOptimizer, budget: Budget, file: str
 ) -> Found:
     """The best of candidates that are trained one by one.
 
     Args:
         setting: of the search.
-        title: of what proposes the candidates.
-        optimizer: new; it proposes them.
+        method: its title is the search's; where it inherits, candidates begin with their parents' weights,
+            and those of the dead are deleted.
+        optimizer: new; it proposes the candidates.
         budget: when it ends.
         file: of the history.
-        inherits: whether candidates begin with their parents' weights. Those of the dead are deleted.
 
     Raises:
         StoppedError: SIGTERM or Ctrl-C.
         FphiError: no candidate could be trained.
     """
     space = setting.config.space
-    weights = setting.out / "weights" if inherits else None
+    weights = setting.out / "weights" if method.inherits else None
     history = History(setting.out / file)
     try:
-        with search_line(title, budget) as show:
+        with search_line(method.title, budget) as show:
 
             def tell(history: History) -> None:
                 if weights is not None:
@@ -106,16 +106,16 @@ def by_evaluations(
     finally:
         history.close()
     if history.in_flight or budget.allows_another(optimizer.asked, history.seconds):
-        raise StoppedError(f"after {len(history.records)} evaluations of {title}")
+        raise StoppedError(f"after {len(history.records)} evaluations of {method.title}")
     assert history.best is not None
     failures = sum(record.outcome.failure != "" for record in history.records)
     if failures == len(history.records):
         raise FphiError(
-            f"none of {failures} candidates of {title} could be trained; the first: "
+            f"none of {failures} candidates of {method.title} could be trained; the first: "
             f"{history.records[0].outcome.failure}; try a smaller {setting.problem.rate} or smaller networks"
         )
     return Found(
-        title,
+        method.title,
         history.best.candidate.tokens,
         1 - history.best.outcome.loss,
         history.seconds,

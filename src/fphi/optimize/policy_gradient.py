@@ -10,8 +10,7 @@ from torch import Tensor
 
 from fphi.errors import FphiError
 from fphi.learnable.architecture.policy import Policy
-from fphi.learnable.architecture.space import SearchSpace
-from fphi.optimize.ask_tell import Candidate, SearchOptimizer
+from fphi.optimize.ask_tell import Candidate, Growth, SearchOptimizer
 
 __all__ = ["MovingBaseline", "PolicyGradient", "PolicyUpdate"]
 
@@ -122,7 +121,7 @@ class PolicyGradient(SearchOptimizer):
         update: PolicyUpdate | None = None,
         baseline: MovingBaseline | None = None,
         reward: Callable[[float], float] = lambda loss: 1 - loss,
-        growth: Callable[[int], SearchSpace] | None = None,
+        growth: Growth | None = None,
     ) -> None:
         super().__init__(policy.space, seed)
         self.policy, self.optimizer = policy, optimizer
