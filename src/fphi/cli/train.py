@@ -7,6 +7,7 @@ from typing import Any
 
 from fphi.cli.options import Parser, TaskOptions, command_line, fields_of, look_ahead
 from fphi.cli.runs import CONFIG, FREE, RunConfig, add_options, read_values, resume_command
+from fphi.cli.start import located_start, require_fair_start
 from fphi.errors import FphiError
 from fphi.learnable import LearningAlgorithm
 from fphi.methods import METHODS, get_method
@@ -39,6 +40,8 @@ def run(arguments: list[str]) -> int:
 def train_run(config: RunConfig, out: Path, *, resume: bool = False) -> TrainingResult | None:
     """Train as configured into ``out``; None for a method that learns nothing across tasks."""
     require_usable(out, resume)
+    if not resume:
+        require_fair_start(config)
     texts = {CONFIG: config.to_yaml(), "command.txt": _command(config, out) + "\n"}
     if not resume:
         _require_no_other_config(out, texts[CONFIG])
@@ -82,7 +85,7 @@ def _parse(name: str, arguments: list[str]) -> tuple[RunConfig, Path, bool]:
     if values.method != name:
         raise FphiError(f"--method is {values.method!r} in fphi train {name}; leave it out")
     tasks = fields_of(TaskOptions, values).located()
-    config = RunConfig(name, fields_of(method, values), tasks, fields_of(Training, values))
+    config = located_start(RunConfig(name, fields_of(method, values), tasks, fields_of(Training, values)))
     if begun is not None:
         _require_same(begun, config, values.out)
     return config, values.out, values.resume

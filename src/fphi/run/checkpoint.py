@@ -17,6 +17,7 @@ __all__ = [
     "Standing",
     "Stateful",
     "load_parameters",
+    "load_shared_parameters",
     "pack",
     "read_checkpoint",
     "save_checkpoint",
@@ -154,11 +155,30 @@ def load_parameters(path: Path, learner: nn.Module) -> dict[str, Json]:
     Raises:
         FphiError: no such file, damaged, or of a learner with other names or shapes.
     """
-    tensors, content = _read_kind(path, "parameters", "checkpoint")
-    checkpoint = content["kind"] == "checkpoint"
-    _load_into(learner, _below("learner.", tensors) if checkpoint else tensors, str(path))
-    note = content.get("standing" if checkpoint else "note")
+    tensors, content = _read_learner(path)
+    _load_into(learner, tensors, str(path))
+    note = content.get("standing" if content["kind"] == "checkpoint" else "note")
     return note if isinstance(note, dict) else {}
+
+
+def load_shared_parameters(path: Path, learner: nn.Module) -> list[str]:
+    """Load what agrees in name and shape; the rest of ``learner`` stays as it is.
+
+    Another method's embedding network fits so: learners of one network call its parameters the same.
+
+    Returns:
+        The names of the parameters and buffers that were loaded.
+
+    Raises:
+        FphiError: no such file, damaged, or no parameter agrees.
+    """
+    own, (tensors, _) = learner.state_dict(), _read_learner(path)
+    shared = {name: t for name, t in tensors.items() if name in own and own[name].shape == t.shape}
+    if not shared:
+        problem = _misfit(own, tensors)
+        raise FphiError(f"{path} has no parameter in common with this learner: {problem}; choose another run")
+    learner.load_state_dict(shared, strict=False)
+    return list(shared)
 
 
 def pack(tree: object, tensors: dict[str, Tensor], prefix: str) -> Json:
@@ -219,6 +239,12 @@ def _value(item: Json) -> Json:
 
 def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+
+
+def _read_learner(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """A learner's parameters and buffers in either kind of file, and the file's description."""
+    tensors, content = _read_kind(path, "parameters", "checkpoint")
+    return _below("learner.", tensors) if content["kind"] == "checkpoint" else tensors, content
 
 
 def _read_kind(path: Path, *kinds: str) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -1,6 +1,7 @@
 """Across-task training, the outer loop: draw tasks, take the meta-gradient, step, validate, save."""
 
 import math
+import sys
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -19,6 +20,7 @@ from fphi.run.checkpoint import (
     Checkpoint,
     Standing,
     load_parameters,
+    load_shared_parameters,
     read_checkpoint,
     save_checkpoint,
     save_parameters,
@@ -93,7 +95,7 @@ def _train(ranks: Ranks, run: Run, resume: bool, progress: bool) -> TrainingResu
     run.learner.to(ranks.device)
     with ExitStack() as stack:
         ranks.first(lambda: stack.enter_context(claim(run.out, resume)))
-        standing = _begin(ranks, run, resume)
+        standing = _begin(ranks, run, resume, progress)
         logs: list[Log] = []
         if ranks.is_first:
             logs = stack.enter_context(open_logs(run.out, standing.step, training.tensorboard))
@@ -148,16 +150,24 @@ def _require_same_run(ranks: Ranks, run: Run) -> None:
         )
 
 
-def _begin(ranks: Ranks, run: Run, resume: bool) -> Standing:
+def _begin(ranks: Ranks, run: Run, resume: bool, progress: bool) -> Standing:
     """Bring every rank to where the run stands: a new one is at a checkpoint too, that of step 0."""
     if not resume:
-        ranks.first(lambda: _save_new(run))
+        ranks.first(lambda: _save_new(run, progress))
     checkpoint = ranks.first(lambda: _read(run))
     checkpoint.restore(run.learner, run.optimizer)
     return checkpoint.standing
 
 
-def _save_new(run: Run) -> None:
+def _save_new(run: Run, progress: bool) -> None:
+    if run.training.start_from is not None:
+        source = Path(run.training.start_from) / BEST
+        shared = load_shared_parameters(source, run.learner)
+        if progress:
+            print(
+                f"begins with {len(shared)} of {len(run.learner.state_dict())} tensors as in {source}",
+                file=sys.stderr,
+            )
     for name, text in run.texts.items():
         replace_file(run.out / name, text.encode())
     _save(run, Standing(), [])

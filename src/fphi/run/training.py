@@ -25,6 +25,9 @@ class Training:
         meta_batch: tasks per meta-step, over all devices together.
         seed: of the random numbers that learning draws (dropout); on the command line, of the initial
             parameters and the training tasks too. Test tasks have their own seed.
+        start_from: a run to begin with: what its best parameters have in common with this learner, by name
+            and shape, is where they start, as an embedding network that another method learned; the
+            rest starts at random. None: all of it does.
         validate_every: meta-steps from one validation to the next; 0: at the end only.
         validation_tasks: tasks per validation.
         patience: validations without improvement after which training stops; 0: never.
@@ -42,6 +45,7 @@ class Training:
     steps: int = 2000
     meta_batch: int = 32
     seed: int = 0
+    start_from: str | None = None
     validate_every: int = 500
     validation_tasks: int = 200
     patience: int = 0
