@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from cli_helpers import evaluated, quietly, refused, trained
+from cli_helpers import SMALL, evaluated, fphi, quietly, refused, save_images, trained
 
 Capture = pytest.CaptureFixture[str]
 
@@ -53,13 +53,70 @@ def test_parameters_that_have_seen_the_test_classes_are_refused(
         return refused(capsys, "train", "snail", "--out", tmp_path / "run", *words)
 
     said = says("--start-from", prototypical, "--protocol", "fraction")
-    assert said.startswith(f"{prototypical} learned hershey under protocol alphabet, and here it is fraction")
-    more = trained(
-        tmp_path / "more", "--train-on-validation", "true", "--train-ways", 5, method="prototypical"
+    assert said.startswith(f"{prototypical} learned from ")
+    assert "train it with the same --protocol" in said
+    learned = ("--train-ways", 5, "--start-from", prototypical)
+    more = trained(tmp_path / "more", "--train-on-validation", "true", *learned, method="prototypical")
+    assert f"{more} learned from 150 of the 323 classes" in says("--start-from", more)
+    after = trained(tmp_path / "after", "--start-from", more, "--train-on-validation", "true", method="maml")
+    config = (after / "config.yaml").read_text()
+    (after / "config.yaml").write_text(
+        config.replace("train_on_validation: true", "train_on_validation: false")
     )
-    assert "--train-on-validation true" in says("--start-from", more)
-    assert "no run directory" in says("--start-from", tmp_path / "nothing")
+    assert f"{more} learned from 150" in says("--start-from", after)
+    shutil.rmtree(more)
+    assert f"{more} is no run directory" in says("--start-from", after)
     assert not (tmp_path / "run").exists()
+
+
+def test_one_folder_under_two_names_is_the_same_data(tmp_path: Path, capsys: Capture) -> None:
+    save_images(tmp_path / "images", 12, 4)
+    (tmp_path / "other").symlink_to(tmp_path / "images")
+    words = ("--ways", 2, "--image-size", 16)
+    start = trained(
+        tmp_path / "start", *words, "--tasks", tmp_path / "images", "--train-on-validation", "true"
+    )
+    again = ("--tasks", tmp_path / "other", "--start-from", start, "--out", tmp_path / "run")
+    assert f"{start} learned from " in refused(capsys, "train", "maml", *words, *again)
+    save_images(tmp_path / "more", 12, 4)
+    assert fphi("train", "maml", *SMALL, *words, "--steps", 1, *again, "--tasks", tmp_path / "more") == 0
+    assert "classes that this training is validated or tested on have names" in capsys.readouterr().err
+
+
+def test_a_frozen_part_stays_as_it_starts(prototypical: Path, tmp_path: Path, capsys: Capture) -> None:
+    words = ("--start-from", prototypical, "--freeze", "network", "--outer-lr", 0.1, "--ways", 3)
+    run = trained(tmp_path / "run", *words, method="snail", steps=2)
+    whole = trained(tmp_path / "whole", *words, method="snail", steps=3)
+    quietly("train", "snail", "--config", run / "config.yaml", "--steps", 3, "--out", tmp_path / "three")
+    weights, start = (load_file(folder / "best.safetensors") for folder in (whole, prototypical))
+    for name, tensor in weights.items():
+        if name.startswith("network."):
+            assert torch.equal(tensor, start[name]), name
+    assert any(not torch.equal(t, load_file(run / "best.safetensors")[n]) for n, t in weights.items())
+    assert (tmp_path / "three" / "best.safetensors").read_bytes() == (whole / "best.safetensors").read_bytes()
+    frozen = ("--out", tmp_path / "no", "--freeze")
+    said = refused(capsys, "train", "snail", *frozen, "kernel")
+    assert (
+        said == "--freeze kernel is no parameter of this learner; it has the parts core, network, standardise"
+    )
+    assert "--freeze network is every parameter" in refused(capsys, "train", "maml", *frozen, "network")
+    assert not (tmp_path / "no").exists()
+
+
+def test_a_learner_within_another_is_a_start_and_so_is_one_for_the_baseline(
+    prototypical: Path, tmp_path: Path
+) -> None:
+    still = ("--outer-lr", 1e-30, "--train-ways", 5)
+    run = trained(tmp_path / "run", *still, "--start-from", prototypical, method="imaginary", steps=1)
+    inner, start = (load_file(folder / "best.safetensors") for folder in (run, prototypical))
+    for name in start:
+        torch.testing.assert_close(inner[f"learner.{name}"], start[name], rtol=0, atol=1e-20)
+    network = ("--network", "conv4-pool", "--start-from", prototypical)
+    quietly("train", "from-scratch", *network, "--out", tmp_path / "scratch")
+    baseline = load_file(tmp_path / "scratch" / "best.safetensors")
+    shared = [name for name in baseline if name in start]
+    assert shared
+    assert all(torch.equal(baseline[name], start[name]) for name in shared)
 
 
 def test_a_run_of_which_nothing_fits_is_refused(prototypical: Path, tmp_path: Path, capsys: Capture) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
+import torch
+
 from fphi.cli.options import at_least
 from fphi.cli.search_config import SearchConfig
 from fphi.cli.search_options import TableOptions
@@ -84,7 +86,8 @@ def _over_seeds(method: SearchMethod, table: Table, budget: Budget, seeds: range
     if len(seeds) < _FOR_TWO:
         return _some_seeds(method, table, budget, seeds)
     parts = [seeds[i::2] for i in range(2)]
-    with ProcessPoolExecutor(2, mp_context=get_context("fork")) as pool:
+    # A thread each: more would only wait for one another.
+    with ProcessPoolExecutor(2, get_context("fork"), torch.set_num_threads, (1,)) as pool:
         futures = [pool.submit(_some_seeds, method, table, budget, part) for part in parts]
         return [result for future in futures for result in future.result()]
 

@@ -1,10 +1,15 @@
 """``--start-from RUN``: a training may begin with another's parameters, if they have not seen its tests."""
 
+import re
+import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from fphi.cli.options import TaskOptions
 from fphi.cli.runs import RunConfig
 from fphi.errors import FphiError
+from fphi.tasks import NAMED, FewShotTasks, TaskDistribution
 
 __all__ = ["located_start", "require_fair_start"]
 
@@ -17,26 +22,56 @@ def located_start(config: RunConfig) -> RunConfig:
     return replace(config, training=replace(config.training, start_from=str(Path(start).absolute())))
 
 
-def require_fair_start(config: RunConfig) -> None:
-    """Refuse a run to start from whose training classes may be classes that ``config`` is judged by.
+def require_fair_start(config: RunConfig, tasks: TaskDistribution) -> None:
+    """Refuse a start that learned from classes which ``config`` is validated or tested on.
+
+    Of other data only the names of classes can be compared: where they agree, stderr says so.
+
+    Args:
+        config: of the training, with the run to start from.
+        tasks: its tasks.
 
     Raises:
-        FphiError: it is no run, or it learned from the same data divided otherwise.
+        FphiError: the start is no run, it or what it started from learned from such classes, or that is
+            not known.
     """
-    if config.training.start_from is None:
-        return
-    start = Path(config.training.start_from)
-    begun, own = RunConfig.read(start).tasks, config.tasks
-    if begun.tasks != own.tasks:
-        return
-    ours, theirs = (o.protocol or getattr(o.load(seed=0), "protocol", "") for o in (own, begun))
-    if ours != theirs:
-        raise FphiError(
-            f"{start} learned {own.tasks} under protocol {theirs}, and here it is {ours}: classes it learned "
-            f"from may be test classes here; train the start with --protocol {ours} too"
-        )
-    if begun.train_on_validation and not own.train_on_validation:
-        raise FphiError(
-            f"{start} learned from the validation classes too: add --train-on-validation true, or train "
-            "the start without"
-        )
+    judged = _classes(tasks, *(split for split in tasks.splits if split != "train"))
+    for start, begun in _starts(config):
+        same = _place(begun.tasks) == _place(config.tasks)
+        common = judged & _classes(begun.load_tasks(begun.training.seed), "train")
+        if common and same:
+            raise FphiError(
+                f"{start} learned from {len(common)} of the {len(judged)} classes that this training is "
+                f"validated or tested on, such as {'/'.join(min(common))}; train it with the same "
+                "--protocol and --train-on-validation as this one"
+            )
+        if common:
+            print(
+                f"{len(common)} of the classes that this training is validated or tested on have names of "
+                f"classes that {start} learned from: if they are the same, no test is one of new classes",
+                file=sys.stderr,
+            )
+
+
+def _starts(config: RunConfig) -> Iterator[tuple[Path, RunConfig]]:
+    """The run to start from, the one that it started from, and so on."""
+    while config.training.start_from is not None:
+        start = Path(config.training.start_from)
+        config = RunConfig.read(start)
+        yield start, config
+
+
+def _place(options: TaskOptions) -> str:
+    return options.tasks if options.tasks in NAMED else str(Path(options.tasks).resolve())
+
+
+def _classes(tasks: TaskDistribution, *splits: str) -> set[tuple[str, str]]:
+    """Group and name of the classes of these splits; a rotation of a class is that class."""
+    if not isinstance(tasks, FewShotTasks):
+        return set()
+    pools = [tasks.pool(split) for split in splits]
+    return {
+        (group, re.sub(r"/rot\d{3}$", "", name))
+        for pool in pools
+        for group, name in zip(pool.groups, pool.names, strict=True)
+    }

@@ -12,7 +12,7 @@ from fphi.errors import FphiError
 from fphi.learnable import LearningAlgorithm
 from fphi.methods import METHODS, get_method
 from fphi.report.files import read_text, write_text
-from fphi.run.checkpoint import BEST, save_parameters
+from fphi.run.checkpoint import BEST, load_shared_parameters, save_parameters
 from fphi.run.directory import require_usable
 from fphi.run.evaluate import calibrate_on, evaluate
 from fphi.run.train import Training, TrainingResult, Validate, train
@@ -32,7 +32,7 @@ def run(arguments: list[str]) -> int:
     config, out, resume = _parse(name, rest)
     result = train_run(config, out, resume=resume)
     if result is None:
-        print(f"{name} learns nothing across tasks: its random start is in {out}; {_evaluate_command(out)}")
+        print(f"{name} learns nothing across tasks: its start is in {out}; {_evaluate_command(out)}")
         return 0
     return _conclude(name, result, out)
 
@@ -40,15 +40,17 @@ def run(arguments: list[str]) -> int:
 def train_run(config: RunConfig, out: Path, *, resume: bool = False) -> TrainingResult | None:
     """Train as configured into ``out``; None for a method that learns nothing across tasks."""
     require_usable(out, resume)
-    if not resume:
-        require_fair_start(config)
     texts = {CONFIG: config.to_yaml(), "command.txt": _command(config, out) + "\n"}
     if not resume:
         _require_no_other_config(out, texts[CONFIG])
     tasks = config.load_tasks(config.training.seed)
+    if not resume:
+        require_fair_start(config, tasks)
     learner = config.build(tasks)
     optimizer = config.optimizer(learner)
     if optimizer is None:
+        if config.training.start_from is not None:
+            load_shared_parameters(Path(config.training.start_from) / BEST, learner)
         for file, text in texts.items():
             write_text(out / file, text)
         save_parameters(out / BEST, learner, {"step": 0, "fingerprint": config.fingerprint})

@@ -164,7 +164,8 @@ def load_parameters(path: Path, learner: nn.Module) -> dict[str, Json]:
 def load_shared_parameters(path: Path, learner: nn.Module) -> list[str]:
     """Load what agrees in name and shape; the rest of ``learner`` stays as it is.
 
-    Another method's embedding network fits so: learners of one network call its parameters the same.
+    Another method's embedding network fits so: learners of one network call its parameters the same. A
+    learner within another (that of imaginary data) counts as one on its own.
 
     Returns:
         The names of the parameters and buffers that were loaded.
@@ -173,12 +174,18 @@ def load_shared_parameters(path: Path, learner: nn.Module) -> list[str]:
         FphiError: no such file, damaged, or no parameter agrees.
     """
     own, (tensors, _) = learner.state_dict(), _read_learner(path)
-    shared = {name: t for name, t in tensors.items() if name in own and own[name].shape == t.shape}
+    theirs = {_without_wrapper(name): tensor for name, tensor in tensors.items()}
+    shared = {name: theirs[key] for name in own if (key := _without_wrapper(name)) in theirs}
+    shared = {name: tensor for name, tensor in shared.items() if tensor.shape == own[name].shape}
     if not shared:
         problem = _misfit(own, tensors)
         raise FphiError(f"{path} has no parameter in common with this learner: {problem}; choose another run")
     learner.load_state_dict(shared, strict=False)
     return list(shared)
+
+
+def _without_wrapper(name: str) -> str:
+    return name.removeprefix("learner.")
 
 
 def pack(tree: object, tensors: dict[str, Tensor], prefix: str) -> Json:

@@ -3,8 +3,8 @@
 import math
 import sys
 import time
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -94,6 +94,7 @@ def _train(ranks: Ranks, run: Run, resume: bool, progress: bool) -> TrainingResu
     _require_same_run(ranks, run)
     run.learner.to(ranks.device)
     with ExitStack() as stack:
+        stack.enter_context(_frozen(run.learner, training.freeze))
         ranks.first(lambda: stack.enter_context(claim(run.out, resume)))
         standing = _begin(ranks, run, resume, progress)
         logs: list[Log] = []
@@ -157,6 +158,24 @@ def _begin(ranks: Ranks, run: Run, resume: bool, progress: bool) -> Standing:
     checkpoint = ranks.first(lambda: _read(run))
     checkpoint.restore(run.learner, run.optimizer)
     return checkpoint.standing
+
+
+@contextmanager
+def _frozen(learner: LearningAlgorithm, part: str | None) -> Iterator[None]:
+    """Within it the parameters of ``part`` require no gradient, and so no optimizer moves them."""
+    learning = {name: p for name, p in learner.named_parameters() if p.requires_grad}
+    chosen = [p for name, p in learning.items() if part is not None and f"{name}.".startswith(f"{part}.")]
+    if part is not None and not 0 < len(chosen) < len(learning):
+        parts = sorted({name.split(".")[0] for name in learning})
+        what = "every parameter" if chosen else "no parameter"
+        raise FphiError(f"--freeze {part} is {what} of this learner; it has the parts {', '.join(parts)}")
+    for parameter in chosen:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in chosen:
+            parameter.requires_grad_()
 
 
 def _save_new(run: Run, progress: bool) -> None:

@@ -28,6 +28,8 @@ class Training:
         start_from: a run to begin with: what its best parameters have in common with this learner, by name
             and shape, is where they start, as an embedding network that another method learned; the
             rest starts at random. None: all of it does.
+        freeze: a part of the learner that stays as it starts, by its name ("network": the embedding or what
+            is adapted; names are those in best.safetensors). None: all of it learns.
         validate_every: meta-steps from one validation to the next; 0: at the end only.
         validation_tasks: tasks per validation.
         patience: validations without improvement after which training stops; 0: never.
@@ -46,6 +48,7 @@ class Training:
     meta_batch: int = 32
     seed: int = 0
     start_from: str | None = None
+    freeze: str | None = None
     validate_every: int = 500
     validation_tasks: int = 200
     patience: int = 0
