@@ -286,7 +286,7 @@ def test_a_metric_learner_is_tested_at_any_size(tmp_path: Path, capsys: Capture)
 def test_a_head_is_bound_to_the_ways_it_was_trained_with(run: Path, tmp_path: Path, capsys: Capture) -> None:
     message = refused(capsys, "evaluate", run, "--ways", 7)
     assert message == "maml was trained with --ways 5 and is bound to that; train it with --ways 7"
-    assert "already holds a run" in refused(capsys, "evaluate", run, "--shots", 2, "--out", run)
+    assert f"--out {run} is there already" in refused(capsys, "evaluate", run, "--shots", 2, "--out", run)
     out = tmp_path / "other"
     assert "leave --split out" in refused(capsys, "evaluate", run, "--split", "validation", "--out", out)
     assert evaluated(capsys, run, "--tasks", 2, "--shots", 2)["shots"] == 2

@@ -110,8 +110,8 @@ def test_the_result_is_the_best_of_the_history() -> None:
 class RemovingTheWorst(AgingEvolution):
     """The control: the same, but the worst dies."""
 
-    def tell(self, candidate: Candidate, loss: float) -> None:
-        Evolution.tell(self, candidate, loss)
+    def learn(self, candidate: Candidate, loss: float) -> None:
+        Evolution.learn(self, candidate, loss)
         if len(self.population) > self.size:
             self.population.remove(max(self.population, key=lambda i: i.loss))
 

@@ -51,7 +51,7 @@ class Remembering(SearchOptimizer):
     def propose(self, number: int, rng: Random) -> Candidate:
         return Candidate(number, self.space.sample(rng))
 
-    def tell(self, candidate: Candidate, loss: float) -> None:
+    def learn(self, candidate: Candidate, loss: float) -> None:
         self.told.append((candidate.number, loss))
 
 

@@ -18,7 +18,6 @@ from fphi.report.files import read_result, read_text, write_text
 from fphi.report.runs import read_log
 from fphi.report.tables import Row, methods_table
 from fphi.run.checkpoint import BEST, save_parameters
-from fphi.run.directory import require_usable
 from fphi.run.evaluate import Evaluation, evaluate
 from fphi.run.files import replace_file
 from fphi.tasks import SineTasks, TaskDistribution
@@ -35,7 +34,7 @@ def run(arguments: list[str]) -> int:
     if o.out is not None:
         if o.split != "test":
             raise FphiError("--out keeps a result on test tasks; leave --split out")
-        require_usable(o.out, resume=False)
+        _require_new(o.out)
     tested = _test(o.run, o.tasks, o.seed, o.split, o.steps, o.chunk_size, data_root=o.data_root, **other)
     # Shown before it is kept: a full disk must not cost an hour's evaluation.
     if o.json:
@@ -50,6 +49,12 @@ def run(arguments: list[str]) -> int:
     elif o.split == "test" and not any(other.values()):
         tested.keep(o.run)
     return 0
+
+
+def _require_new(out: Path) -> None:
+    """Before an hour's evaluation, not after it."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise FphiError(f"--out {out} is there already, and not an empty folder; choose another")
 
 
 def _parser() -> Parser:
@@ -124,7 +129,7 @@ def _test(
     chunk_size: int | None = None,
     **other: str | int | None,
 ) -> _Tested:
-    config, learner, tasks = load_run(run, seed, **other)
+    config, learner, tasks = load_run(run, seed, split, **other)
     evaluation = evaluate(learner, tasks, split=split, count=count, steps=steps, chunk_size=chunk_size)
     scores = {name: values.contiguous() for name, values in evaluation.per_task().items()}
     return _Tested(_record(config, tasks, evaluation, seed, run), scores, config, learner)
@@ -142,7 +147,7 @@ def _record(
         "data": options.tasks,
         "ways": ways,
         "shots": options.shots,
-        "queries": len(tasks.task("test", 0).query.y) // ways,
+        "queries": len(tasks.task(tasks.splits[-1], 0).query.y) // ways,
         **evaluation.to_json(),
         "seed": seed,
         "training_seed": config.training.seed,

@@ -61,10 +61,15 @@ class TaskOptions:
         return self if known else replace(self, tasks=str(Path(self.tasks).absolute()))
 
     def load(
-        self, seed: int, train_shape: EpisodeShape | None = None, train_order: Order = "classes"
+        self,
+        seed: int,
+        train_shape: EpisodeShape | None = None,
+        train_order: Order = "classes",
+        splits: Sequence[str] | None = None,
     ) -> TaskDistribution:
-        """The tasks; task i of a split is a function of (seed, split, i)."""
+        """The tasks of these splits, or of all; task i of a split is a function of (seed, split, i)."""
         at_least(1, image_size=self.image_size)
+        at_least(2, ways=self.ways)
         return load_tasks(
             self.tasks,
             data_root=self.data_root or os.environ.get("FPHI_DATA"),
@@ -77,6 +82,7 @@ class TaskOptions:
             train_order=train_order,
             image_size=self.image_size,
             train_on_validation=self.train_on_validation,
+            splits=splits,
         )
 
 

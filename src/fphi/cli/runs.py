@@ -2,7 +2,7 @@
 
 import platform
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from hashlib import sha256
@@ -20,6 +20,7 @@ from fphi.methods import Method, Setting, get_method
 from fphi.optimize.gradient import GradientDescent
 from fphi.report.files import read_text
 from fphi.run.checkpoint import BEST, LAST, load_parameters
+from fphi.run.history import HISTORY
 from fphi.run.training import Training
 from fphi.tasks import SineTasks, TaskDistribution
 
@@ -80,6 +81,8 @@ class RunConfig:
             FphiError: it is missing, damaged, or holds what no option can be.
         """
         path = run / CONFIG
+        if (run / HISTORY).is_file():
+            raise FphiError(f"{run} is the directory of a search: give the --out of an fphi train")
         if not path.is_file():
             raise FphiError(f"{run} is no run directory (no {CONFIG}): give the --out of an fphi train")
         values = read_values(path)
@@ -90,10 +93,10 @@ class RunConfig:
         except FphiError as error:
             raise FphiError(f"{path} is damaged ({error}); restore it") from error
 
-    def load_tasks(self, seed: int) -> TaskDistribution:
-        """The run's tasks; the method decides the shape of its training tasks."""
+    def load_tasks(self, seed: int, splits: Sequence[str] | None = None) -> TaskDistribution:
+        """The run's tasks, of these splits or all; the method decides the shape of its training tasks."""
         shape = self.method.train_shape(self.tasks.ways, self.tasks.shots)
-        return self.tasks.load(seed, shape, self.method.train_order)
+        return self.tasks.load(seed, shape, self.method.train_order, splits)
 
     def build(self, tasks: TaskDistribution) -> LearningAlgorithm:
         """The learner, initialised from the training seed."""
@@ -157,13 +160,14 @@ def setting_of(options: TaskOptions, tasks: TaskDistribution) -> Setting:
 
 
 def load_run(
-    run: Path, seed: int, **other: str | int | None
+    run: Path, seed: int, split: str | None = None, **other: str | int | None
 ) -> tuple[RunConfig, LearningAlgorithm, TaskDistribution]:
     """A trained run's configuration, its learner with the best parameters, and its tasks.
 
     Args:
         run: its directory.
         seed: of the tasks.
+        split: that tasks are wanted of; None: all.
         other: options of the tasks or the method to test with in place of the run's own; None: the own.
 
     Raises:
@@ -172,7 +176,7 @@ def load_run(
     config = RunConfig.read(run)
     _require_best(run, config)
     config = _with(config, {key: value for key, value in other.items() if value is not None})
-    tasks = config.load_tasks(seed)
+    tasks = config.load_tasks(seed, None if split is None else [split])
     learner = config.build(tasks)
     note = load_parameters(run / BEST, learner)
     # Compared as written, so that an option which a later fphi adds does not count.

@@ -37,5 +37,7 @@ def run(arguments: list[str]) -> int:
     from rich.console import Console
 
     Console().print(summary(result).rich())
-    print(f"{result['architecture']}\n{shlex.join(['fphi', 'build', str(request.out)])}")
+    print(result["architecture"])
+    if "failure" not in result["retrained"]:
+        print(shlex.join(["fphi", "build", str(request.out)]))
     return 0

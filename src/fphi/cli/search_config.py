@@ -12,7 +12,7 @@ from fphi.cli.options import Parser, fields_of, look_ahead
 from fphi.cli.runs import CONFIG
 from fphi.cli.search_few_shot import FewShotOptions, require_few_shot
 from fphi.cli.search_options import BudgetOptions, ControlOptions, ExecutorOptions, TableOptions, get_space
-from fphi.cli.search_problem import SupervisedOptions
+from fphi.cli.search_problem import Problem, SupervisedOptions, SupervisedProblem
 from fphi.errors import FphiError
 from fphi.learnable.architecture import SPACES, SearchSpace
 from fphi.methods import SEARCHES, get_search
@@ -51,12 +51,18 @@ class SearchConfig:
             **asdict(self.executor),
         }
 
-    def require_fitting(self) -> None:
-        """Raise an `FphiError` if the method cannot search the space."""
-        if isinstance(self.method, SearchMethod):
-            self.method.optimizer(self.space, self.budget.seed)
-        else:
-            self.method.require(self.space)
+    def require_fitting(self, problem: Problem) -> None:
+        """Raise an `FphiError` if the method cannot begin a search in the space."""
+        try:
+            if isinstance(self.method, SearchMethod):
+                self.method.optimizer(self.space, self.budget.seed)
+            else:
+                assert isinstance(problem, SupervisedProblem)
+                self.method.begin(self.space, problem.data, self.budget.seed)
+        except ValueError as error:
+            raise FphiError(
+                f"{self.name} cannot be set up so ({error}); see fphi search {self.name} --help"
+            ) from error
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "SearchConfig":
@@ -143,6 +149,8 @@ def parse(name: str, arguments: list[str]) -> Request:
     if begun is not None:
         _require_same(begun, config, early.out)
     _require_fitting_table(tables, few_shot, of_directory=o.resume or o.out != usual)
+    if tables.table is not None and config.executor != ExecutorOptions():
+        raise FphiError("a search on a table evaluates nothing; leave --executor and --workers out")
     return Request(config, tables, o.out, o.resume, o.json)
 
 

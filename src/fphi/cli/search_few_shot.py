@@ -38,7 +38,7 @@ class MetaOptions:
         test_steps: steps of MAML's inner loop on validation and test tasks.
         validation_tasks: tasks that a candidate's error is taken on, the first ones of their split.
         test_tasks: tasks that retrained networks are tested on in the end, the first ones of their split.
-        limit_seconds: a network whose training takes longer fails; no limit if not given.
+        limit_seconds: a candidate whose training takes longer fails; no limit if not given.
         threads: threads of torch for a network's training.
     """
 
@@ -140,7 +140,8 @@ class FewShotProblem(Problem):
     def last_training(self) -> FewShotTraining:
         """Of what is tested in the end."""
         meta = self.options.meta
-        return replace(self.training, steps=meta.retrain_steps, test_tasks=meta.test_tasks)
+        steps, tasks = meta.retrain_steps, meta.test_tasks
+        return replace(self.training, steps=steps, test_tasks=tasks, limit_seconds=None)
 
     @property
     def lasting(self) -> tuple[int, str]:

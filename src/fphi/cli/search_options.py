@@ -64,6 +64,8 @@ class BudgetOptions:
                 f"--evaluations {self.evaluations} and --seconds {self.seconds:g}: give one of them"
             )
         at_least(1, evaluations=self.evaluations)
+        if not 0 <= self.seed < 2**63:
+            raise FphiError(f"--seed is {self.seed}; it must be from 0, and fit into 63 bits")
         if self.seconds is not None and not self.seconds > 0:
             raise FphiError(f"--seconds is {self.seconds:g}; it must be above 0")
 

@@ -116,7 +116,9 @@ class SupervisedProblem(Problem):
         return TrainAndTest(self.space, self.data, self.options.child, weights, self.seed, test=False)
 
     def retrain(self, tokens: Tokens) -> Retrained:
-        training = replace(self.options.child, epochs=self.options.last.retrain_epochs)
+        # The limit is one of candidates; this training is longer.
+        epochs = self.options.last.retrain_epochs
+        training = replace(self.options.child, epochs=epochs, limit_seconds=None)
         return retrain(self.space, tokens, self.data, training, self.seed)
 
     def facts(self) -> dict[str, Any]:

@@ -9,8 +9,9 @@ from typing import Any
 from fphi.cli.options import command_line
 from fphi.cli.runs import CONFIG
 from fphi.cli.search_config import SearchConfig
-from fphi.cli.search_result import result_of, write_curves, write_found, write_weights
+from fphi.cli.search_result import result_of, summary, write_curves, write_found, write_weights
 from fphi.cli.search_steps import Found, Setting, by_evaluations, by_supernet, retrained, rival_of
+from fphi.errors import FphiError
 from fphi.methods import RandomSearch
 from fphi.methods.searching import SearchMethod
 from fphi.optimize import RandomSearch as Drawing
@@ -36,16 +37,25 @@ def run_search(config: SearchConfig, out: Path, *, resume: bool) -> dict[str, An
     """
     require_usable(out, resume, _HELD)
     problem = config.problem.load(config.space, config.budget.seed)
-    config.require_fitting()
+    config.require_fitting(problem)
     # Whatever can be refused has been before the folder is made.
     with closing(config.executor.make()) as executor, claim(out, resume, _HELD):
         if resume and (out / _RESULT).is_file():
-            ended: dict[str, Any] = json.loads(read_text(out / _RESULT))
-            return ended
+            return _ended(out / _RESULT)
         if not resume:
             write_text(out / CONFIG, config.to_yaml())
             write_text(out / "command.txt", _command(config, out) + "\n")
         return _search(Setting(config, problem, out, executor))
+
+
+def _ended(path: Path) -> dict[str, Any]:
+    """The result of a search that has ended."""
+    try:
+        result: dict[str, Any] = json.loads(read_text(path))
+        summary(result)
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise FphiError(f"{path} is damaged; delete it, and --resume writes it anew") from error
+    return result
 
 
 def _search(setting: Setting) -> dict[str, Any]:
@@ -68,7 +78,7 @@ def _search(setting: Setting) -> dict[str, Any]:
     results = [(one, retrained(setting, one)) for one in (found, *controls)]
     write_weights(setting, results[0][1])
     rival = rival_of(setting, results[0][1])
-    result = result_of(setting, results, rival, budget, read_text(out / "command.txt").strip())
+    result = result_of(setting, results, rival, budget, _noted_command(config, out))
     write_text(out / _RESULT, json.dumps(result, indent=2) + "\n")
     return result
 
@@ -79,6 +89,12 @@ def _budget_beside(config: SearchConfig, found: Found) -> Budget:
     if given.evaluations is not None:
         return Budget(given.evaluations)
     return Budget(seconds=given.seconds or found.seconds)
+
+
+def _noted_command(config: SearchConfig, out: Path) -> str:
+    """The command that began the search; the file may be missing after a kill at its very beginning."""
+    path = out / "command.txt"
+    return read_text(path).strip() if path.is_file() else _command(config, out)
 
 
 def _command(config: SearchConfig, out: Path) -> str:

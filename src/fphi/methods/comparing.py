@@ -9,7 +9,7 @@ from torch import nn
 from fphi.errors import FphiError
 from fphi.learnable import LearningAlgorithm
 from fphi.methods.registry import Method, NetworkName, ScheduleName, Setting, build_network, schedule_named
-from fphi.networks.batch_norm import Mode
+from fphi.networks.batch_norm import StepFree
 from fphi.optimize import GradientDescent
 from fphi.tasks.few_shot import EpisodeShape
 
@@ -23,8 +23,8 @@ class Comparing(Method):
     Args:
         train_ways: classes of a training task, which may be more than at test; as many as at test if not
             given.
-        train_queries: query examples of a class in a training task; if not given, training tasks are the
-            protocol's.
+        train_queries: query examples of a class in a training task; if neither this nor train_ways is given,
+            training tasks are the protocol's.
         outer_lr: Adam's learning rate.
         schedule: course of the learning rate.
     """
@@ -41,12 +41,17 @@ class Comparing(Method):
         return GradientDescent(outer, schedule_named(self.schedule))
 
     def train_shape(self, ways: int, shots: int) -> EpisodeShape | None:
-        if self.train_queries is None:
+        if self.train_queries is None and self.train_ways is None:
             return None
-        shape = EpisodeShape(self.train_ways or ways, shots, self.train_queries)
-        if shape.ways < 2:
-            raise FphiError("--train-ways is 1, which leaves nothing to compare; ask for at least 2")
-        return shape
+        ways = ways if self.train_ways is None else self.train_ways
+        if ways < 2:
+            raise FphiError(f"--train-ways is {ways}, which leaves nothing to compare; ask for at least 2")
+        if self.train_queries is None:
+            raise FphiError(
+                f"--train-ways {ways} needs --train-queries too; null for both gives the protocol's "
+                "training tasks"
+            )
+        return EpisodeShape(ways, shots, self.train_queries)
 
 
 @dataclass(frozen=True)
@@ -59,7 +64,7 @@ class ComparingEmbeddings(Comparing):
     """
 
     network: NetworkName = "conv4-pool"
-    norm: Mode = "running"
+    norm: StepFree = "running"
 
     def embedding(self, setting: Setting) -> nn.Module:
         """The embedding network for the tasks of ``setting``."""

@@ -94,11 +94,14 @@ class DARTS(SupernetMethod):
             torch.manual_seed(Random(f"{seed}/supernet").getrandbits(63))
             return smaller.mixture(data.input_shape, data.classes)
 
+    def begin(self, space: SearchSpace, data: Supervised, seed: int) -> Bilevel:
+        self.require(space)
+        return Bilevel(self.supernet(space, data, seed), data, seed, self.phase())
+
     def search(
         self, space: SearchSpace, data: Supervised, seed: int, out: Path | None, resume: bool, tell: Tell
     ) -> Derived:
-        self.require(space)
-        bilevel = Bilevel(self.supernet(space, data, seed), data, seed, self.phase())
+        bilevel = self.begin(space, data, seed)
         if resume:
             if out is None:
                 raise FphiError("there is no folder to resume from; give the search's own")

@@ -69,6 +69,14 @@ class SupernetMethod(_Search):
         """Raise an `FphiError` if the method cannot search ``space``; by default it can search any."""
 
     @abstractmethod
+    def begin(self, space: SearchSpace, data: Supervised, seed: int) -> object:
+        """The search at its start.
+
+        Raises:
+            FphiError, ValueError: the method cannot search ``space``, or an option is out of its range.
+        """
+
+    @abstractmethod
     def search(
         self, space: SearchSpace, data: Supervised, seed: int, out: Path | None, resume: bool, tell: Tell
     ) -> Derived:

@@ -11,7 +11,7 @@ from fphi.learnable.base import LearningAlgorithm
 from fphi.learnable.embedding import embedding_size
 from fphi.learnable.sequence.standardisation import OnlineStandardisation
 from fphi.methods.registry import Method, NetworkName, ScheduleName, Setting, build_network, schedule_named
-from fphi.networks.batch_norm import Mode
+from fphi.networks.batch_norm import StepFree
 from fphi.optimize import GradientDescent
 from fphi.tasks.few_shot import EpisodeShape, Order
 
@@ -36,7 +36,7 @@ class Sequencing(Method):
     schedule: ScheduleName = "cosine"
     clip_norm: float | None = 10.0
     network: Literal[NetworkName, "none"] = "conv4-pool"
-    norm: Mode = "running"
+    norm: StepFree = "running"
     standardise: bool = True
 
     def embedding(self, setting: Setting) -> tuple[nn.Module, int, int]:

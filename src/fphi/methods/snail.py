@@ -11,7 +11,7 @@ from typing import ClassVar, Literal
 from fphi.learnable import LearningAlgorithm, SequenceLearner, SNAILCore
 from fphi.methods.registry import Setting, method
 from fphi.methods.sequencing import Sequencing
-from fphi.networks.batch_norm import Mode
+from fphi.networks.batch_norm import StepFree
 from fphi.tasks.few_shot import Order
 
 __all__ = ["SNAIL"]
@@ -31,7 +31,7 @@ class SNAIL(Sequencing):
     training tasks together fit a single task of few images badly.
     """
 
-    norm: Mode = "support"
+    norm: StepFree = "support"
 
     bound_to: ClassVar[tuple[Literal["ways", "shots"], ...]] = ("ways", "shots")
 

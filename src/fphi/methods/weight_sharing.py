@@ -69,7 +69,7 @@ class SharingMethod(SupernetMethod):
                 f"choose the space {self.usual_space}"
             )
 
-    def sharing(self, space: SearchSpace, data: Supervised, seed: int) -> WeightSharing:
+    def begin(self, space: SearchSpace, data: Supervised, seed: int) -> WeightSharing:
         """The search at its start.
 
         Raises:
@@ -92,7 +92,7 @@ class SharingMethod(SupernetMethod):
     def search(
         self, space: SearchSpace, data: Supervised, seed: int, out: Path | None, resume: bool, tell: Tell
     ) -> Derived:
-        sharing = self.sharing(space, data, seed)
+        sharing = self.begin(space, data, seed)
         if resume:
             if out is None:
                 raise FphiError("there is no folder to resume from; give the search's own")

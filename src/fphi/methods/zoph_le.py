@@ -63,10 +63,11 @@ class ZophLe(SearchMethod):
 
     def __post_init__(self) -> None:
         """Refuse rewards that say nothing, and depths that shrink."""
-        if min(self.lr, self.power) <= 0 or min(self.depth_step, self.depth_every) < 0:
+        if min(self.lr, self.power) <= 0 or min(self.depth_step, self.depth_every, self.max_depth) < 0:
             raise FphiError(
                 f"lr={self.lr}, power={self.power}, depth_step={self.depth_step}, depth_every="
-                f"{self.depth_every}: the first two must be above 0, the others at least 0"
+                f"{self.depth_every}, max_depth={self.max_depth}: the first two must be above 0, the others "
+                "at least 0"
             )
 
     def optimizer(self, space: SearchSpace, seed: int) -> PolicyGradient:

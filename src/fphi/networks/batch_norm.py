@@ -8,9 +8,10 @@ from typing import Literal, TypeVar, get_args
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Affine", "BatchNorm", "Mode", "calibrate", "network_pass"]
+__all__ = ["Affine", "BatchNorm", "Mode", "StepFree", "calibrate", "network_pass"]
 
 Mode = Literal["query-batch", "support", "support+1", "running", "per-step"]
+StepFree = Literal["query-batch", "support", "support+1", "running"]  # of a network that is not adapted
 Affine = Literal["scale+shift", "shift", "none"]
 T = TypeVar("T")
 

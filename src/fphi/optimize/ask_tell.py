@@ -1,10 +1,12 @@
 """Step 3 where L has no gradient: ask for a candidate, evaluate it anywhere, tell its loss."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from random import Random
 
+from fphi.errors import FphiError
 from fphi.learnable.architecture.space import SearchSpace, Tokens
 
 __all__ = ["Candidate", "Growth", "RandomSearch", "SearchOptimizer"]
@@ -43,6 +45,7 @@ class SearchOptimizer(ABC):
     def __init__(self, space: SearchSpace, seed: int = 0) -> None:
         self.space, self.seed = space, seed
         self.asked = 0
+        self._evaluated: set[int] = set()
 
     def ask(self) -> Candidate:
         """The next candidate."""
@@ -55,9 +58,26 @@ class SearchOptimizer(ABC):
     def propose(self, number: int, rng: Random) -> Candidate:
         """Candidate ``number``; all its randomness comes from ``rng``."""
 
-    @abstractmethod
     def tell(self, candidate: Candidate, loss: float) -> None:
-        """Take note of a candidate's loss, the fraction of wrong answers on validation data."""
+        """Learn from a candidate's loss, the fraction of wrong answers on validation data.
+
+        Raises:
+            FphiError: the loss is not finite, or the candidate was not asked for, or told before.
+        """
+        if not math.isfinite(loss):
+            raise FphiError(
+                f"the loss of candidate {candidate.number} is {loss}; tell a finite one, the worst there is "
+                "for what failed"
+            )
+        if not candidate.number < self.asked or candidate.number in self._evaluated:
+            what = "told before" if candidate.number < self.asked else "not asked for"
+            raise FphiError(f"candidate {candidate.number} was {what}; tell each that ask() gave once")
+        self._evaluated.add(candidate.number)
+        self.learn(candidate, loss)
+
+    @abstractmethod
+    def learn(self, candidate: Candidate, loss: float) -> None:
+        """Take note of a candidate's loss; `tell` has checked both."""
 
     @property
     def parents(self) -> Collection[int]:
@@ -85,5 +105,5 @@ class RandomSearch(SearchOptimizer):
         space = self.growth(number) if self.growth is not None else self.space
         return Candidate(number, space.sample(rng))
 
-    def tell(self, candidate: Candidate, loss: float) -> None:
+    def learn(self, candidate: Candidate, loss: float) -> None:
         """Nothing is learned."""

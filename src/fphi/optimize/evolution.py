@@ -46,7 +46,7 @@ class Evolution(SearchOptimizer):
     def select(self, rng: Random) -> _Individual:
         """The parent of the next child."""
 
-    def tell(self, candidate: Candidate, loss: float) -> None:
+    def learn(self, candidate: Candidate, loss: float) -> None:
         self.population.append(_Individual(candidate.number, candidate.tokens, loss))
 
     @property
@@ -75,8 +75,8 @@ class AgingEvolution(Evolution):
     def select(self, rng: Random) -> _Individual:
         return _best([rng.choice(self.population) for _ in range(self.sample)])
 
-    def tell(self, candidate: Candidate, loss: float) -> None:
-        super().tell(candidate, loss)
+    def learn(self, candidate: Candidate, loss: float) -> None:
+        super().learn(candidate, loss)
         if len(self.population) > self.size:
             del self.population[0]
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from random import Random
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -13,6 +13,8 @@ from fphi.learnable.architecture.policy import Policy
 from fphi.optimize.ask_tell import Candidate, Growth, SearchOptimizer
 
 __all__ = ["MovingBaseline", "PolicyGradient", "PolicyUpdate"]
+
+Rule = Literal["reinforce", "ppo"]
 
 
 class MovingBaseline:
@@ -66,7 +68,7 @@ class PolicyUpdate:
         epochs: steps of ``ppo`` on each batch.
     """
 
-    rule: Literal["reinforce", "ppo"] = "reinforce"
+    rule: Rule = "reinforce"
     batch: int = 1
     entropy: float = 0.0
     clip: float | None = 0.2
@@ -74,6 +76,8 @@ class PolicyUpdate:
 
     def __post_init__(self) -> None:
         """Refuse what updates nothing."""
+        if self.rule not in get_args(Rule):
+            raise FphiError(f"unknown rule {self.rule!r}: choose one of {', '.join(get_args(Rule))}")
         if self.batch < 1 or self.epochs < 1 or not (self.clip is None or self.clip > 0):
             raise FphiError(
                 f"batch={self.batch}, epochs={self.epochs}, clip={self.clip}: batch and epochs must be at "
@@ -143,14 +147,14 @@ class PolicyGradient(SearchOptimizer):
                 self._old_log_p[number] = float(self.policy.score([candidate.tokens])[0])
         return candidate
 
-    def tell(self, candidate: Candidate, loss: float) -> None:
+    def learn(self, candidate: Candidate, loss: float) -> None:
         old = self._old_log_p.pop(candidate.number, 0.0)
         self._rewarded.append(_Rewarded(candidate, old, self.reward(loss)))
         if len(self._rewarded) == self.update.batch:
-            self._learn(self._rewarded)
+            self._update(self._rewarded)
             self._rewarded = []
 
-    def _learn(self, rewarded: list[_Rewarded]) -> None:
+    def _update(self, rewarded: list[_Rewarded]) -> None:
         gains = self.baseline.advantages([r.reward for r in rewarded])
         for _ in range(self.update.epochs if self.update.rule == "ppo" else 1):
             log_p, entropy = self.policy.score([r.candidate.tokens for r in rewarded])

@@ -78,6 +78,14 @@ class BilevelPhase:
                 f"alpha_lr={self.alpha_lr}: the first two must be at least 1, and 0 <= lr_end <= lr, "
                 "0 <= alpha_lr"
             )
+        if not (
+            0 <= self.momentum < 1 and min(self.weight_decay, self.alpha_weight_decay) >= 0 < self.clip_norm
+        ):
+            raise FphiError(
+                f"momentum={self.momentum}, weight_decay={self.weight_decay}, alpha_weight_decay="
+                f"{self.alpha_weight_decay}, clip_norm={self.clip_norm}: a momentum from 0 to below 1, "
+                "decays from 0, and a norm above 0"
+            )
         if self.order not in (1, 2) or self.scale <= 0 or (self.max_skips is not None and self.max_skips < 0):
             raise FphiError(
                 f"order={self.order}, scale={self.scale}, max_skips={self.max_skips}: the order is 1 or 2, "

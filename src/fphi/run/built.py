@@ -12,6 +12,7 @@ from fphi.learnable.architecture import SPACES, SearchSpace, Tokens
 from fphi.run.checkpoint import BEST, load_parameters
 from fphi.run.few_shot_child import FewShotLearner, FewShotTraining, TakesNorm
 from fphi.run.files import replace_file
+from fphi.run.history import HISTORY
 
 __all__ = ["ARCHITECTURE", "Architecture", "build", "options_of"]
 
@@ -73,8 +74,13 @@ class Architecture:
             tokens = space.check(content["tokens"])
             outputs, learner = content["outputs"], content.get("learner")
             _require_learner(space, outputs, learner)
-            return cls(space, tokens, tuple(content["input_shape"]), outputs and int(outputs), learner)
+            shape = tuple(content["input_shape"])
+            if len(shape) != 3 or not all(isinstance(size, int) and size > 0 for size in shape):
+                raise FphiError(f"input_shape {list(shape)} is none of an image")
+            return cls(space, tokens, shape, outputs and int(outputs), learner)
         except FileNotFoundError as error:
+            if (run / HISTORY).is_file():
+                raise FphiError(f"the search in {run} has not ended: go on with its --resume") from error
             raise FphiError(
                 f"{run} holds no architecture (no {ARCHITECTURE}): give the --out of a search"
             ) from error

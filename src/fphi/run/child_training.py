@@ -107,6 +107,8 @@ class ChildTraining:
         for name in ("epochs", "batch_size", "last_epochs", "threads"):
             if getattr(self, name) < 1:
                 raise FphiError(f"{name} is {getattr(self, name)}; give at least 1")
+        if self.clip_norm is not None and not self.clip_norm > 0:
+            raise FphiError(f"clip_norm is {self.clip_norm}; it must be above 0, or none")
         if self.lr <= 0 or not 0 <= self.momentum < 1 or min(self.weight_decay, self.lr_end, self.cutout) < 0:
             raise FphiError(
                 f"lr {self.lr}, momentum {self.momentum}, weight_decay {self.weight_decay}, lr_end "

@@ -63,5 +63,7 @@ def make_executor(kind: ExecutorKind, workers: int = 1, address: str | None = No
     if kind != "in-process":
         raise FphiError(f"unknown executor {kind!r}: choose one of {', '.join(get_args(ExecutorKind))}")
     if workers != 1:
-        raise FphiError(f"{workers} workers in one process: choose the executor processes or ray")
+        raise FphiError(
+            f"{workers} workers in one process: choose the executor processes or ray, or --workers 1"
+        )
     return InThisProcess()

@@ -111,7 +111,7 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except FileNotFoundError as error:
-        raise FphiError(f"there is no {path}; check the folder, or train without --resume") from error
+        raise FphiError(f"there is no {path}; check the folder") from error
     except OSError as error:
         raise FphiError(
             f"cannot read {path}: {error.strerror}; check the path and its permissions"

@@ -5,7 +5,7 @@ number. The random divisions of P-MAML, P-REP, P-RN and P-PP have the papers' co
 characters, which depend on the order in which the authors' file systems listed folders.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from fphi.errors import DataError
@@ -226,6 +226,7 @@ def few_shot_tasks(
     split_seed: int = 0,
     train_order: Order = "classes",
     train_on_validation: bool = False,
+    splits: Sequence[str] | None = None,
 ) -> FewShotTasks:
     """Return the tasks of a protocol over a pool.
 
@@ -241,14 +242,16 @@ def few_shot_tasks(
             method that takes another than "classes" gets shuffled support sets to be tested on.
         train_on_validation: validation classes join the training classes, for a last training when all
             has been chosen; the test tasks stay the same.
+        splits: those that tasks are wanted of, and must be large enough for them; None: all.
 
     Raises:
-        DataError: if the protocol does not exist or does not fit the data.
+        DataError: if the protocol or a split does not exist, or does not fit the data.
     """
     rule = protocol_named(protocol) if isinstance(protocol, str) else protocol
     pools = rule.divide(source_pool, split_seed)
     if train_on_validation and "validation" in pools:
         pools["train"] = pools["train"].joined(pools.pop("validation"))
+    pools = pools if splits is None else _chosen(pools, splits)
     train = train_shape or EpisodeShape(ways, shots, _queries(queries, rule.train_queries, ways, shots))
     test = EpisodeShape(ways, shots, _queries(queries, rule.test_queries, ways, shots))
     return FewShotTasks(
@@ -262,6 +265,13 @@ def few_shot_tasks(
         invert=rule.invert,
         protocol=rule.name,
     )
+
+
+def _chosen(pools: Pools, splits: Sequence[str]) -> Pools:
+    for split in splits:
+        if split not in pools:
+            raise DataError(f"there is no split {split!r} here; there are: {', '.join(pools)}")
+    return {split: pools[split] for split in splits}
 
 
 def _order(rule: Protocol, of_method: Order, split: str) -> Order:

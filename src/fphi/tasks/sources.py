@@ -1,6 +1,6 @@
 """Tasks by the name of their data: what the command line calls."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -40,6 +40,7 @@ def load_tasks(
     train_on_validation: bool = False,
     image_size: int = 28,
     mode: Literal["grey", "rgb"] = "grey",
+    splits: Sequence[str] | None = None,
 ) -> TaskDistribution:
     """Return the tasks of a data set.
 
@@ -48,8 +49,8 @@ def load_tasks(
         data_root: where data sets are; see ``load_omniglot``.
         protocol: how classes are divided and tasks are made; by default P-MAML for Omniglot, "alphabet"
             for Hershey, "folders" or "fraction" for a path.
-        ways, shots, queries, train_shape, train_order, train_on_validation: see ``few_shot_tasks``;
-            waves have no ways.
+        ways, shots, queries, train_shape, train_order, train_on_validation, splits: see ``few_shot_tasks``;
+            waves have no ways, and all splits.
         seed: of the tasks.
         split_seed: of the division into splits.
         image_size: pixels of a side; for a path any, for Omniglot up to 105, for Hershey 28.
@@ -66,7 +67,17 @@ def load_tasks(
     pool = load_pool(name, data_root, image_size, mode)
     rule = protocol or default_protocol(name, pool)
     return few_shot_tasks(
-        pool, rule, ways, shots, seed, train_shape, queries, split_seed, train_order, train_on_validation
+        pool,
+        rule,
+        ways,
+        shots,
+        seed,
+        train_shape,
+        queries,
+        split_seed,
+        train_order,
+        train_on_validation,
+        splits,
     )
 
 

@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Callable, Mapping
 from operator import itemgetter
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +29,8 @@ class TaskMap:
     """
 
     def __init__(self, batching: Batching = "auto") -> None:
+        if batching not in get_args(Batching):
+            raise ValueError(f"unknown batching {batching!r}: choose one of {', '.join(get_args(Batching))}")
         self.batching = batching
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:

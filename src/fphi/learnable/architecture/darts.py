@@ -128,7 +128,7 @@ class DartsSpace(FixedSpace):
     ) -> CellNetwork:
         """`build` with a normalisation of one's choice; ``outputs=None`` leaves the linear layer out."""
         return CellNetwork(
-            *self.plans(tokens),
+            *self.plans(self.check(tokens)),
             input_shape,
             outputs,
             channels=self.channels,

@@ -178,7 +178,7 @@ class GraphSpace(GraphLimits, SearchSpace):
         norm: Norm = nn.BatchNorm2d,
     ) -> GraphNetwork:
         """`build` with a normalisation of one's choice; ``outputs=None`` leaves the linear layer out."""
-        return GraphNetwork(self.architecture(tokens), input_shape, outputs, norm)
+        return GraphNetwork(self.architecture(self.check(tokens)), input_shape, outputs, norm)
 
     def graphs(self, tokens: Tokens) -> list[Graph]:
         graph = self.architecture(tokens)

@@ -200,7 +200,7 @@ class HierarchicalSpace(FixedSpace):
     ) -> MotifNetwork:
         """`build` with a normalisation of one's choice; ``outputs=None`` leaves the linear layer out."""
         return MotifNetwork(
-            self.motif(tokens),
+            self.motif(self.check(tokens)),
             input_shape,
             outputs,
             channels=self.channels,

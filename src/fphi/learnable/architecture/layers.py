@@ -73,7 +73,7 @@ class LayerSpace(FixedSpace):
 
     def like(self, tokens: Sequence[int]) -> "LayerSpace":
         """This space with the depth of an architecture, or the next that takes more tokens."""
-        depth = next(d for d in count(1) if self._length(d) >= len(tokens))
+        depth = next(d for d in count(1) if self._length(d) >= max(1, len(tokens)))
         return self if depth == self.depth else replace(self, depth=depth)
 
     def check(self, tokens: Sequence[int]) -> Tokens:
@@ -134,7 +134,7 @@ class LayerSpace(FixedSpace):
         norm: Norm = nn.BatchNorm2d,
     ) -> LayerNetwork:
         """`build` with a normalisation of one's choice; ``outputs=None`` leaves the linear layer out."""
-        return LayerNetwork(self.layers(tokens), input_shape, outputs, norm)
+        return LayerNetwork(self.layers(self.check(tokens)), input_shape, outputs, norm)
 
     def graphs(self, tokens: Tokens) -> list[Graph]:
         """One graph of the whole network."""

@@ -88,7 +88,7 @@ class NASBench201Space(FixedSpace):
         norm: Norm = nn.BatchNorm2d,
     ) -> Network201:
         """`build` with a normalisation of one's choice; ``outputs=None`` leaves the linear layer out."""
-        names = [OPERATIONS_201[token] for token in tokens]
+        names = [OPERATIONS_201[token] for token in self.check(tokens)]
         return Network201(
             lambda channels: Cell201(names, channels, norm),
             input_shape[0],

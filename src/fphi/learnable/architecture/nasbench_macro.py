@@ -57,7 +57,7 @@ class NASBenchMacroSpace(FixedSpace):
 
     def build(self, tokens: Tokens, input_shape: tuple[int, ...], outputs: int) -> nn.Module:
         layers: list[nn.Module] = [_convolution(input_shape[0], self.channels, 3), nn.ReLU()]
-        channels, left = self.channels, list(tokens)
+        channels, left = self.channels, list(self.check(tokens))
         for depth in _STAGES:
             for layer in range(depth):
                 wider, stride = (2 * channels, 2) if layer == 0 else (channels, 1)

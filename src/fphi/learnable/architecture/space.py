@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
 from random import Random
-from typing import ClassVar
+from typing import ClassVar, SupportsIndex
 
 from torch import nn
 
@@ -124,12 +124,12 @@ class SearchSpace(ABC):
                 raise FphiError(
                     f"{len(tokens)} tokens are too many for the space {self.name}: {prefix} is complete"
                 )
-            if not 0 <= token < decision.choices:
+            if not (isinstance(token, SupportsIndex) and 0 <= int(token) < decision.choices):
                 raise FphiError(
                     f"token {token} at place {len(prefix)} is no answer to {decision.name!r} of the space "
                     f"{self.name}: 0 to {decision.choices - 1} are"
                 )
-            prefix += (token,)
+            prefix += (int(token),)
         if self.decision(prefix) is not None:
             raise FphiError(f"{len(tokens)} tokens are too few for an architecture of the space {self.name}")
         return prefix

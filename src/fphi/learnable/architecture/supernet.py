@@ -61,6 +61,7 @@ class SharingSpace(FixedSpace):
         self, tokens: Tokens, input_shape: tuple[int, ...], outputs: int, norm: Norm = nn.BatchNorm2d
     ) -> Standalone:
         """`build` with a normalisation of one's choice."""
+        tokens = self.check(tokens)
         return Standalone(self.subgraph(tokens, input_shape, outputs, norm), tokens)
 
     def build(self, tokens: Tokens, input_shape: tuple[int, ...], outputs: int) -> Standalone:

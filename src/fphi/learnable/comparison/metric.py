@@ -61,6 +61,10 @@ class MetricLearner(ComparisonLearner):
             raise FphiError(f"metric loss {metric_loss!r} is none of {', '.join(get_args(MetricLoss))}")
         if metric_loss == "sphereface" and margin is not None and (margin < 1 or margin % 1):
             raise FphiError(f"margin is {margin}; sphereface multiplies the angle by a whole number from 1")
+        if not scale > 0 or (margin is not None and margin < 0):
+            raise FphiError(
+                f"scale={scale}, margin={margin}: the scale must be above 0, the margin at least 0"
+            )
         self.metric_loss, self.scale = metric_loss, scale
         whole = metric_loss == "sphereface"
         self.margin = {} if margin is None else {"margin": int(margin) if whole else margin}

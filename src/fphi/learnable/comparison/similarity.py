@@ -1,7 +1,7 @@
 """How alike two embeddings are."""
 
 import math
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -26,6 +26,11 @@ class Similarity(nn.Module):
 
     def __init__(self, distance: Distance = "euclidean", scale: float = 10.0) -> None:
         super().__init__()
+        if distance not in get_args(Distance) or not scale > 0:
+            raise ValueError(
+                f"distance={distance!r}, scale={scale}: choose {' or '.join(get_args(Distance))}, and a "
+                "scale above 0"
+            )
         self.log_scale = nn.Parameter(torch.tensor(math.log(scale))) if distance == "cosine" else None
 
     def forward(self, queries: Tensor, keys: Tensor) -> Tensor:

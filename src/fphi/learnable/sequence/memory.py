@@ -119,6 +119,11 @@ class MemoryCore(nn.Module):
         sharpness: float = 1.0,
     ) -> None:
         super().__init__()
+        if min(hidden, word, heads) < 1 or not 0 <= decay < 1 or not sharpness > 0:
+            raise ValueError(
+                f"hidden={hidden}, word={word}, heads={heads}, decay={decay}, sharpness={sharpness}: the "
+                "first three must be at least 1, the decay from 0 to below 1, the sharpness above 0"
+            )
         if heads > slots:
             raise ValueError(f"{heads} heads write to {heads} slots, and there are {slots}")
         self.hidden, self.slots, self.word, self.heads = hidden, slots, word, heads
