@@ -23,7 +23,7 @@ from fphi.objective import meta_gradient
 from fphi.run import evaluate
 from fphi.tasks.few_shot import EpisodeShape
 from fphi.tasks.types import Examples, Task
-from sequence_helpers import INPUTS, WAYS, D, T, every_core, learner_of, stream, tasks
+from sequence_helpers import INPUTS, WAYS, D, T, core_named, every_core, learner_of, stream, tasks
 
 # What learners see of labels.
 
@@ -279,3 +279,17 @@ def test_streams_are_for_labels_that_come_late_and_as_long_as_asked() -> None:
 
 def test_the_size_of_an_embedding_is_that_of_its_features() -> None:
     assert embedding_size(nn.Flatten(), (1, 20, 20)) == 400
+
+
+def test_dropout_hides_features_in_training_only() -> None:
+    core = core_named("snail")
+    learner = SequenceLearner(nn.Flatten(), core, WAYS, labels="given", dropout=0.5)
+    task = tasks()
+    first, second = (learner.solve(task.support, task.query.x) for _ in range(2))
+    assert not torch.equal(first, second)
+    assert meta_gradient(learner, task, threads=2)[0] != meta_gradient(learner, task, threads=2)[0]
+    learner.eval()
+    plain = SequenceLearner(nn.Flatten(), core, WAYS, labels="given").eval()
+    assert torch.equal(learner.solve(task.support, task.query.x), plain.solve(task.support, task.query.x))
+    with pytest.raises(ValueError, match="dropout"):
+        SequenceLearner(nn.Flatten(), core, WAYS, dropout=1.5)

@@ -7,7 +7,7 @@
 
 from dataclasses import dataclass
 
-from fphi.learnable import LearningAlgorithm, LSTMCore, SequenceLearner
+from fphi.learnable import LearningAlgorithm, LSTMCore
 from fphi.learnable.sequence.learner import Labels
 from fphi.methods.registry import Setting, method
 from fphi.methods.sequencing import Streaming
@@ -33,8 +33,7 @@ class LSTM(Streaming):
     def learner(self, setting: Setting) -> LearningAlgorithm:
         network, size, ways = self.embedding(setting)
         core = LSTMCore(size + ways, ways, hidden=self.hidden)
-        standardise = self.standardisation(size)
-        return SequenceLearner(network, core, ways, labels=self.labels, standardise=standardise)
+        return self.sequence(network, size, core, ways, self.labels)
 
     def train_shape(self, ways: int, shots: int) -> EpisodeShape | None:
         return super().train_shape(ways, shots) if self.labels == "shifted" else None

@@ -7,7 +7,7 @@
 
 from dataclasses import dataclass
 
-from fphi.learnable import LearningAlgorithm, MemoryCore, SequenceLearner
+from fphi.learnable import LearningAlgorithm, MemoryCore
 from fphi.methods.registry import Setting, method
 from fphi.methods.sequencing import Streaming
 
@@ -57,5 +57,4 @@ class MANN(Streaming):
             decay=self.decay,
             sharpness=self.sharpness,
         )
-        standardise = self.standardisation(size)
-        return SequenceLearner(network, core, ways, labels="shifted", standardise=standardise)
+        return self.sequence(network, size, core, ways, "shifted")

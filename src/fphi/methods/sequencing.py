@@ -9,6 +9,7 @@ from torch import nn
 from fphi.errors import FphiError
 from fphi.learnable.base import LearningAlgorithm
 from fphi.learnable.embedding import embedding_size
+from fphi.learnable.sequence.learner import Labels, SequenceLearner
 from fphi.learnable.sequence.standardisation import OnlineStandardisation
 from fphi.methods.registry import Method, NetworkName, ScheduleName, Setting, build_network, schedule_named
 from fphi.networks.batch_norm import StepFree
@@ -30,6 +31,8 @@ class Sequencing(Method):
         norm: source of the batch-norm statistics; ``running`` and ``support`` make answers inductive.
         standardise: whether embeddings are standardised by what the sequence has shown so far (the
             papers' are not); see `OnlineStandardisation`.
+        dropout: share of an embedding's features that is set to 0 in training, before they are read (the
+            papers have none).
     """
 
     outer_lr: float = 1e-3
@@ -38,6 +41,7 @@ class Sequencing(Method):
     network: Literal[NetworkName, "none"] = "conv4-pool"
     norm: StepFree = "running"
     standardise: bool = True
+    dropout: float = 0.0
 
     def embedding(self, setting: Setting) -> tuple[nn.Module, int, int]:
         """The embedding network, the size of what it gives, and the ways.
@@ -51,9 +55,14 @@ class Sequencing(Method):
         network = nn.Flatten() if plain else build_network(self.network, setting, self.norm, head=False)  # type: ignore[arg-type]
         return network, embedding_size(network, setting.input_shape), setting.ways
 
-    def standardisation(self, size: int) -> OnlineStandardisation | None:
-        """That of embeddings of ``size`` features, if there is one."""
-        return OnlineStandardisation(size) if self.standardise else None
+    def sequence(
+        self, network: nn.Module, size: int, core: nn.Module, ways: int, labels: Labels
+    ) -> SequenceLearner:
+        """The learner of an embedding network, the size of what it gives, and a core."""
+        standardise = OnlineStandardisation(size) if self.standardise else None
+        return SequenceLearner(
+            network, core, ways, labels=labels, standardise=standardise, dropout=self.dropout
+        )
 
     def optimizer(self, learner: LearningAlgorithm) -> GradientDescent:
         outer = torch.optim.Adam(learner.parameters(), lr=self.outer_lr)

@@ -8,7 +8,7 @@
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from fphi.learnable import LearningAlgorithm, SequenceLearner, SNAILCore
+from fphi.learnable import LearningAlgorithm, SNAILCore
 from fphi.methods.registry import Setting, method
 from fphi.methods.sequencing import Sequencing
 from fphi.networks.batch_norm import StepFree
@@ -32,14 +32,14 @@ class SNAIL(Sequencing):
     """
 
     norm: StepFree = "support"
+    dropout: float = 0.2
 
     bound_to: ClassVar[tuple[Literal["ways", "shots"], ...]] = ("ways", "shots")
 
     def learner(self, setting: Setting) -> LearningAlgorithm:
         network, size, ways = self.embedding(setting)
         core = SNAILCore(size + ways, ways, length=ways * setting.shots + 1)
-        standardise = self.standardisation(size)
-        return SequenceLearner(network, core, ways, labels="given", standardise=standardise)
+        return self.sequence(network, size, core, ways, "given")
 
     @property
     def train_order(self) -> Order:

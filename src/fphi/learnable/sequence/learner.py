@@ -45,6 +45,8 @@ class SequenceLearner(EmbeddingLearner):
         ways: the labels that the core can read and answer. Tasks may have fewer.
         labels: see above.
         standardise: of the embeddings, before the core reads them; None: they are read as they are.
+        dropout: share of the (standardised) embeddings' features that is set to 0 in training. A core that
+            sees all of them comes to know the training classes by heart.
         loss: scalar loss of one task from logits and labels.
         batching: ``"auto"``, ``"vmap"`` or ``"loop"``, see `TaskMap`.
     """
@@ -57,6 +59,7 @@ class SequenceLearner(EmbeddingLearner):
         *,
         labels: Labels = "shifted",
         standardise: OnlineStandardisation | None = None,
+        dropout: float = 0.0,
         loss: Loss = F.cross_entropy,
         batching: Batching = "auto",
     ) -> None:
@@ -65,6 +68,7 @@ class SequenceLearner(EmbeddingLearner):
         super().__init__(network, loss=loss, batching=batching)
         self.core = core
         self.standardise = standardise
+        self.dropout = nn.Dropout(dropout)
         self.ways = ways
         self.labels = labels
 
@@ -131,7 +135,9 @@ class SequenceLearner(EmbeddingLearner):
     def _read(self, past: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
         """Embeddings as the core gets them, ``[B, T, d]`` and ``[B, Q, d]``."""
         past, last = past.flatten(2), last.flatten(2)
-        return (past, last) if self.standardise is None else self.standardise(past, last)
+        if self.standardise is not None:
+            past, last = self.standardise(past, last)
+        return self.dropout(past), self.dropout(last)
 
     def _marks(self, y: Tensor, like: Tensor) -> Tensor:
         """One-hot labels ``[B, n, ways]`` of ``y: [B, n]``, in the floating-point type of ``like``."""
