@@ -105,6 +105,7 @@ def test_values_out_of_range_are_named(make: Callable[[], object], message: str)
         ("search darts --supernet-channels 0", "channels"),
         ("search reinforce --space nasbench-macro --lr -1", "reinforce cannot be set up so"),
         ("search nasnet --seed -3", "--seed is -3; it must be from 0"),
+        ("search zoph-le --heights 2", r"--heights is '2'; it must be a list such as \[3,4\]"),
         ("search zoph-le --max-depth -1", "max_depth=-1"),
     ],
 )

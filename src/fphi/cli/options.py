@@ -129,7 +129,13 @@ class Parser(ArgumentParser):
 
 
 _WRONG_VALUE = re.compile(r'Parser key "(\w+)": (.*?)\.? (?:Got|Given) value: (.*)')
-_KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a text"}
+_KINDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "str": "a text",
+    "tuple": "a list such as [3,4]",
+}
 
 
 def _plain(message: str) -> str:

@@ -105,8 +105,8 @@ def load_supervised(
 def _counts(name: str, there: int, train: int | None, validation: int | None) -> tuple[int, int]:
     """How many examples training and validation have."""
     if validation is None:
-        validation = there // 5 if train is None else there - train
-    train = there - validation if train is None else train
+        validation = there // 5 if train is None else max(0, there - train)
+    train = max(0, there - validation) if train is None else train
     if train < 1 or validation < 1 or train + validation > there:
         raise DataError(
             f"{train} training and {validation} validation examples of {name}: its training set has "
