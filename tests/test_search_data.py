@@ -97,7 +97,7 @@ def test_a_count_that_is_not_given_is_all_that_is_left() -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"train": 1443}, "1443 training and -1 validation examples of digits: its training set has 1442"),
+        ({"train": 1443}, "1443 training and 0 validation examples of digits: its training set has 1442"),
         ({"train": 0}, "0 training and 1442 validation examples"),
         ({"train": 1000, "validation": 443}, "1000 training and 443 validation examples"),
         ({"train": 9}, "9 training examples of digits leave class .* without any; ask for more"),
