@@ -238,3 +238,14 @@ def test_memory_grows_in_a_line_with_the_sequence(name: str) -> None:
     core = SNAILCore(INPUTS, WAYS, length=513) if name == "snail" else CORES[name]()
     quarter, half, whole = (kept_elements(core, n) for n in (128, 256, 512))
     assert whole - half == pytest.approx(2 * (half - quarter), rel=0.02)
+
+
+def test_keys_begin_as_queries_and_are_learned_apart() -> None:
+    torch.manual_seed(0)
+    attention, past, last = CausalAttention(16, 8, 4), torch.randn(1, 5, 16), torch.randn(1, 2, 16)
+    query, key, _ = attention.project(past).split(attention.sizes, 2)
+    assert torch.equal(query, key)
+    sum(out.square().sum() for out in attention(past, last)).backward()  # type: ignore[union-attr]
+    gradient = attention.project.weight.grad
+    assert gradient is not None
+    assert not torch.allclose(gradient[:8], gradient[8:16])

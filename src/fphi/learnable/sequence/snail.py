@@ -71,6 +71,10 @@ class TemporalConvolution(nn.Module):
 class CausalAttention(nn.Module):
     """One head of attention, from each item to itself and the earlier ones; scores divided by √d_k.
 
+    Keys begin with the projection of the queries, so that items which are alike read each other from the
+    first step on. The paper does not say how it begins; two projections at random have nothing in common,
+    and take long to find it.
+
     Args:
         inputs: channels taken; it gives ``inputs + d_v``.
         d_k: size of keys and queries.
@@ -81,6 +85,9 @@ class CausalAttention(nn.Module):
         super().__init__()
         self.sizes = [d_k, d_k, d_v]
         self.project = nn.Linear(inputs, sum(self.sizes))
+        with torch.no_grad():
+            self.project.weight[d_k : 2 * d_k] = self.project.weight[:d_k]
+            self.project.bias[: 2 * d_k] = 0
 
     def forward(self, past: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
         query, key, value = self.project(past).split(self.sizes, 2)
