@@ -245,7 +245,7 @@ def test_keys_begin_as_queries_and_are_learned_apart() -> None:
     attention, past, last = CausalAttention(16, 8, 4), torch.randn(1, 5, 16), torch.randn(1, 2, 16)
     query, key, _ = attention.project(past).split(attention.sizes, 2)
     assert torch.equal(query, key)
-    sum(out.square().sum() for out in attention(past, last)).backward()  # type: ignore[union-attr]
+    sum(out.square().sum() for out in attention(past, last)).backward()
     gradient = attention.project.weight.grad
     assert gradient is not None
     assert not torch.allclose(gradient[:8], gradient[8:16])
