@@ -8,6 +8,8 @@ import torch
 from safetensors.torch import load_file
 
 from cli_helpers import SMALL, evaluated, fphi, quietly, refused, save_images, trained
+from fphi.report.files import read_result
+from fphi.report.tables import Row, methods_table
 
 Capture = pytest.CaptureFixture[str]
 
@@ -34,7 +36,10 @@ def test_another_methods_embedding_is_taken_over_and_the_rest_starts_at_random(
         before = start[name] if name in shared else alone[name]
         torch.testing.assert_close(tensor, before, rtol=0, atol=1e-20)
     assert any(not torch.equal(alone[name], start[name]) for name in shared)
-    assert evaluated(capsys, run, "--tasks", 2)["method"] == "snail"
+    result = evaluated(capsys, run, "--tasks", 2)
+    assert result["start"] == {"run": "proto", "method": "prototypical", "frozen": None}
+    row = Row.from_result(read_result(run / "result.json"))
+    assert "| snail, from prototypical |" in methods_table([row]).markdown()
 
 
 def test_a_run_goes_on_without_the_one_it_started_from(prototypical: Path, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from fphi.report.tables import Row, methods_table
 from fphi.run.checkpoint import BEST, save_parameters
 from fphi.run.evaluate import Evaluation, evaluate
 from fphi.run.files import replace_file
+from fphi.run.training import Training
 from fphi.tasks import SineTasks, TaskDistribution
 
 __all__ = ["evaluate_run", "run"]
@@ -155,8 +156,20 @@ def _record(
         "budget": _budget(run, config) or earlier.get("budget", {}),
         "versions": versions(),
     }
+    if config.training.start_from is not None:
+        record["start"] = earlier.get("start") or _start(config.training)
     finite: dict[str, Any] = _finite(record)
     return finite
+
+
+def _start(training: Training) -> dict[str, str | None]:
+    """The run that a training began with; it may be gone since."""
+    run = Path(str(training.start_from))
+    try:
+        method = RunConfig.read(run).name
+    except FphiError:
+        method = None
+    return {"run": run.name, "method": method, "frozen": training.freeze}
 
 
 def _finite(value: Any) -> Any:

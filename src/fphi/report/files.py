@@ -38,6 +38,14 @@ class StepRecord(TypedDict):
     loss: float | None
 
 
+class StartRecord(TypedDict):
+    """What a training began with: a run by its name, its method if that is known, and what it kept of it."""
+
+    run: str
+    method: str | None
+    frozen: str | None
+
+
 class Result(TypedDict):
     """``result.json`` of a run, as far as the reports read it."""
 
@@ -55,6 +63,7 @@ class Result(TypedDict):
     command: NotRequired[str]
     versions: NotRequired[dict[str, str]]
     budget: NotRequired[dict[str, object]]
+    start: NotRequired[StartRecord]
 
 
 def read_text(path: Path) -> str:
@@ -106,7 +115,7 @@ def _problem(result: Mapping[str, object]) -> str:
         group = result.get(name, {})
         records |= group if isinstance(group, dict) else {name: group}
     wrong += [key for key, record in records.items() if not _is_interval(record)]
-    wrong += [key for key in ("versions", "budget") if not isinstance(result.get(key, {}), dict)]
+    wrong += [key for key in ("versions", "budget", "start") if not isinstance(result.get(key, {}), dict)]
     wrong += [] if _are_steps(result.get("by_step", [])) else ["by_step"]
     return f"has no valid {', '.join(wrong)}" if wrong else ""
 

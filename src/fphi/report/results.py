@@ -35,7 +35,8 @@ def results_section(rows: Sequence[Row], link: str = "results") -> str:
     linked = [_with_link(row, link) for row in rows]
     text = (
         "Accuracy on test tasks in per cent, ± 95 % interval over tasks. Gap: measured minus published, "
-        "in points. Each run's file holds its command, budget and versions."
+        "in points. Each run's file holds its command, budget and versions. *From* a method: begun with "
+        "the parameters that it had learned."
     )
     notes = [f"- {source}" for source in sources(rows)]
     published = ["Published numbers:", "\n".join(notes)] if notes else []

@@ -118,6 +118,7 @@ class Row:
 
     An accuracy is None where it was not measured; regression has a ``loss`` instead. ``run`` names the
     run where several of one method are listed. ``measures`` is what the learner tells besides, fractions.
+    ``start`` names what the training began with, if not at random.
     """
 
     method: str
@@ -131,6 +132,7 @@ class Row:
     seed: int | None = None
     run: str = ""
     measures: Mapping[str, Interval] = field(default_factory=dict)
+    start: str = ""
 
     @classmethod
     def from_result(cls, result: Result, run: str = "") -> Row:
@@ -148,6 +150,7 @@ class Row:
             seed=result["seed"],
             run=run,
             measures={k: i for k, v in result.get("measures", {}).items() if (i := _interval(v)) is not None},
+            start=str(start.get("method") or start.get("run")) if (start := result.get("start")) else "",
         )
 
     @property
@@ -202,7 +205,7 @@ def _source(entry: Published) -> str:
 def _cells(row: Row) -> tuple[str, ...]:
     shown = row.published
     return (
-        row.method,
+        f"{row.method}, from {row.start}" if row.start else row.method,
         row.protocol,
         task_size(row.ways, row.shots),
         _measured(row.transductive),
