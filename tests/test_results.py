@@ -44,7 +44,9 @@ def test_a_row_says_how_it_came_about(path: Path) -> None:
         assert len(values) == result["tasks"] >= 600
         assert interval["mean"] == pytest.approx(float(values.mean()), abs=1e-9)
         assert interval["ci95"] == pytest.approx(1.96 * float(values.std()) / len(values) ** 0.5, abs=1e-9)
-    assert result["command"].startswith(f"fphi train {result['method']}")
+    assert result["command"].startswith("fphi train ")
+    assert f"fphi train {result['method']}" in result["command"]
+    assert ("--start-from" in result["command"]) == ("start" in result)
     weights = path.parent / "best.safetensors"
     assert weights.exists() == (result["method"] not in WITHOUT_WEIGHTS)
     assert not weights.exists() or weights.stat().st_size < 1_000_000
