@@ -226,7 +226,7 @@ def test_json_that_is_no_checkpoint_is_refused(content: Any, message: str, tmp_p
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(FphiError, match=r"there is no .*last\.safetensors; .* without --resume"):
+    with pytest.raises(FphiError, match=r"there is no .*last\.safetensors; check the folder"):
         read_checkpoint(tmp_path / "last.safetensors")
     with pytest.raises(FphiError, match=r"cannot read .*: Is a directory"):
         read_checkpoint(tmp_path)

@@ -95,7 +95,8 @@ class RunConfig:
 
     def load_tasks(self, seed: int, splits: Sequence[str] | None = None) -> TaskDistribution:
         """The run's tasks, of these splits or all; the method decides the shape of its training tasks."""
-        shape = self.method.train_shape(self.tasks.ways, self.tasks.shots)
+        trained = splits is None or "train" in splits
+        shape = self.method.train_shape(self.tasks.ways, self.tasks.shots) if trained else None
         return self.tasks.load(seed, shape, self.method.train_order, splits)
 
     def build(self, tasks: TaskDistribution) -> LearningAlgorithm:

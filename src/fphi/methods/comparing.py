@@ -41,7 +41,7 @@ class Comparing(Method):
         return GradientDescent(outer, schedule_named(self.schedule))
 
     def train_shape(self, ways: int, shots: int) -> EpisodeShape | None:
-        if self.train_queries is None and self.train_ways is None:
+        if self.train_queries is None and self.train_ways in (None, ways):
             return None
         ways = ways if self.train_ways is None else self.train_ways
         if ways < 2:
