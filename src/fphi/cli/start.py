@@ -55,8 +55,10 @@ def require_fair_start(config: RunConfig, tasks: TaskDistribution) -> None:
 
 def _starts(config: RunConfig) -> Iterator[tuple[Path, RunConfig]]:
     """The run to start from, the one that it started from, and so on."""
-    while config.training.start_from is not None:
-        start = Path(config.training.start_from)
+    seen: set[str | None] = {None}  # folders made anew may lead in a circle
+    while (name := config.training.start_from) not in seen:
+        seen.add(name)
+        start = Path(str(name))
         config = RunConfig.read(start)
         yield start, config
 
