@@ -5,7 +5,9 @@ import math
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from fphi.errors import DataError
 from fphi.tasks import ClassPool, EpisodeShape, FewShotTasks
 from fphi.tasks.affine import NUMBERS, affine_copies, affine_maps
 from tasks_helpers import labelled_pool
@@ -45,6 +47,34 @@ def test_a_copy_of_nothing_done_is_the_image() -> None:
     image = torch.rand(3, 2, 9, 9, dtype=torch.float64)
     u = torch.full((3, NUMBERS), NOTHING, dtype=torch.float64)
     assert torch.allclose(affine_copies(image, u), image, atol=1e-12)
+
+
+@pytest.mark.parametrize("side", [14, 28, 56, 105])
+def test_a_reduced_drawing_is_pillow_s_nearest_neighbour_distorted_or_not(side: int) -> None:
+    drawing = np.random.default_rng(0).integers(0, 2, (105, 105), dtype=np.uint8) * np.uint8(255)
+    expected = np.asarray(Image.fromarray(drawing).resize((side, side), Image.Resampling.NEAREST))
+    pool = ClassPool.from_classes([drawing[None, None].repeat(2, 0)] * 2, names="ab", groups="gg")
+    tasks = FewShotTasks({"test": pool}, {"test": EpisodeShape(2, 1, 1)}, image_size=side)
+    assert torch.equal(tasks.task("test", 0).query.x[0, 0], torch.from_numpy(expected / np.float32(255)))
+    same = torch.full((1, NUMBERS), NOTHING)
+    copy = affine_copies(torch.from_numpy(drawing / np.float32(255))[None, None], same, side)
+    assert torch.equal(copy[0, 0], torch.from_numpy(expected / np.float32(255)))
+
+
+def test_copies_of_two_values_have_two_values_and_the_asked_size() -> None:
+    drawing = np.random.default_rng(1).integers(0, 2, (20, 1, 40, 40), dtype=np.uint8) * np.uint8(255)
+    pool = ClassPool.from_classes(list(drawing.reshape(5, 4, 1, 40, 40)), names="abcde", groups="ggggg")
+    shape = {"train": EpisodeShape(5, 1, 2)}
+    tasks = FewShotTasks({"train": pool}, shape, distortion={"train": "affine"}, image_size=16)
+    seen = tasks.batch("train", range(9)).query.x
+    assert seen.shape == (9, 10, 1, 16, 16)
+    assert np.unique(seen.numpy()).tolist() == [0, 1]
+
+
+def test_images_are_not_enlarged() -> None:
+    pools, shape = {"train": labelled_pool([9] * 6)}, {"train": EpisodeShape(5, 1, 1)}
+    with pytest.raises(DataError, match=r"image size 5: these images have 4 pixels a side; ask for 1 to 4"):
+        FewShotTasks(pools, shape, image_size=5)
 
 
 @pytest.mark.parametrize("invert", [False, True])

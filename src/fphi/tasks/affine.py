@@ -2,11 +2,13 @@
 
 import math
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["NUMBERS", "affine_copies", "affine_maps"]
+__all__ = ["NUMBERS", "affine_copies", "affine_maps", "nearest_pixels"]
 
 # Of each of the four parts: is it there; then the angle, two shears, two scales, two shifts.
 NUMBERS = 11
@@ -17,22 +19,34 @@ _SCALE = 0.2
 _SHIFT = 2 / 52.5  # 2 pixels of 105, in units of half an image
 
 
-def affine_copies(x: Tensor, u: Tensor) -> Tensor:
+def affine_copies(x: Tensor, u: Tensor, side: int | None = None) -> Tensor:
     """Each image under a map of its own; what comes from outside it is 0.
 
     A copy is turned by up to 10 degrees, sheared by up to 0.3, scaled by 0.8 to 1.2 and shifted by up to
-    2 of 105 pixels, along either axis; each of these four with probability one half.
+    2 of 105 pixels, along either axis; each of these four with probability one half. A pixel of the copy is
+    the nearest of the image: copies of two values have two values too, as the images of a test have.
 
     Args:
         x: float images ``[n, C, H, W]``.
         u: numbers in [0, 1) that decide, ``[n, NUMBERS]``.
+        side: pixels of a side of the copies; None: as the images.
 
     >>> image = torch.rand(1, 1, 8, 8)
     >>> torch.allclose(affine_copies(image, torch.full((1, NUMBERS), 0.9)), image, atol=1e-6)
     True
     """
-    grid = F.affine_grid(affine_maps(u.to(x.dtype)), list(x.shape), align_corners=False)
-    return F.grid_sample(x, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    size = [*x.shape[:2], *(x.shape[2:] if side is None else (side, side))]
+    grid = F.affine_grid(affine_maps(u.to(x.dtype)), size, align_corners=False)
+    return F.grid_sample(x, grid, mode="nearest", padding_mode="zeros", align_corners=False)
+
+
+def nearest_pixels(side: int, of: int) -> NDArray[np.int64]:
+    """For each of ``side`` pixels the nearest of ``of``: how an image of that side is reduced.
+
+    >>> nearest_pixels(4, 10).tolist()
+    [1, 3, 6, 8]
+    """
+    return np.floor((np.arange(side) + 0.5) * of / side).astype(np.int64)
 
 
 def affine_maps(u: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fphi.errors import DataError
-from fphi.tasks.affine import NUMBERS, affine_copies
+from fphi.tasks.affine import NUMBERS, affine_copies, nearest_pixels
 from fphi.tasks.distribution import TaskDistribution
 from fphi.tasks.hashing import draw_distinct, stream_key, task_indices, uniform
 from fphi.tasks.pool import ClassPool
@@ -88,6 +88,8 @@ class FewShotTasks(TaskDistribution):
             turned, sheared, scaled and shifted copy of its own.
         within_group: take all classes of a task from one group (alphabet), chosen uniformly among
             those with enough classes.
+        image_size: pixels of a side of the tasks' images, where those of the pools are larger: these are
+            reduced by nearest neighbour, after they were distorted; None: as in the pools.
         invert: exchange ink and paper. Pools hold ink as 255, so by default ink is 1 and paper 0.
         protocol: name of the protocol that these choices make up.
 
@@ -112,14 +114,17 @@ class FewShotTasks(TaskDistribution):
         order: Mapping[str, Order] | None = None,
         distortion: Mapping[str, Distortion] | None = None,
         within_group: bool = False,
+        image_size: int | None = None,
         invert: bool = False,
         protocol: str = "",
     ) -> None:
         turning, ordering, distorting = rotation or {}, order or {}, distortion or {}
         self.seed = seed
         self.within_group = within_group
+        self.image_size = image_size
         self.invert = invert
         self.protocol = protocol
+        _check_side(image_size, pools)
         self._splits = {
             name: replace(
                 _prepare(name, pools[name], shapes[name], turning.get(name, "none"), within_group, seed),
@@ -180,12 +185,14 @@ class FewShotTasks(TaskDistribution):
         batch, ways, each = images.shape
         pixels = np.take(pool.images, images.reshape(-1), axis=0)
         _turn_in_place(pixels, np.repeat(turns.reshape(-1), each))
+        if self.image_size is not None and not distortion.size:
+            pixels = _reduced(pixels, self.image_size)
         if self.invert:
             np.subtract(255, pixels, out=pixels)
         x = torch.from_numpy(np.divide(pixels, np.float32(255), dtype=np.float32))
         if distortion.size:
-            paper = float(self.invert)
-            x = affine_copies(x - paper, torch.from_numpy(distortion.reshape(len(x), -1))) + paper
+            paper, u = float(self.invert), torch.from_numpy(distortion.reshape(len(x), -1))
+            x = affine_copies(x - paper, u, self.image_size) + paper
         return Examples(x.view(batch, ways * each, *x.shape[1:]), _labels(batch, ways, each))
 
     def _split(self, split: str) -> _Split:
@@ -216,6 +223,14 @@ def _prepare(
         for stream in ("group", "ways", "images", "turns", "order", "distortion")
     }
     return _Split(pool, shape, rotation, members, starts[enough], sizes[enough], keys)
+
+
+def _check_side(image_size: int | None, pools: Mapping[str, ClassPool]) -> None:
+    most = min((min(pool.images.shape[-2:]) for pool in pools.values()), default=0)
+    if image_size is not None and not 1 <= image_size <= most:
+        raise DataError(
+            f"image size {image_size}: these images have {most} pixels a side; ask for 1 to {most}"
+        )
 
 
 def _check_images(name: str, pool: ClassPool, shape: EpisodeShape, turned: bool) -> None:
@@ -253,6 +268,11 @@ def _turn_in_place(pixels: NDArray[np.uint8], turns: NDArray[np.int64]) -> None:
         which = np.flatnonzero(turns == quarter)
         if len(which):
             pixels[which] = np.rot90(pixels[which], quarter, axes=(-2, -1))
+
+
+def _reduced(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    height, width = (nearest_pixels(side, of) for of in pixels.shape[-2:])
+    return pixels[..., height[:, None], width]
 
 
 def _one_of(choices: object, value: T, what: str, split: str) -> T:

@@ -19,12 +19,20 @@ from fphi.tasks.cache import cache_folder, cached_pool
 from fphi.tasks.download import download
 from fphi.tasks.pool import ClassPool
 
-__all__ = ["BACKGROUND", "CHARACTERS", "DRAWERS", "find_omniglot", "load_omniglot", "omniglot_folder"]
+__all__ = [
+    "BACKGROUND",
+    "CHARACTERS",
+    "DRAWERS",
+    "ORIGINAL_SIDE",
+    "find_omniglot",
+    "load_omniglot",
+    "omniglot_folder",
+]
 
 BACKGROUND = 964
 CHARACTERS = 1623
 DRAWERS = 20
-_ORIGINAL = 105
+ORIGINAL_SIDE = 105
 
 _URL = "https://raw.githubusercontent.com/brendenlake/omniglot/master/python"
 _PARTS = {"images_background": BACKGROUND, "images_evaluation": CHARACTERS - BACKGROUND}
@@ -50,9 +58,9 @@ def load_omniglot(data_root: Path | str | None = None, image_size: int = 28) -> 
     Raises:
         DataError: if the size is none, or an archive cannot be found or fetched, or is damaged or incomplete.
     """
-    if not 1 <= image_size <= _ORIGINAL:
+    if not 1 <= image_size <= ORIGINAL_SIDE:
         raise DataError(
-            f"image size {image_size}: Omniglot has 1 to {_ORIGINAL} pixels a side; ask for these"
+            f"image size {image_size}: Omniglot has 1 to {ORIGINAL_SIDE} pixels a side; ask for these"
         )
     archives = [open_archive(find_omniglot(part, data_root) or _fetch(part, data_root)) for part in _PARTS]
     fingerprint = "|".join(archive.fingerprint() for archive in archives)

@@ -227,6 +227,7 @@ def few_shot_tasks(
     train_order: Order = "classes",
     train_on_validation: bool = False,
     splits: Sequence[str] | None = None,
+    image_size: int | None = None,
 ) -> FewShotTasks:
     """Return the tasks of a protocol over a pool.
 
@@ -243,6 +244,7 @@ def few_shot_tasks(
         train_on_validation: validation classes join the training classes, for a last training when all
             has been chosen; the test tasks stay the same.
         splits: those that tasks are wanted of, and must be large enough for them; None: all.
+        image_size: see ``FewShotTasks``; None: that of the pool.
 
     Raises:
         DataError: if the protocol or a split does not exist, or does not fit the data.
@@ -262,6 +264,7 @@ def few_shot_tasks(
         order={s: _order(rule, train_order, s) for s in pools},
         distortion={"train": rule.train_distortion},
         within_group=rule.within_group,
+        image_size=image_size,
         invert=rule.invert,
         protocol=rule.name,
     )

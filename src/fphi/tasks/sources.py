@@ -11,9 +11,9 @@ from fphi.tasks.few_shot import EpisodeShape, Order
 from fphi.tasks.folder import has_split_folders, load_folder
 from fphi.tasks.hershey import SIZE as HERSHEY_SIZE
 from fphi.tasks.hershey import load_hershey
-from fphi.tasks.omniglot import find_omniglot, load_omniglot, omniglot_folder
+from fphi.tasks.omniglot import ORIGINAL_SIDE, find_omniglot, load_omniglot, omniglot_folder
 from fphi.tasks.pool import ClassPool
-from fphi.tasks.protocols import PROTOCOLS, few_shot_tasks
+from fphi.tasks.protocols import PROTOCOLS, few_shot_tasks, protocol_named
 from fphi.tasks.sine import SineTasks
 
 __all__ = ["NAMED", "DataRow", "default_protocol", "describe", "load_pool", "load_tasks"]
@@ -65,7 +65,10 @@ def load_tasks(
     if name == "sine":
         return _sine(shots, queries, seed, protocol)
     pool = load_pool(name, data_root, image_size, mode)
-    rule = protocol or default_protocol(name, pool)
+    rule = protocol_named(protocol or default_protocol(name, pool))
+    if name == "omniglot" and rule.train_distortion != "none":
+        # What is distorted is the drawing, and not what is left of it in a small image.
+        pool = load_omniglot(data_root, ORIGINAL_SIDE)
     return few_shot_tasks(
         pool,
         rule,
@@ -78,6 +81,7 @@ def load_tasks(
         train_order,
         train_on_validation,
         splits,
+        image_size if pool.images.shape[-1] > image_size else None,
     )
 
 
