@@ -193,7 +193,7 @@ def test_pixels_run_from_paper_0_to_ink_1_or_inverted() -> None:
 def test_within_group_takes_all_classes_from_one_group_that_is_large_enough() -> None:
     groups = ["a", "b", "a", "c", "b", "a", "b", "b", "a"]  # a: 4, b: 4, c: 1
     pool, shape = labelled_pool([3] * 9, groups), EpisodeShape(3, 1, 1)
-    tasks = FewShotTasks({"train": pool}, {"train": shape}, within_group=True)
+    tasks = FewShotTasks({"train": pool}, {"train": shape}, within_group={"train": True})
     drawn = tasks.draw("train", range(4000)).classes
     found = np.array(groups)[drawn]
     assert (found == found[:, :1]).all()
@@ -215,7 +215,9 @@ def test_too_few_classes() -> None:
     with pytest.raises(DataError, match="5 ways from split 'train': there are only 4 classes"):
         make(labelled_pool([9] * 4))
     with pytest.raises(DataError, match="its largest group has only 2 classes"):
-        FewShotTasks({"test": labelled_pool([9] * 6, list("aabbcc"))}, {"test": SHAPE}, within_group=True)
+        FewShotTasks(
+            {"test": labelled_pool([9] * 6, list("aabbcc"))}, {"test": SHAPE}, within_group={"test": True}
+        )
 
 
 def test_class_with_too_few_images_is_named() -> None:

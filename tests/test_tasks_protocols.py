@@ -176,6 +176,14 @@ def test_own_sizes_override_the_protocol(omniglot: ClassPool) -> None:
     assert few_shot_tasks(omniglot, "P-RN", 5, 1, queries=2).shape("train").queries == 2
 
 
+def test_training_alone_turns_otherwise_when_told_to(omniglot: ClassPool) -> None:
+    tasks = few_shot_tasks(omniglot, "P-KOCH", 20, 1, train_rotation="classes")
+    assert len(tasks.pool("train")) == 4 * len(few_shot_tasks(omniglot, "P-KOCH", 20, 1).pool("train"))
+    assert (tasks.draw("test", range(50)).turns == 0).all()
+    with pytest.raises(DataError, match="rotation 'sideways' of split 'train' is none of none, class"):
+        few_shot_tasks(omniglot, "P-KOCH", 20, 1, train_rotation="sideways")  # type: ignore[arg-type]
+
+
 def test_protocols_are_named_by_their_key() -> None:
     assert all(name == protocol.name for name, protocol in PROTOCOLS.items())
 
@@ -191,6 +199,11 @@ def test_the_siamese_protocol_parts_alphabets_and_drawers(omniglot: ClassPool) -
         assert set((images % 20).flatten().tolist()) == set(expected)
     assert [len(a) for a in alphabets] == [30, 10, 10]
     assert not set.intersection(*alphabets)
+    together = {
+        split: {tasks.pool(split).groups[c] for c in tasks.draw(split, [0]).classes[0]} for split in drawers
+    }
+    assert len(together["train"]) > 1
+    assert len(together["validation"]) == len(together["test"]) == 1
 
 
 def test_drawers_that_do_not_exist_are_refused() -> None:

@@ -13,7 +13,7 @@ from typing import Any, NoReturn, Self, TypeVar, get_args, get_type_hints
 from jsonargparse import ArgumentParser, Namespace
 
 from fphi.errors import FphiError
-from fphi.tasks import NAMED, EpisodeShape, Order, TaskDistribution, load_tasks
+from fphi.tasks import NAMED, EpisodeShape, Order, Rotation, TaskDistribution, load_tasks
 
 __all__ = [
     "Parser",
@@ -44,6 +44,8 @@ class TaskOptions:
         image_size: pixels of a side of the images; omniglot has up to 105, hershey 28.
         train_on_validation: whether validation classes join the training classes, for a last training when
             all options are chosen; the test tasks stay the same.
+        train_rotation: quarter turns in training tasks, if not the protocol's: of each class, of a whole
+            episode, or as classes of their own.
     """
 
     tasks: str = "hershey"
@@ -54,6 +56,7 @@ class TaskOptions:
     queries: int | None = None
     image_size: int = 28
     train_on_validation: bool = False
+    train_rotation: Rotation | None = None
 
     def located(self) -> Self:
         """With the path of a folder or zip in full, so that it is found from any folder."""
@@ -82,6 +85,7 @@ class TaskOptions:
             train_order=train_order,
             image_size=self.image_size,
             train_on_validation=self.train_on_validation,
+            train_rotation=self.train_rotation,
             splits=splits,
         )
 

@@ -18,8 +18,9 @@ from fphi.tasks.few_shot import EpisodeShape, Order
 
 __all__ = ["METHODS", "Method", "NetworkName", "Setting", "get_method", "method"]
 
-NetworkName = Literal["conv4-pool", "conv4-stride", "conv4-stride-mean", "mlp"]
+NetworkName = Literal["conv4-pool", "conv4-stride", "conv4-stride-mean", "conv4-fold", "mlp"]
 ScheduleName = Literal["constant", "cosine", "linear"]
+_FOLDED = 21  # pixels of a side, or a few more, that are left when ``conv4-fold`` has folded an image
 
 METHODS: dict[str, type["Method"]] = {}
 M = TypeVar("M", bound="type[Method]")
@@ -110,11 +111,18 @@ def build_network(name: NetworkName, setting: Setting, norm: Mode, head: bool = 
         ways,
         channels=channels,
         image_size=height,
-        downsample="pool" if name == "conv4-pool" else "stride",
+        downsample="pool" if name in ("conv4-pool", "conv4-fold") else "stride",
+        fold=_fold(height) if name == "conv4-fold" else 1,
+        last_pool=name != "conv4-fold",
         features="mean" if mean else "flatten",
         affine="shift" if mean else "scale+shift",
         norm=norm,
     )
+
+
+def _fold(side: int) -> int:
+    """How large squares an image of ``side`` pixels is folded into, so that it is a whole number of them."""
+    return max(fold for fold in range(1, max(side // _FOLDED, 1) + 1) if side % fold == 0)
 
 
 def schedule_named(name: ScheduleName) -> Schedule:

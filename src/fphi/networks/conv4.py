@@ -104,6 +104,7 @@ class Conv4(nn.Module):
                                   affine="shift"``
     strided, as Reptile's         ``downsample="stride"``                            113,221
     mini (84x84 RGB)              ``filters=32, channels=3, image_size=84``           32,901
+    folded (84x84, embedding)     ``None, image_size=84, fold=4, last_pool=False``   120,576
     ============================  ==============================================  ==========
 
     Args:
@@ -112,6 +113,9 @@ class Conv4(nn.Module):
         image_size: height and width of the (square) images.
         filters: channels of every block.
         downsample: 2x2 max-pool after, or stride 2 in, each convolution.
+        fold: side of the squares of pixels that become channels before the first block: large images at
+            the price of small ones.
+        last_pool: whether the last block halves its maps too.
         features: flatten what the body gives, or average it over positions.
         norm: source of the batch-norm statistics, see `BatchNorm`.
         affine: which of the batch norms' scale and shift are parameters.
@@ -126,6 +130,8 @@ class Conv4(nn.Module):
         image_size: int = 28,
         filters: int = 64,
         downsample: Literal["pool", "stride"] = "pool",
+        fold: int = 1,
+        last_pool: bool = True,
         features: Literal["flatten", "mean"] = "flatten",
         norm: Mode = "query-batch",
         affine: Affine = "scale+shift",
@@ -133,14 +139,19 @@ class Conv4(nn.Module):
     ) -> None:
         super().__init__()
         blocks: list[nn.Module] = []
-        size = image_size
-        for inputs in (channels, filters, filters, filters):
-            blocks.append(
-                ConvBlock(inputs, filters, downsample, BatchNorm(filters, norm, affine, norm_steps))
-            )
-            size = size // 2 if downsample == "pool" else (size + 1) // 2
+        if image_size % fold:
+            raise ValueError(f"image_size={image_size} does not fold into squares of {fold} pixels a side")
+        self.fold, size = fold, image_size // fold
+        halvings: list[Literal["pool", "stride", "none"]] = [downsample] * 3
+        halvings.append(downsample if last_pool else "none")
+        for inputs, halving in zip((channels * fold**2, filters, filters, filters), halvings, strict=True):
+            blocks.append(ConvBlock(inputs, filters, halving, BatchNorm(filters, norm, affine, norm_steps)))
+            size = {"pool": size // 2, "stride": (size + 1) // 2, "none": size}[halving]
         if size == 0:
-            raise ValueError(f"image_size={image_size} is too small: four poolings need at least 16 pixels")
+            need = fold * (16 if last_pool else 8)
+            raise ValueError(
+                f"image_size={image_size} is too small: the poolings need at least {need} pixels"
+            )
         end = nn.Flatten() if features == "flatten" else nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
         self.body = nn.Sequential(*blocks, end)
         self.feature_size = filters * size * size if features == "flatten" else filters
@@ -148,5 +159,5 @@ class Conv4(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``x: [n, channels, h, w]`` to logits ``[n, ways]``, or features ``[n, feature_size]``."""
-        logits: Tensor = self.head(self.body(x))
+        logits: Tensor = self.head(self.body(x if self.fold == 1 else F.pixel_unshuffle(x, self.fold)))
         return logits

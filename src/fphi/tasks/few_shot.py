@@ -86,8 +86,8 @@ class FewShotTasks(TaskDistribution):
             the query set is the end of one online sequence, and not class-balanced.
         distortion: for each split (default "none"): "affine" shows every image, each time, as a slightly
             turned, sheared, scaled and shifted copy of its own.
-        within_group: take all classes of a task from one group (alphabet), chosen uniformly among
-            those with enough classes.
+        within_group: for each split (default False), whether all classes of a task come from one group
+            (alphabet), chosen uniformly among those with enough classes.
         image_size: pixels of a side of the tasks' images, where those of the pools are larger: these are
             reduced by nearest neighbour, after they were distorted; None: as in the pools.
         invert: exchange ink and paper. Pools hold ink as 255, so by default ink is 1 and paper 0.
@@ -113,21 +113,23 @@ class FewShotTasks(TaskDistribution):
         rotation: Mapping[str, Rotation] | None = None,
         order: Mapping[str, Order] | None = None,
         distortion: Mapping[str, Distortion] | None = None,
-        within_group: bool = False,
+        within_group: Mapping[str, bool] | None = None,
         image_size: int | None = None,
         invert: bool = False,
         protocol: str = "",
     ) -> None:
         turning, ordering, distorting = rotation or {}, order or {}, distortion or {}
+        grouped = within_group or {}
         self.seed = seed
-        self.within_group = within_group
         self.image_size = image_size
         self.invert = invert
         self.protocol = protocol
         _check_side(image_size, pools)
         self._splits = {
             name: replace(
-                _prepare(name, pools[name], shapes[name], turning.get(name, "none"), within_group, seed),
+                _prepare(
+                    name, pools[name], shapes[name], turning.get(name, "none"), grouped.get(name, False), seed
+                ),
                 order=_one_of(Order, ordering.get(name, "classes"), "order", name),
                 distortion=_one_of(Distortion, distorting.get(name, "none"), "distortion", name),
             )

@@ -53,7 +53,8 @@ class Protocol:
         divide: (pool, split seed) to the pools of the splits.
         train_rotation, test_rotation: quarter turns in training, and in validation and testing.
         train_queries, test_queries: queries per class, from (ways, shots).
-        within_group: all classes of a task come from one alphabet.
+        train_within_group, test_within_group: whether all classes of a task come from one alphabet, in
+            training, and in validation and testing.
         test_tasks: how many test tasks the published numbers average.
         transductive: whether the published number lets a query see the other queries.
         batch_norm: which statistics normalise the queries.
@@ -69,7 +70,8 @@ class Protocol:
     test_rotation: Rotation = "none"
     train_queries: QueryRule = _same_as_shots
     test_queries: QueryRule = _same_as_shots
-    within_group: bool = False
+    train_within_group: bool = False
+    test_within_group: bool = False
     test_tasks: int = 600
     transductive: bool = False
     batch_norm: str = "either; give both"
@@ -157,11 +159,11 @@ _TABLE = (
     ),
     Protocol(
         name="P-KOCH",
-        description="30/10/10 alphabets, 12/4/4 drawers, a task from one alphabet, distorted in training",
+        description="30/10/10 alphabets, 12/4/4 drawers, a test task from one alphabet, training distorted",
         divide=lambda pool, seed: drawers(pool),
         train_queries=_always(1),
         test_queries=_always(1),
-        within_group=True,
+        test_within_group=True,
         test_tasks=400,
         train_distortion="affine",
     ),
@@ -171,7 +173,8 @@ _TABLE = (
         divide=lambda pool, seed: background_evaluation(pool),
         train_queries=_always(1),
         test_queries=_always(1),
-        within_group=True,
+        train_within_group=True,
+        test_within_group=True,
         test_tasks=400,
     ),
     Protocol(
@@ -228,6 +231,7 @@ def few_shot_tasks(
     train_on_validation: bool = False,
     splits: Sequence[str] | None = None,
     image_size: int | None = None,
+    train_rotation: Rotation | None = None,
 ) -> FewShotTasks:
     """Return the tasks of a protocol over a pool.
 
@@ -245,6 +249,7 @@ def few_shot_tasks(
             has been chosen; the test tasks stay the same.
         splits: those that tasks are wanted of, and must be large enough for them; None: all.
         image_size: see ``FewShotTasks``; None: that of the pool.
+        train_rotation: of training tasks, in place of the protocol's.
 
     Raises:
         DataError: if the protocol or a split does not exist, or does not fit the data.
@@ -260,10 +265,12 @@ def few_shot_tasks(
         pools,
         {split: train if split == "train" else test for split in pools},
         seed=seed,
-        rotation={s: rule.train_rotation if s == "train" else rule.test_rotation for s in pools},
+        rotation={
+            s: (train_rotation or rule.train_rotation) if s == "train" else rule.test_rotation for s in pools
+        },
         order={s: _order(rule, train_order, s) for s in pools},
         distortion={"train": rule.train_distortion},
-        within_group=rule.within_group,
+        within_group={s: rule.train_within_group if s == "train" else rule.test_within_group for s in pools},
         image_size=image_size,
         invert=rule.invert,
         protocol=rule.name,

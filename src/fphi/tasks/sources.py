@@ -7,7 +7,7 @@ from typing import Literal
 
 from fphi.errors import DataError
 from fphi.tasks.distribution import TaskDistribution
-from fphi.tasks.few_shot import EpisodeShape, Order
+from fphi.tasks.few_shot import EpisodeShape, Order, Rotation
 from fphi.tasks.folder import has_split_folders, load_folder
 from fphi.tasks.hershey import SIZE as HERSHEY_SIZE
 from fphi.tasks.hershey import load_hershey
@@ -41,6 +41,7 @@ def load_tasks(
     image_size: int = 28,
     mode: Literal["grey", "rgb"] = "grey",
     splits: Sequence[str] | None = None,
+    train_rotation: Rotation | None = None,
 ) -> TaskDistribution:
     """Return the tasks of a data set.
 
@@ -49,8 +50,8 @@ def load_tasks(
         data_root: where data sets are; see ``load_omniglot``.
         protocol: how classes are divided and tasks are made; by default P-MAML for Omniglot, "alphabet"
             for Hershey, "folders" or "fraction" for a path.
-        ways, shots, queries, train_shape, train_order, train_on_validation, splits: see ``few_shot_tasks``;
-            waves have no ways, and all splits.
+        ways, shots, queries, train_shape, train_order, train_on_validation, splits, train_rotation: see
+            ``few_shot_tasks``; waves have no ways, no rotation, and all splits.
         seed: of the tasks.
         split_seed: of the division into splits.
         image_size: pixels of a side; for a path any, for Omniglot up to 105, for Hershey 28.
@@ -82,6 +83,7 @@ def load_tasks(
         train_on_validation,
         splits,
         image_size if pool.images.shape[-1] > image_size else None,
+        train_rotation,
     )
 
 
