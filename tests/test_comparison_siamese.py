@@ -35,6 +35,19 @@ def test_siamese_answers_are_symmetric_and_equal_inputs_have_no_distance() -> No
     assert torch.equal(learner(Examples(a, one), a)[0], learner.verify.bias)
 
 
+def test_sigmoids_of_a_linear_layer_are_what_is_compared() -> None:
+    learner = SiameseLearner(nn.Identity(), 6, features=3).double()
+    layer = learner.get_submodule("describe.0")
+    a, b = vectors(1), vectors(1)
+    apart = (torch.sigmoid(layer(a)) - torch.sigmoid(layer(b))).abs()
+    expected = learner.verify.bias - apart.sum() * 50 / 3
+    torch.testing.assert_close(learner(Examples(a, torch.tensor([0])), b)[0], expected)
+    with pytest.raises(
+        FphiError, match="--features is 0; ask for at least 1, or null to compare the embedding"
+    ):
+        Siamese(features=0).learner(Setting(20, 1, (1, 28, 28)))
+
+
 def test_the_siamese_paper_s_network_has_its_size_and_its_images() -> None:
     setting = Setting(20, 1, (1, 105, 105))
     learner = Siamese(koch_net=True).learner(setting)

@@ -199,11 +199,11 @@ def test_the_siamese_protocol_parts_alphabets_and_drawers(omniglot: ClassPool) -
         assert set((images % 20).flatten().tolist()) == set(expected)
     assert [len(a) for a in alphabets] == [30, 10, 10]
     assert not set.intersection(*alphabets)
-    together = {
-        split: {tasks.pool(split).groups[c] for c in tasks.draw(split, [0]).classes[0]} for split in drawers
-    }
-    assert len(together["train"]) > 1
-    assert len(together["validation"]) == len(together["test"]) == 1
+    mixed = few_shot_tasks(omniglot, "P-KOCH", 20, 1, train_within_group=False)
+    for drawn, mixing in ((tasks, set()), (mixed, {"train"})):
+        for split in drawers:
+            of = {drawn.pool(split).groups[c] for c in drawn.draw(split, [0]).classes[0]}
+            assert (len(of) > 1) == (split in mixing)
 
 
 def test_drawers_that_do_not_exist_are_refused() -> None:

@@ -46,6 +46,8 @@ class TaskOptions:
             all options are chosen; the test tasks stay the same.
         train_rotation: quarter turns in training tasks, if not the protocol's: of each class, of a whole
             episode, or as classes of their own.
+        train_within_group: whether the classes of a training task are of one group (alphabet), if not as
+            the protocol has it.
     """
 
     tasks: str = "hershey"
@@ -57,6 +59,7 @@ class TaskOptions:
     image_size: int = 28
     train_on_validation: bool = False
     train_rotation: Rotation | None = None
+    train_within_group: bool | None = None
 
     def located(self) -> Self:
         """With the path of a folder or zip in full, so that it is found from any folder."""
@@ -86,6 +89,7 @@ class TaskOptions:
             image_size=self.image_size,
             train_on_validation=self.train_on_validation,
             train_rotation=self.train_rotation,
+            train_within_group=self.train_within_group,
             splits=splits,
         )
 

@@ -31,18 +31,26 @@ class Siamese(ComparingEmbeddings):
     are not trained on. Adam takes the place of a momentum for each layer.
 
     Args:
+        features: that a linear layer with a sigmoid makes of an embedding, as the paper's network ends; null:
+            the embedding itself is compared.
         koch_net: whether the embedding is the paper's own, of 39 million parameters and for images of
-            105x105 pixels (``--image-size 105``), in place of ``network``.
+            105x105 pixels (``--image-size 105``), in place of ``network`` and ``features``.
     """
 
     train_ways: int | None = 20
+    features: int | None = 512
     koch_net: bool = False
 
     def learner(self, setting: Setting) -> LearningAlgorithm:
-        network = _koch_net(setting) if self.koch_net else self.embedding(setting)
-        width = embedding_size(network, setting.input_shape)
-        # Thousands of features that hardly differ at first: the mean of their distances is next to nothing.
-        return SiameseLearner(network, width, weight=-0.2 if self.koch_net else None)
+        if self.koch_net:
+            # Thousands of features that hardly differ at first: their mean distance is next to nothing.
+            return SiameseLearner(_koch_net(setting), KochNet.WIDTH, weight=-0.2)
+        if self.features is not None and self.features < 1:
+            raise FphiError(
+                f"--features is {self.features}; ask for at least 1, or null to compare the embedding itself"
+            )
+        network = self.embedding(setting)
+        return SiameseLearner(network, embedding_size(network, setting.input_shape), features=self.features)
 
 
 def _koch_net(setting: Setting) -> KochNet:

@@ -6,7 +6,7 @@ characters, which depend on the order in which the authors' file systems listed 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fphi.errors import DataError
 from fphi.tasks.few_shot import Distortion, EpisodeShape, FewShotTasks, Order, Rotation
@@ -159,10 +159,11 @@ _TABLE = (
     ),
     Protocol(
         name="P-KOCH",
-        description="30/10/10 alphabets, 12/4/4 drawers, a test task from one alphabet, training distorted",
+        description="30/10/10 alphabets, 12/4/4 drawers, a task from one alphabet, distorted in training",
         divide=lambda pool, seed: drawers(pool),
         train_queries=_always(1),
         test_queries=_always(1),
+        train_within_group=True,
         test_within_group=True,
         test_tasks=400,
         train_distortion="affine",
@@ -232,6 +233,7 @@ def few_shot_tasks(
     splits: Sequence[str] | None = None,
     image_size: int | None = None,
     train_rotation: Rotation | None = None,
+    train_within_group: bool | None = None,
 ) -> FewShotTasks:
     """Return the tasks of a protocol over a pool.
 
@@ -249,12 +251,15 @@ def few_shot_tasks(
             has been chosen; the test tasks stay the same.
         splits: those that tasks are wanted of, and must be large enough for them; None: all.
         image_size: see ``FewShotTasks``; None: that of the pool.
-        train_rotation: of training tasks, in place of the protocol's.
+        train_rotation, train_within_group: of training tasks, in place of the protocol's.
 
     Raises:
         DataError: if the protocol or a split does not exist, or does not fit the data.
     """
     rule = protocol_named(protocol) if isinstance(protocol, str) else protocol
+    rule = replace(rule, train_rotation=train_rotation or rule.train_rotation)
+    if train_within_group is not None:
+        rule = replace(rule, train_within_group=train_within_group)
     pools = rule.divide(source_pool, split_seed)
     if train_on_validation and "validation" in pools:
         pools["train"] = pools["train"].joined(pools.pop("validation"))
@@ -265,9 +270,7 @@ def few_shot_tasks(
         pools,
         {split: train if split == "train" else test for split in pools},
         seed=seed,
-        rotation={
-            s: (train_rotation or rule.train_rotation) if s == "train" else rule.test_rotation for s in pools
-        },
+        rotation={s: rule.train_rotation if s == "train" else rule.test_rotation for s in pools},
         order={s: _order(rule, train_order, s) for s in pools},
         distortion={"train": rule.train_distortion},
         within_group={s: rule.train_within_group if s == "train" else rule.test_within_group for s in pools},

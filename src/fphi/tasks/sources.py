@@ -42,6 +42,7 @@ def load_tasks(
     mode: Literal["grey", "rgb"] = "grey",
     splits: Sequence[str] | None = None,
     train_rotation: Rotation | None = None,
+    train_within_group: bool | None = None,
 ) -> TaskDistribution:
     """Return the tasks of a data set.
 
@@ -50,8 +51,8 @@ def load_tasks(
         data_root: where data sets are; see ``load_omniglot``.
         protocol: how classes are divided and tasks are made; by default P-MAML for Omniglot, "alphabet"
             for Hershey, "folders" or "fraction" for a path.
-        ways, shots, queries, train_shape, train_order, train_on_validation, splits, train_rotation: see
-            ``few_shot_tasks``; waves have no ways, no rotation, and all splits.
+        ways, shots, queries, train_shape, train_order, train_on_validation, splits, train_rotation,
+            train_within_group: see ``few_shot_tasks``; waves know shots and queries alone.
         seed: of the tasks.
         split_seed: of the division into splits.
         image_size: pixels of a side; for a path any, for Omniglot up to 105, for Hershey 28.
@@ -84,6 +85,7 @@ def load_tasks(
         splits,
         image_size if pool.images.shape[-1] > image_size else None,
         train_rotation,
+        train_within_group,
     )
 
 

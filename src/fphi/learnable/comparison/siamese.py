@@ -37,21 +37,35 @@ class SiameseLearner(ComparisonLearner):
     Args:
         network: ``[n, *input]`` to embeddings ``[n, width]``.
         width: of the embeddings.
-        weight: first weight of each feature; None: -10 / width, which suits features of size 1.
+        features: that a linear layer with a sigmoid makes of an embedding, to be compared in its place;
+            None: the embedding itself is compared.
+        weight: first weight of each feature; None: one that suits features of size 1, or sigmoids, which
+            hardly differ at first.
     """
 
     def __init__(
-        self, network: nn.Module, width: int, *, weight: float | None = None, batching: Batching = "auto"
+        self,
+        network: nn.Module,
+        width: int,
+        *,
+        features: int | None = None,
+        weight: float | None = None,
+        batching: Batching = "auto",
     ) -> None:
         super().__init__(network, loss=verification_loss, batching=batching)
-        self.verify = nn.Linear(width, 1)
+        compared = width if features is None else features
+        none = features is None
+        self.describe = nn.Identity() if none else nn.Sequential(nn.Linear(width, compared), nn.Sigmoid())
+        self.verify = nn.Linear(compared, 1)
         # Far apart is different and near the same, from the start: small weights take long to grow.
-        nn.init.constant_(self.verify.weight, -10.0 / width if weight is None else weight)
+        suiting = -10.0 / compared if none else -50.0 / compared
+        nn.init.constant_(self.verify.weight, suiting if weight is None else weight)
         nn.init.constant_(self.verify.bias, 3.0)
 
     def pairs(self, support_x: Tensor, queries: Tensor) -> Tensor:
         """Logits ``[B, Q, n]`` that a query and a support example, both embedded, are of one class."""
-        apart = (queries.unsqueeze(2) - support_x.unsqueeze(1)).abs()  # [B, Q, n, d]
+        first, second = self.describe(support_x), self.describe(queries)
+        apart = (second.unsqueeze(2) - first.unsqueeze(1)).abs()  # [B, Q, n, d]
         same: Tensor = self.verify(apart).squeeze(-1)
         return same
 
