@@ -27,7 +27,7 @@ def size(network: nn.Module) -> int:
         (Conv4(downsample="stride", features="mean", affine="shift"), 112_005),
         (Conv4(downsample="stride"), 113_221),
         (Conv4(channels=3, filters=32, image_size=84), 32_901),
-        (Conv4(None, image_size=84, fold=4, last_pool=False), 120_576),
+        (Conv4(None, image_size=84, fold=4, last_pool=False, filters=(64, 96, 128, 128)), 323_808),
     ],
 )
 def test_parameter_counts_are_the_published_ones(network: nn.Module, parameters: int) -> None:

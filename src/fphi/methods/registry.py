@@ -106,14 +106,15 @@ def build_network(name: NetworkName, setting: Setting, norm: Mode, head: bool = 
     channels, height, width = setting.input_shape
     if name == "mlp":
         return MLP(channels * height * width, (256, 128, 64, 64), ways, norm)
-    mean = name == "conv4-stride-mean"
+    mean, folded = name == "conv4-stride-mean", name == "conv4-fold"
     return Conv4(
         ways,
         channels=channels,
         image_size=height,
-        downsample="pool" if name in ("conv4-pool", "conv4-fold") else "stride",
-        fold=_fold(height) if name == "conv4-fold" else 1,
-        last_pool=name != "conv4-fold",
+        downsample="pool" if name == "conv4-pool" or folded else "stride",
+        filters=(64, 96, 128, 128) if folded else 64,
+        fold=_fold(height) if folded else 1,
+        last_pool=not folded,
         features="mean" if mean else "flatten",
         affine="shift" if mean else "scale+shift",
         norm=norm,

@@ -1,5 +1,6 @@
 """Conv4, the four-block convolutional network of few-shot learning, pooled and strided."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -104,14 +105,15 @@ class Conv4(nn.Module):
                                   affine="shift"``
     strided, as Reptile's         ``downsample="stride"``                            113,221
     mini (84x84 RGB)              ``filters=32, channels=3, image_size=84``           32,901
-    folded (84x84, embedding)     ``None, image_size=84, fold=4, last_pool=False``   120,576
+    folded (84x84, embedding)     ``None, image_size=84, fold=4, last_pool=False,    323,808
+                                  filters=(64, 96, 128, 128)``
     ============================  ==============================================  ==========
 
     Args:
         ways: outputs of the head, or None for an embedding network.
         channels: input channels.
         image_size: height and width of the (square) images.
-        filters: channels of every block.
+        filters: channels of every block, or of each of the four.
         downsample: 2x2 max-pool after, or stride 2 in, each convolution.
         fold: side of the squares of pixels that become channels before the first block: large images at
             the price of small ones.
@@ -128,7 +130,7 @@ class Conv4(nn.Module):
         *,
         channels: int = 1,
         image_size: int = 28,
-        filters: int = 64,
+        filters: int | Sequence[int] = 64,
         downsample: Literal["pool", "stride"] = "pool",
         fold: int = 1,
         last_pool: bool = True,
@@ -144,8 +146,10 @@ class Conv4(nn.Module):
         self.fold, size = fold, image_size // fold
         halvings: list[Literal["pool", "stride", "none"]] = [downsample] * 3
         halvings.append(downsample if last_pool else "none")
-        for inputs, halving in zip((channels * fold**2, filters, filters, filters), halvings, strict=True):
-            blocks.append(ConvBlock(inputs, filters, halving, BatchNorm(filters, norm, affine, norm_steps)))
+        inputs, widths = channels * fold**2, [filters] * 4 if isinstance(filters, int) else filters
+        for width, halving in zip(widths, halvings, strict=True):
+            blocks.append(ConvBlock(inputs, width, halving, BatchNorm(width, norm, affine, norm_steps)))
+            inputs = width
             size = {"pool": size // 2, "stride": (size + 1) // 2, "none": size}[halving]
         if size == 0:
             need = fold * (16 if last_pool else 8)
@@ -154,7 +158,7 @@ class Conv4(nn.Module):
             )
         end = nn.Flatten() if features == "flatten" else nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
         self.body = nn.Sequential(*blocks, end)
-        self.feature_size = filters * size * size if features == "flatten" else filters
+        self.feature_size = inputs * size * size if features == "flatten" else inputs
         self.head = nn.Identity() if ways is None else nn.Linear(self.feature_size, ways)
 
     def forward(self, x: Tensor) -> Tensor:
