@@ -12,7 +12,7 @@ from fphi.cli.runs import load_run
 from fphi.run import evaluate
 
 # Their weights take more than a megabyte and are not kept; the command of the row makes them.
-WITHOUT_WEIGHTS = {"lstm", "mann", "snail"}
+WITHOUT_WEIGHTS = {"lstm", "mann", "siamese", "snail"}
 ROWS = sorted((Path(__file__).parent.parent / "results").glob("*/result.json"))
 
 
