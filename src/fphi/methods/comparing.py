@@ -59,7 +59,8 @@ class ComparingEmbeddings(Comparing):
     """Settings of a system that compares the embeddings of any network.
 
     Args:
-        network: the embedding network.
+        network: the embedding network; ``conv4-fold`` suits larger images, whose squares of pixels it takes
+            for channels, and has more filters.
         norm: source of the batch-norm statistics; ``running`` makes answers inductive.
     """
 

@@ -99,7 +99,10 @@ def get_method(name: str) -> type[Method]:
 
 
 def build_network(name: NetworkName, setting: Setting, norm: Mode, head: bool = True) -> nn.Module:
-    """The network ``name`` for the tasks of ``setting``; without ``head`` it gives features."""
+    """The network ``name`` for the tasks of ``setting``; without ``head`` it gives features.
+
+    ``conv4-fold`` has more filters and convolves larger images as 21x21 pixels, or a few more, of squares.
+    """
     ways = setting.outputs if head else None
     if len(setting.input_shape) != 3:
         return MLP(setting.input_shape[0], (40, 40), ways)
