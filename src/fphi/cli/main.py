@@ -25,7 +25,10 @@ _COMMANDS = {
 }
 
 
-_SMALLER = "choose a smaller --chunk-size or --meta-batch, fewer --ways, --shots or --queries"
+_SMALLER = (
+    "choose a smaller --chunk-size or --meta-batch, fewer --ways, --shots or --queries, or a smaller learner "
+    "(its sizes are in --help)"
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
