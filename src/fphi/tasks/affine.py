@@ -1,4 +1,4 @@
-"""Random affine distortions of drawings, as Koch, Zemel and Salakhutdinov (2015) draw them."""
+"""Reducing drawings, and random affine distortions as Koch, Zemel and Salakhutdinov (2015) draw them."""
 
 import math
 
@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["NUMBERS", "affine_copies", "affine_maps", "nearest_pixels"]
+__all__ = ["NUMBERS", "affine_copies", "affine_maps", "reduced"]
 
 # Of each of the four parts: is it there; then the angle, two shears, two scales, two shifts.
 NUMBERS = 11
@@ -40,13 +40,16 @@ def affine_copies(x: Tensor, u: Tensor, side: int | None = None) -> Tensor:
     return F.grid_sample(x, grid, mode="nearest", padding_mode="zeros", align_corners=False)
 
 
-def nearest_pixels(side: int, of: int) -> NDArray[np.int64]:
-    """For each of ``side`` pixels the nearest of ``of``: how an image of that side is reduced.
+def reduced(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """Images ``[..., H, W]`` as ``[..., side, side]``: a pixel is the nearest of the image.
 
-    >>> nearest_pixels(4, 10).tolist()
-    [1, 3, 6, 8]
+    >>> reduced(np.arange(100, dtype=np.uint8).reshape(10, 10), 4)[0].tolist()
+    [11, 13, 16, 18]
     """
-    return np.floor((np.arange(side) + 0.5) * of / side).astype(np.int64)
+    height, width = (
+        np.floor((np.arange(side) + 0.5) * of / side).astype(np.int64) for of in pixels.shape[-2:]
+    )
+    return pixels[..., height[:, None], width]
 
 
 def affine_maps(u: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fphi.errors import DataError
-from fphi.tasks.affine import NUMBERS, affine_copies, nearest_pixels
+from fphi.tasks.affine import NUMBERS, affine_copies, reduced
 from fphi.tasks.distribution import TaskDistribution
 from fphi.tasks.hashing import draw_distinct, stream_key, task_indices, uniform
 from fphi.tasks.pool import ClassPool
@@ -188,7 +188,7 @@ class FewShotTasks(TaskDistribution):
         pixels = np.take(pool.images, images.reshape(-1), axis=0)
         _turn_in_place(pixels, np.repeat(turns.reshape(-1), each))
         if self.image_size is not None and not distortion.size:
-            pixels = _reduced(pixels, self.image_size)
+            pixels = reduced(pixels, self.image_size)
         if self.invert:
             np.subtract(255, pixels, out=pixels)
         x = torch.from_numpy(np.divide(pixels, np.float32(255), dtype=np.float32))
@@ -270,11 +270,6 @@ def _turn_in_place(pixels: NDArray[np.uint8], turns: NDArray[np.int64]) -> None:
         which = np.flatnonzero(turns == quarter)
         if len(which):
             pixels[which] = np.rot90(pixels[which], quarter, axes=(-2, -1))
-
-
-def _reduced(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    height, width = (nearest_pixels(side, of) for of in pixels.shape[-2:])
-    return pixels[..., height[:, None], width]
 
 
 def _one_of(choices: object, value: T, what: str, split: str) -> T:
