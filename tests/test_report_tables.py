@@ -208,3 +208,16 @@ def test_a_damaged_result_is_named(tmp_path: Path, text: str, message: str) -> N
     write_text(tmp_path / "result.json", text)
     with pytest.raises(FphiError, match=message):
         read_result(tmp_path / "result.json")
+
+
+def test_a_shown_table_cuts_no_figure(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = Table(("Method", "Accuracy", "Run"), (("prototypical", "98.41 ± 0.19", "prototypical-5w1s"),))
+    for columns in ("20", "200"):
+        monkeypatch.setenv("COLUMNS", columns)
+        table.show("Accuracies")
+        shown = capsys.readouterr().out
+        assert all(word in shown for word in ("prototypical ", "98.41 ± 0.19", "prototypical-5w1s"))
+        assert "…" not in shown
+        assert len({len(line) for line in shown.splitlines()[1:]}) == 1

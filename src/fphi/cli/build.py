@@ -27,9 +27,7 @@ def run(arguments: list[str]) -> int:
         raise FphiError(f"{o.run} is no folder: give the --out of an fphi search")
     found = Architecture.read(o.run)
     module = build(o.run)
-    from rich.console import Console
-
-    Console().print(_layers(module).rich())
+    _layers(module).show()
     shape = " x ".join(map(str, found.input_shape))
     print(f"{found.space.name}: {found.space.text(found.tokens)}")
     print(f"{parameter_count(module):,} parameters, from {shape} to {_outputs(found, module)}")

@@ -18,8 +18,6 @@ _SAME_TASKS = ("data", "protocol", "ways", "shots", "queries", "tasks", "seed")
 
 def run(arguments: list[str]) -> int:
     """Print the runs' table and, where test tasks are the same, paired differences from the first run."""
-    from rich.console import Console
-
     parser = Parser(
         "compare",
         "Compare runs, in pairs where they had the same test tasks; those without a result are evaluated.",
@@ -52,7 +50,8 @@ def run(arguments: list[str]) -> int:
     if len(runs) > 1:
         differences = _paired([_scores(name, r, o.on) for name, r in runs.items()])
         tables[f"Differences ({o.on})"] = comparison_table(differences)
-    Console().print(*(table.rich(title) for title, table in tables.items()))
+    for title, table in tables.items():
+        table.show(title)
     if o.markdown is not None:
         parts = [f"**{title}**\n\n{table.markdown()}" for title, table in tables.items()]
         notes = "\n".join(f"- {source}" for source in sources(rows))

@@ -18,8 +18,6 @@ def run(arguments: list[str]) -> int:
     Raises:
         FphiError: a source that was named cannot be used.
     """
-    from rich.console import Console
-
     parser = Parser("data", "Show what data is found, its counts and checks.")
     parser.add_argument(
         "source", type=str, nargs="?", help="omniglot, hershey, sine or a path (default: all known)"
@@ -29,7 +27,7 @@ def run(arguments: list[str]) -> int:
     root = o.data_root or os.environ.get("FPHI_DATA")
     names = [o.source] if o.source else ["hershey", "omniglot", "sine"]
     rows = [row for name in names for row in describe(name, root)]
-    Console().print(Table(_COLUMNS, tuple(_cells(row) for row in rows)).rich())
+    Table(_COLUMNS, tuple(_cells(row) for row in rows)).show()
     wrong = next((row for row in rows if o.source and not row.ok), None)
     if wrong is not None:
         where = f" ({wrong.where})" if wrong.where not in wrong.note else ""

@@ -41,9 +41,7 @@ def run(arguments: list[str]) -> int:
     if o.json:
         print(json.dumps(tested.record, allow_nan=False))
     else:
-        from rich.console import Console
-
-        Console().print(methods_table([Row.from_result(tested.record)]).rich())  # type: ignore[arg-type]
+        methods_table([Row.from_result(tested.record)]).show()  # type: ignore[arg-type]
     if o.out is not None:
         tested.record["command"] += f" && {command_line()}" if command_line() else ""
         tested.keep_as_run(o.out, o.run)

@@ -17,8 +17,6 @@ _SEARCH = "architecture search: fphi search"
 
 def run(arguments: list[str]) -> int:
     """Print each method with its paper, and what was measured with it where results are at hand."""
-    from rich.console import Console
-
     parser = Parser("methods", "List the methods with their papers and measured accuracies.")
     parser.add_argument("--results", type=Path, default=_RESULTS, help="folder of evaluated runs")
     o = parser.read(arguments)
@@ -27,7 +25,7 @@ def run(arguments: list[str]) -> int:
     rows = read_rows(o.results) if o.results.is_dir() else []
     body = [(name, _paper(METHODS[name]), _status(name, rows)) for name in sorted(METHODS)]
     searches = [(name, _paper(SEARCHES[name]), _SEARCH) for name in sorted(SEARCHES)]
-    Console().print(Table(("Method", "Paper", "Status"), (*body, *searches)).rich())
+    Table(("Method", "Paper", "Status"), (*body, *searches)).show()
     return 0
 
 

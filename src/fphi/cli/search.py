@@ -34,9 +34,7 @@ def run(arguments: list[str]) -> int:
     if request.json:
         print(json.dumps(result))
         return 0
-    from rich.console import Console
-
-    Console().print(summary(result).rich())
+    summary(result).show()
     print(result["architecture"])
     if "failure" not in result["retrained"]:
         print(shlex.join(["fphi", "build", str(request.out)]))

@@ -48,9 +48,7 @@ def search_table(config: SearchConfig, options: TableOptions, *, as_json: bool) 
     if as_json:
         print(json.dumps(record))
         return
-    from rich.console import Console
-
-    Console().print(_printed(record).rich())
+    _printed(record).show()
 
 
 def _record(config: SearchConfig, options: TableOptions, results: list[tuple[float, int]]) -> dict[str, Any]:

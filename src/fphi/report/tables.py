@@ -75,17 +75,54 @@ class Table:
         body = "\n".join(f"<tr>{_html_cells(line)}</tr>" for line in self.body)
         return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>"
 
-    def rich(self, title: str | None = None) -> RichTable:
-        """A table for the terminal; brackets in cells are text, not markup."""
+    def rich(self, title: str | None = None, width: int = 80) -> RichTable:
+        """A table for a terminal of this width, or wider where a word or a figure would be cut otherwise.
+
+        Brackets in cells are text, not markup.
+        """
         from rich.table import Table as RichTable
         from rich.text import Text
 
+        shown = [[_printable_lines(cell) for cell in line] for line in (self.header, *self.body)]
         table = RichTable(title=title)
-        for cell in self.header:
-            table.add_column(Text(cell))
-        for line in self.body:
-            table.add_row(*(Text("\n".join(map(printable, cell.split("\n")))) for cell in line))
+        widths = _column_widths(list(zip(*shown, strict=True)), width - 3 * len(self.header) - 1)
+        for cell, wide in zip(shown[0], widths, strict=True):
+            table.add_column(Text(cell), width=wide)
+        for line in shown[1:]:
+            table.add_row(*map(Text, line))
         return table
+
+    def show(self, title: str | None = None) -> None:
+        """Print it for the terminal."""
+        from rich.console import Console
+
+        console = Console()
+        table = self.rich(title, console.width)
+        whole = sum(column.width or 0 for column in table.columns) + 3 * len(table.columns) + 1
+        Console(width=max(console.width, whole)).print(table)
+
+
+def _printable_lines(cell: str) -> str:
+    """A cell's lines without what a terminal would obey."""
+    return "\n".join(map(printable, cell.split("\n")))
+
+
+def _column_widths(columns: Sequence[Sequence[str]], room: int) -> list[int]:
+    """The characters that each column needs for its lines, or has room for, and no fewer than for its words.
+
+    >>> _column_widths([("Name", "Siamese networks"), ("Accuracy", "98.4")], 20)
+    [12, 8]
+    """
+    from rich.cells import cell_len
+
+    words = [" ".join(column).replace(" ± ", "_±_").split() for column in columns]  # an interval is one
+    least = [max(map(cell_len, of), default=0) for of in words]
+    most = [max(cell_len(line) for cell in column for line in cell.split("\n")) for column in columns]
+    widths, spare = list(least), room - sum(least)
+    for left, i in enumerate(sorted(range(len(widths)), key=lambda i: most[i] - least[i])):
+        more = min(most[i] - least[i], max(spare, 0) // (len(widths) - left))
+        widths[i], spare = least[i] + more, spare - more
+    return widths
 
 
 def _one_line(cell: str) -> str:
