@@ -53,13 +53,15 @@ class SiameseLearner(ComparisonLearner):
         batching: Batching = "auto",
     ) -> None:
         super().__init__(network, loss=verification_loss, batching=batching)
-        compared = width if features is None else features
-        none = features is None
-        self.describe = nn.Identity() if none else nn.Sequential(nn.Linear(width, compared), nn.Sigmoid())
+        self.describe: nn.Module
+        if features is None:
+            self.describe, compared, total = nn.Identity(), width, -10.0
+        else:
+            layers = nn.Sequential(nn.Linear(width, features), nn.Sigmoid())
+            self.describe, compared, total = layers, features, -50.0
         self.verify = nn.Linear(compared, 1)
         # Far apart is different and near the same, from the start: small weights take long to grow.
-        suiting = -10.0 / compared if none else -50.0 / compared
-        nn.init.constant_(self.verify.weight, suiting if weight is None else weight)
+        nn.init.constant_(self.verify.weight, total / compared if weight is None else weight)
         nn.init.constant_(self.verify.bias, 3.0)
 
     def pairs(self, support_x: Tensor, queries: Tensor) -> Tensor:
