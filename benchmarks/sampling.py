@@ -13,7 +13,8 @@ import time
 
 import torch
 
-from fphi.tasks.few_shot import EpisodeShape, FewShotTasks
+from fphi.tasks.episodes import EpisodeShape
+from fphi.tasks.few_shot import FewShotTasks
 from fphi.tasks.hershey import load_hershey
 from fphi.tasks.omniglot import find_omniglot, load_omniglot
 from fphi.tasks.pool import ClassPool

@@ -37,7 +37,7 @@ def test_siamese_answers_are_symmetric_and_equal_inputs_have_no_distance() -> No
 
 def test_sigmoids_of_a_linear_layer_are_what_is_compared() -> None:
     learner = SiameseLearner(nn.Identity(), 6, features=3).double()
-    layer = learner.get_submodule("describe.0")
+    layer = learner.get_submodule("describe.1")
     a, b = vectors(1), vectors(1)
     apart = (torch.sigmoid(layer(a)) - torch.sigmoid(layer(b))).abs()
     expected = learner.verify.bias - apart.sum() * 50 / 3
@@ -46,6 +46,27 @@ def test_sigmoids_of_a_linear_layer_are_what_is_compared() -> None:
         FphiError, match="--features is 0; ask for at least 1, or null to compare the embedding"
     ):
         Siamese(features=0).learner(Setting(20, 1, (1, 28, 28)))
+
+
+def test_dropout_hides_values_in_training_alone() -> None:
+    learner = SiameseLearner(nn.Identity(), 6, features=3, dropout=0.5)
+    task = Examples(vectors(1).float(), torch.tensor([0])), vectors(1).float()
+    for training in (True, False):
+        learner.train(training)
+        assert learner.draws == training
+        assert torch.equal(learner(*task), learner(*task)) != training
+
+
+def test_weight_decay_takes_a_share_of_weights_and_leaves_biases_and_scales() -> None:
+    method = Siamese(weight_decay=0.5, outer_lr=0.1, schedule="constant")
+    learner = method.learner(Setting(5, 1, (1, 28, 28)))
+    before = {name: p.detach().clone() for name, p in learner.named_parameters()}
+    nothing = {name: torch.zeros_like(p) for name, p in before.items()}
+    method.optimizer(learner).step(learner, nothing, 0.0)
+    for name, p in learner.named_parameters():
+        torch.testing.assert_close(p, before[name] * (0.95 if p.dim() > 1 else 1.0), msg=name)
+    with pytest.raises(FphiError, match=r"--weight-decay is -1; it must be at least 0"):
+        Siamese(weight_decay=-1).optimizer(learner)
 
 
 def test_the_siamese_paper_s_network_has_its_size_and_its_images() -> None:

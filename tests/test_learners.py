@@ -46,6 +46,21 @@ def test_chunks_and_threads_do_not_change_the_gradient(case: Case, chunk_size: i
 
 
 @every_learner
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_gives_the_gradient_and_the_answers_of_the_cpu(case: Case) -> None:
+    learner, tasks = case.build("vmap").double(), random_tasks()
+    if learner.draws:
+        pytest.skip("each device has random numbers of its own")
+    loss, gradients = meta_gradient(learner, tasks)
+    accuracy = evaluate(learner, tasks).transductive
+    moved, there = learner.to("cuda"), tasks.to(torch.device("cuda"))
+    gpu_loss, on_gpu = meta_gradient(moved, there)
+    torch.testing.assert_close(gpu_loss.cpu(), loss, rtol=1e-9, atol=0)
+    assert_same(gradients, {name: gradient.cpu() for name, gradient in on_gpu.items()})
+    assert torch.equal(evaluate(moved, tasks).transductive, accuracy)
+
+
+@every_learner
 def test_one_task_alone_is_answered_as_in_a_batch(case: Case) -> None:
     learner, tasks = case.build("vmap").double(), random_tasks()
     batch = learner.solve(tasks.support, tasks.query.x)

@@ -27,7 +27,7 @@ def size(network: nn.Module) -> int:
         (Conv4(downsample="stride", features="mean", affine="shift"), 112_005),
         (Conv4(downsample="stride"), 113_221),
         (Conv4(channels=3, filters=32, image_size=84), 32_901),
-        (Conv4(None, image_size=84, fold=4, last_pool=False, filters=(64, 96, 128, 128)), 323_808),
+        (Conv4(None, image_size=105, last_pool=False, filters=(32, 64, 128, 128, 256)), 536_640),
     ],
 )
 def test_parameter_counts_are_the_published_ones(network: nn.Module, parameters: int) -> None:
@@ -141,23 +141,11 @@ def test_mlp_is_maml_s() -> None:
     assert torch.equal(functional_call(network, dict(network.named_parameters()), (x,)), network(x))
 
 
-def test_a_folded_image_has_its_squares_pixels_as_channels() -> None:
-    plain = Conv4(3, channels=9, image_size=16, last_pool=False)
-    folded = Conv4(3, image_size=48, fold=3, last_pool=False)
-    folded.load_state_dict(plain.state_dict())
-    images = torch.rand(4, 1, 48, 48)
-    squares = images.view(4, 16, 3, 16, 3).permute(0, 2, 4, 1, 3).flatten(1, 2)
-    assert torch.equal(folded(images), plain(squares))
-    assert plain.feature_size == 64 * 2 * 2
-
-
-@pytest.mark.parametrize(
-    ("side", "fold"), [(28, 1), (20, 1), (42, 2), (56, 2), (63, 3), (84, 4), (105, 5), (43, 1)]
-)
-def test_large_images_are_folded_to_21_pixels_or_a_few_more(side: int, fold: int) -> None:
-    network = build_network("conv4-fold", Setting(5, 1, (1, side, side)), "running", head=False)
+@pytest.mark.parametrize(("side", "left"), [(28, 1), (32, 2), (84, 5), (105, 6)])
+def test_five_blocks_halve_larger_images_four_times(side: int, left: int) -> None:
+    network = build_network("conv5", Setting(5, 1, (1, side, side)), "running", head=False)
     assert isinstance(network, Conv4)
-    assert network.fold == fold
+    assert network.feature_size == 256 * left * left
     assert network(torch.rand(2, 1, side, side)).shape == (2, network.feature_size)
 
 
@@ -166,9 +154,7 @@ def test_unknown_modes_and_sizes_are_refused() -> None:
         BatchNorm(3, "batch")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="needs the number of steps"):
         BatchNorm(3, "per-step")
-    with pytest.raises(ValueError, match="image_size=12 is too small"):
-        Conv4(image_size=12)
-    with pytest.raises(ValueError, match="image_size=28 does not fold into squares of 5 pixels a side"):
-        Conv4(image_size=28, fold=5)
     with pytest.raises(ValueError, match="image_size=12 is too small: the poolings need at least 16 pixels"):
-        Conv4(image_size=12, fold=2, last_pool=False)
+        Conv4(image_size=12)
+    with pytest.raises(ValueError, match="image_size=12 is too small: the poolings need at least 16 pixels"):
+        Conv4(image_size=12, filters=(8, 8, 8, 8, 8), last_pool=False)

@@ -310,5 +310,5 @@ def test_impossible_options_are_refused_with_their_value(options: dict[str, int]
 def test_a_device_that_is_not_there_is_named(tmp_path: Path) -> None:
     if torch.backends.mps.is_available():
         pytest.skip("this machine has the device")
-    with pytest.raises(FphiError, match=r"cannot train on 1 device.s. of kind 'mps'.*--accelerator cpu"):
+    with pytest.raises(FphiError, match=r"cannot run on 1 device.s. of kind 'mps'.*--accelerator cpu"):
         run(tmp_path / "run", replace(SHORT, accelerator="mps"))

@@ -21,7 +21,7 @@ from fphi.methods.registry import Method, Setting
 from fphi.methods.snail import SNAIL
 from fphi.objective import meta_gradient
 from fphi.run import evaluate
-from fphi.tasks.few_shot import EpisodeShape
+from fphi.tasks.episodes import EpisodeShape
 from fphi.tasks.types import Examples, Task
 from sequence_helpers import INPUTS, WAYS, D, T, core_named, every_core, learner_of, stream, tasks
 

@@ -10,8 +10,10 @@ from PIL import Image
 from fphi.errors import DataError
 from fphi.tasks import ClassPool, EpisodeShape, FewShotTasks
 from fphi.tasks.affine import NUMBERS, affine_copies, affine_maps
+from fphi.tasks.episodes import Distortion
 from tasks_helpers import labelled_pool
 
+CHOICES: list[Distortion] = ["affine", "affine-twice"]
 NOTHING = 0.9  # at or above one half a part is left out
 
 
@@ -41,6 +43,24 @@ def test_a_shift_moves_two_of_105_pixels() -> None:
     moved = affine_copies(image, numbers(3, (9, 0.0), (10, 0.5)))
     assert torch.allclose(moved[..., 2:], image[..., :-2], atol=1e-9)
     assert moved[..., :2].abs().max() < 1e-9
+
+
+def test_a_copy_distorted_twice_is_the_copy_of_a_copy() -> None:
+    first, second = (torch.rand(4, NUMBERS, dtype=torch.float64) for _ in range(2))
+    places = torch.rand(4, 2, 7, dtype=torch.float64)
+
+    def move(u: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
+        maps = affine_maps(u)
+        return maps[:, :, :2] @ at + maps[:, :, 2:]
+
+    twice = move(torch.cat([first, second], 1), places)
+    assert torch.allclose(twice, move(first, move(second, places)), atol=1e-12)
+    pool, shape = labelled_pool([9] * 6), {"train": EpisodeShape(5, 1, 1)}
+    once, more = (
+        FewShotTasks({"train": pool}, shape, distortion={"train": kind}).batch("train", range(5))
+        for kind in CHOICES
+    )
+    assert not torch.equal(once.query.x, more.query.x)
 
 
 def test_a_copy_of_nothing_done_is_the_image() -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from fphi.errors import DataError
 from fphi.tasks import ClassPool, EpisodeShape, FewShotTasks, Order, Rotation, Task
+from fphi.tasks.episodes import Distortion
 from tasks_helpers import labelled_pool
 
 SHAPE = EpisodeShape(ways=5, shots=2, queries=3)
@@ -45,6 +46,43 @@ def test_shapes_types_and_order() -> None:
     assert support.y.tolist() == [[0, 0, 1, 1, 2, 2, 3, 3, 4, 4]] * 2
     assert query.y.dtype == torch.int64
     assert query.y.tolist() == [[0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4]] * 2
+
+
+def test_the_same_drawers_are_at_the_same_places_of_every_class() -> None:
+    pools, shapes = {"train": labelled_pool([6] * 9)}, {"train": SHAPE}
+    shared = FewShotTasks(pools, shapes, same_drawers={"train": True})
+    own = FewShotTasks(pools, shapes)
+    of_class = [tasks.draw("train", range(400)).images % 6 for tasks in (shared, own)]
+    assert (of_class[0] == of_class[0][:, :1]).all()
+    assert not (of_class[1] == of_class[1][:, :1]).all(axis=(1, 2)).any()
+    drawers = of_class[0][:, 0]
+    assert all(len(set(row)) == 5 for row in drawers.tolist())  # nobody drew both a shot and a query
+    assert set(drawers.ravel().tolist()) == set(range(6))
+
+
+def test_drawers_of_unequal_classes_are_refused() -> None:
+    pools, shapes = {"train": labelled_pool([6, 7, 6, 6, 6])}, {"train": SHAPE}
+    with pytest.raises(DataError, match=r"'train' has classes of 6 to 7 images: tasks by the same drawers"):
+        FewShotTasks(pools, shapes, same_drawers={"train": True})
+
+
+def test_tasks_made_on_a_device_are_the_same() -> None:
+    pool = labelled_pool([7] * 9)
+    pools, shapes = {"train": pool, "test": pool}, {"train": SHAPE, "test": SHAPE}
+    choices: list[tuple[Order, Distortion]] = [("stream", "none"), ("shuffled", "affine")]
+    for order, distortion in choices:
+        tasks = FewShotTasks(
+            pools,
+            shapes,
+            rotation={"train": "classes", "test": "episode"},
+            order={"test": order},
+            distortion={"train": distortion},
+        )
+        moved = tasks.on(torch.device("cpu"))
+        for split in tasks.splits:
+            assert equal(tasks.batch(split, [3, 8]), moved.batch(split, [3, 8]))
+        pretended = tasks.on(torch.device("meta")).batch("test", [0, 1])
+        assert all(tensor.is_meta for part in pretended for tensor in part)
 
 
 def test_one_label_is_one_class_in_support_and_query() -> None:

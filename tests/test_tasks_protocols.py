@@ -197,6 +197,7 @@ def test_the_siamese_protocol_parts_alphabets_and_drawers(omniglot: ClassPool) -
         alphabets.append(set(pool.groups))
         images = tasks.draw(split, range(300)).images
         assert set((images % 20).flatten().tolist()) == set(expected)
+        assert (images % 20 == images[:, :1] % 20).all()  # two people: one drew the shots, one the queries
     assert [len(a) for a in alphabets] == [30, 10, 10]
     assert not set.intersection(*alphabets)
     mixed = few_shot_tasks(omniglot, "P-KOCH", 20, 1, train_within_group=False)

@@ -5,8 +5,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+import torch
 from safetensors.torch import save
 from torch import Tensor
 
@@ -20,6 +21,7 @@ from fphi.report.tables import Row, methods_table
 from fphi.run.checkpoint import BEST, save_parameters
 from fphi.run.evaluate import Evaluation, evaluate
 from fphi.run.files import replace_file
+from fphi.run.ranks import Accelerator, launch
 from fphi.run.training import Training
 from fphi.tasks import SineTasks, TaskDistribution
 
@@ -36,7 +38,10 @@ def run(arguments: list[str]) -> int:
         if o.split != "test":
             raise FphiError("--out keeps a result on test tasks; leave --split out")
         _require_new(o.out)
-    tested = _test(o.run, o.tasks, o.seed, o.split, o.steps, o.chunk_size, data_root=o.data_root, **other)
+    how = (o.run, o.tasks, o.seed, o.split, o.steps, o.chunk_size)
+    tested = launch(
+        lambda ranks: _test(*how, device=ranks.device, data_root=o.data_root, **other), o.accelerator
+    )
     # Shown before it is kept: a full disk must not cost an hour's evaluation.
     if o.json:
         print(json.dumps(tested.record, allow_nan=False))
@@ -76,6 +81,12 @@ def _parser() -> Parser:
     option("--steps", int, None, "inner steps that by_step goes up to; the run's if not given")
     option(
         "--chunk-size", int, None, "tasks solved at once, which bounds the memory; by their size if not given"
+    )
+    parser.add_argument(
+        "--accelerator",
+        choices=get_args(Accelerator),
+        default="cpu",
+        help="kind of device; auto: the best there is",
     )
     option("--data-root", str, None, "folder that data sets are looked for in; the run's if not given")
     option(
@@ -126,9 +137,12 @@ def _test(
     split: str = "test",
     steps: int | None = None,
     chunk_size: int | None = None,
+    device: torch.device | None = None,
     **other: str | int | None,
 ) -> _Tested:
     config, learner, tasks = load_run(run, seed, split, **other)
+    if device is not None:
+        learner, tasks = learner.to(device), tasks.on(device)
     evaluation = evaluate(learner, tasks, split=split, count=count, steps=steps, chunk_size=chunk_size)
     scores = {name: values.contiguous() for name, values in evaluation.per_task().items()}
     return _Tested(_record(config, tasks, evaluation, seed, run), scores, config, learner)

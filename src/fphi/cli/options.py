@@ -13,7 +13,7 @@ from typing import Any, NoReturn, Self, TypeVar, get_args, get_type_hints
 from jsonargparse import ArgumentParser, Namespace
 
 from fphi.errors import FphiError
-from fphi.tasks import NAMED, EpisodeShape, Order, Rotation, TaskDistribution, load_tasks
+from fphi.tasks import NAMED, Distortion, EpisodeShape, Order, Rotation, TaskDistribution, load_tasks
 
 __all__ = [
     "Parser",
@@ -46,6 +46,8 @@ class TaskOptions:
             all options are chosen; the test tasks stay the same.
         train_rotation: quarter turns in training tasks, if not the protocol's: of each class, of a whole
             episode, or as classes of their own.
+        train_distortion: of the images of training tasks, if not the protocol's: copies under an affine map,
+            or under two.
         train_within_group: whether the classes of a training task are of one group (alphabet), if not as
             the protocol has it.
     """
@@ -59,6 +61,7 @@ class TaskOptions:
     image_size: int = 28
     train_on_validation: bool = False
     train_rotation: Rotation | None = None
+    train_distortion: Distortion | None = None
     train_within_group: bool | None = None
 
     def located(self) -> Self:
@@ -89,6 +92,7 @@ class TaskOptions:
             image_size=self.image_size,
             train_on_validation=self.train_on_validation,
             train_rotation=self.train_rotation,
+            train_distortion=self.train_distortion,
             train_within_group=self.train_within_group,
             splits=splits,
         )

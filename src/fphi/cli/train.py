@@ -14,7 +14,7 @@ from fphi.methods import METHODS, get_method
 from fphi.report.files import read_text, write_text
 from fphi.run.checkpoint import BEST, load_shared_parameters, save_parameters
 from fphi.run.directory import require_usable
-from fphi.run.evaluate import calibrate_on, evaluate
+from fphi.run.evaluate import calibrate_on, device_of, evaluate
 from fphi.run.train import Training, TrainingResult, Validate, train
 from fphi.tasks import TaskDistribution
 
@@ -138,10 +138,9 @@ def _validation(tasks: TaskDistribution, training: Training) -> Validate | None:
         return None
 
     def validate(learner: LearningAlgorithm) -> tuple[float | None, float]:
-        calibrate_on(learner, tasks)
-        result = evaluate(
-            learner, tasks, split="validation", count=training.validation_tasks, inductive=False
-        )
+        here = tasks.on(device_of(learner))
+        calibrate_on(learner, here)
+        result = evaluate(learner, here, split="validation", count=training.validation_tasks, inductive=False)
         return (result.accuracy if len(result.transductive) else None), result.loss
 
     return validate

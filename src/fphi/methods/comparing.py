@@ -11,7 +11,7 @@ from fphi.learnable import LearningAlgorithm
 from fphi.methods.registry import Method, NetworkName, ScheduleName, Setting, build_network, schedule_named
 from fphi.networks.batch_norm import StepFree
 from fphi.optimize import GradientDescent
-from fphi.tasks.few_shot import EpisodeShape
+from fphi.tasks.episodes import EpisodeShape
 
 __all__ = ["Comparing", "ComparingEmbeddings", "require_classes"]
 
@@ -27,6 +27,8 @@ class Comparing(Method):
             training tasks are the protocol's.
         outer_lr: Adam's learning rate.
         schedule: course of the learning rate.
+        weight_decay: how much of each weight (not of biases and scales) a step takes away, in units of the
+            learning rate (AdamW).
     """
 
     bound_to: ClassVar[tuple[Literal["ways", "shots"], ...]] = ()
@@ -35,10 +37,18 @@ class Comparing(Method):
     train_queries: int | None = 5
     outer_lr: float = 1e-3
     schedule: ScheduleName = "cosine"
+    weight_decay: float = 0.0
 
     def optimizer(self, learner: LearningAlgorithm) -> GradientDescent:
-        outer = torch.optim.Adam(learner.parameters(), lr=self.outer_lr)
-        return GradientDescent(outer, schedule_named(self.schedule))
+        if not self.weight_decay >= 0:
+            raise FphiError(f"--weight-decay is {self.weight_decay}; it must be at least 0")
+        kinds = [[p for p in learner.parameters() if (p.dim() > 1) == weights] for weights in (True, False)]
+        groups = [
+            {"params": parameters, "weight_decay": decay}
+            for parameters, decay in zip(kinds, (self.weight_decay, 0.0), strict=True)
+            if parameters
+        ]
+        return GradientDescent(torch.optim.AdamW(groups, lr=self.outer_lr), schedule_named(self.schedule))
 
     def train_shape(self, ways: int, shots: int) -> EpisodeShape | None:
         if self.train_queries is None and self.train_ways in (None, ways):
@@ -59,8 +69,7 @@ class ComparingEmbeddings(Comparing):
     """Settings of a system that compares the embeddings of any network.
 
     Args:
-        network: the embedding network; ``conv4-fold`` suits larger images, whose squares of pixels it takes
-            for channels, and has more filters.
+        network: the embedding network; ``conv5`` suits larger images, and has more filters.
         norm: source of the batch-norm statistics; ``running`` makes answers inductive.
     """
 

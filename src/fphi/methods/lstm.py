@@ -11,7 +11,7 @@ from fphi.learnable import LearningAlgorithm, LSTMCore
 from fphi.learnable.sequence.learner import Labels
 from fphi.methods.registry import Setting, method
 from fphi.methods.sequencing import Streaming
-from fphi.tasks.few_shot import EpisodeShape, Order
+from fphi.tasks.episodes import EpisodeShape, Order
 
 __all__ = ["LSTM"]
 

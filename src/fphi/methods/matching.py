@@ -13,7 +13,7 @@ from fphi.learnable.comparison.similarity import Distance
 from fphi.learnable.embedding import embedding_size
 from fphi.methods.comparing import ComparingEmbeddings
 from fphi.methods.registry import Setting, method
-from fphi.tasks.few_shot import Order
+from fphi.tasks.episodes import Order
 
 __all__ = ["Matching"]
 

@@ -14,13 +14,13 @@ from fphi.learnable.base import LearningAlgorithm, Loss
 from fphi.networks import MLP, Conv4
 from fphi.networks.batch_norm import Mode
 from fphi.optimize.gradient import GradientDescent, Schedule, constant, cosine, linear_to_zero
-from fphi.tasks.few_shot import EpisodeShape, Order
+from fphi.tasks.episodes import EpisodeShape, Order
 
 __all__ = ["METHODS", "Method", "NetworkName", "Setting", "get_method", "method"]
 
-NetworkName = Literal["conv4-pool", "conv4-stride", "conv4-stride-mean", "conv4-fold", "mlp"]
+NetworkName = Literal["conv4-pool", "conv4-stride", "conv4-stride-mean", "conv5", "mlp"]
 ScheduleName = Literal["constant", "cosine", "linear"]
-_FOLDED = 21  # pixels of a side, or a few more, that are left when ``conv4-fold`` has folded an image
+_CONV5 = (32, 64, 128, 128, 256)  # filters of its blocks
 
 METHODS: dict[str, type["Method"]] = {}
 M = TypeVar("M", bound="type[Method]")
@@ -101,7 +101,7 @@ def get_method(name: str) -> type[Method]:
 def build_network(name: NetworkName, setting: Setting, norm: Mode, head: bool = True) -> nn.Module:
     """The network ``name`` for the tasks of ``setting``; without ``head`` it gives features.
 
-    ``conv4-fold`` has more filters and convolves larger images as 21x21 pixels, or a few more, of squares.
+    ``conv5`` is for larger images: five pooled blocks of more and more filters, the last unpooled.
     """
     ways = setting.outputs if head else None
     if len(setting.input_shape) != 3:
@@ -109,24 +109,18 @@ def build_network(name: NetworkName, setting: Setting, norm: Mode, head: bool = 
     channels, height, width = setting.input_shape
     if name == "mlp":
         return MLP(channels * height * width, (256, 128, 64, 64), ways, norm)
-    mean, folded = name == "conv4-stride-mean", name == "conv4-fold"
+    mean, five = name == "conv4-stride-mean", name == "conv5"
     return Conv4(
         ways,
         channels=channels,
         image_size=height,
-        downsample="pool" if name == "conv4-pool" or folded else "stride",
-        filters=(64, 96, 128, 128) if folded else 64,
-        fold=_fold(height) if folded else 1,
-        last_pool=not folded,
+        downsample="pool" if name == "conv4-pool" or five else "stride",
+        filters=_CONV5 if five else 64,
+        last_pool=not five,
         features="mean" if mean else "flatten",
         affine="shift" if mean else "scale+shift",
         norm=norm,
     )
-
-
-def _fold(side: int) -> int:
-    """How large squares an image of ``side`` pixels is folded into, so that it is a whole number of them."""
-    return max(fold for fold in range(1, max(side // _FOLDED, 1) + 1) if side % fold == 0)
 
 
 def schedule_named(name: ScheduleName) -> Schedule:

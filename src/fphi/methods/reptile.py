@@ -15,7 +15,7 @@ from fphi.learnable.base import LearningAlgorithm
 from fphi.methods.registry import Method, NetworkName, Setting, adam_descent, build_network, method
 from fphi.networks.batch_norm import Mode
 from fphi.optimize import GradientDescent, linear_to_zero
-from fphi.tasks.few_shot import EpisodeShape
+from fphi.tasks.episodes import EpisodeShape
 from fphi.within import adam, sgd
 
 __all__ = ["Reptile"]

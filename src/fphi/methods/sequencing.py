@@ -14,7 +14,7 @@ from fphi.learnable.sequence.standardisation import OnlineStandardisation
 from fphi.methods.registry import Method, NetworkName, ScheduleName, Setting, build_network, schedule_named
 from fphi.networks.batch_norm import StepFree
 from fphi.optimize import GradientDescent
-from fphi.tasks.few_shot import EpisodeShape, Order
+from fphi.tasks.episodes import EpisodeShape, Order
 
 __all__ = ["Sequencing", "Streaming"]
 

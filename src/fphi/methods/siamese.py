@@ -33,12 +33,14 @@ class Siamese(ComparingEmbeddings):
     Args:
         features: that a linear layer with a sigmoid makes of an embedding, as the paper's network ends; null:
             the embedding itself is compared.
+        dropout: share of an embedding's values that is set to 0 in training, before that layer.
         koch_net: whether the embedding is the paper's own, of 39 million parameters and for images of
             105x105 pixels (``--image-size 105``), in place of ``network`` and ``features``.
     """
 
     train_ways: int | None = 20
     features: int | None = 512
+    dropout: float = 0.0
     koch_net: bool = False
 
     def learner(self, setting: Setting) -> LearningAlgorithm:
@@ -50,7 +52,8 @@ class Siamese(ComparingEmbeddings):
                 f"--features is {self.features}; ask for at least 1, or null to compare the embedding itself"
             )
         network = self.embedding(setting)
-        return SiameseLearner(network, embedding_size(network, setting.input_shape), features=self.features)
+        size = embedding_size(network, setting.input_shape)
+        return SiameseLearner(network, size, features=self.features, dropout=self.dropout)
 
 
 def _koch_net(setting: Setting) -> KochNet:

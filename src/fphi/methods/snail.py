@@ -12,7 +12,7 @@ from fphi.learnable import LearningAlgorithm, SNAILCore
 from fphi.methods.registry import Setting, method
 from fphi.methods.sequencing import Sequencing
 from fphi.networks.batch_norm import StepFree
-from fphi.tasks.few_shot import Order
+from fphi.tasks.episodes import Order
 
 __all__ = ["SNAIL"]
 

@@ -1,4 +1,4 @@
-"""Conv4, the four-block convolutional network of few-shot learning, pooled and strided."""
+"""Conv4, the four-block convolutional network of few-shot learning, pooled and strided, and longer ones."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -95,7 +95,7 @@ class ConvBlock(nn.Module):
 
 
 class Conv4(nn.Module):
-    """Four `ConvBlock`s (``body``) and a linear ``head``; ``ways=None`` leaves the head out.
+    """Four `ConvBlock`s or more (``body``) and a linear ``head``; ``ways=None`` leaves the head out.
 
     ============================  ==============================================  ==========
     setting                       arguments                                       parameters
@@ -105,18 +105,16 @@ class Conv4(nn.Module):
                                   affine="shift"``
     strided, as Reptile's         ``downsample="stride"``                            113,221
     mini (84x84 RGB)              ``filters=32, channels=3, image_size=84``           32,901
-    folded (84x84, embedding)     ``None, image_size=84, fold=4, last_pool=False,    323,808
-                                  filters=(64, 96, 128, 128)``
+    five blocks (105x105,         ``None, image_size=105, last_pool=False,           536,640
+    embedding)                    filters=(32, 64, 128, 128, 256)``
     ============================  ==============================================  ==========
 
     Args:
         ways: outputs of the head, or None for an embedding network.
         channels: input channels.
         image_size: height and width of the (square) images.
-        filters: channels of every block, or of each of the four.
+        filters: channels of each of four blocks, or of every block there is.
         downsample: 2x2 max-pool after, or stride 2 in, each convolution.
-        fold: side of the squares of pixels that become channels before the first block: large images at
-            the price of small ones.
         last_pool: whether the last block halves its maps too.
         features: flatten what the body gives, or average it over positions.
         norm: source of the batch-norm statistics, see `BatchNorm`.
@@ -132,7 +130,6 @@ class Conv4(nn.Module):
         image_size: int = 28,
         filters: int | Sequence[int] = 64,
         downsample: Literal["pool", "stride"] = "pool",
-        fold: int = 1,
         last_pool: bool = True,
         features: Literal["flatten", "mean"] = "flatten",
         norm: Mode = "query-batch",
@@ -141,18 +138,14 @@ class Conv4(nn.Module):
     ) -> None:
         super().__init__()
         blocks: list[nn.Module] = []
-        if image_size % fold:
-            raise ValueError(f"image_size={image_size} does not fold into squares of {fold} pixels a side")
-        self.fold, size = fold, image_size // fold
-        halvings: list[Literal["pool", "stride", "none"]] = [downsample] * 3
-        halvings.append(downsample if last_pool else "none")
-        inputs, widths = channels * fold**2, [filters] * 4 if isinstance(filters, int) else filters
-        for width, halving in zip(widths, halvings, strict=True):
+        inputs, size, widths = channels, image_size, [filters] * 4 if isinstance(filters, int) else filters
+        for block, width in enumerate(widths, 1):
+            halving = downsample if block < len(widths) or last_pool else "none"
             blocks.append(ConvBlock(inputs, width, halving, BatchNorm(width, norm, affine, norm_steps)))
             inputs = width
             size = {"pool": size // 2, "stride": (size + 1) // 2, "none": size}[halving]
         if size == 0:
-            need = fold * (16 if last_pool else 8)
+            need = 2 ** (len(widths) - (not last_pool))
             raise ValueError(
                 f"image_size={image_size} is too small: the poolings need at least {need} pixels"
             )
@@ -163,5 +156,5 @@ class Conv4(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``x: [n, channels, h, w]`` to logits ``[n, ways]``, or features ``[n, feature_size]``."""
-        logits: Tensor = self.head(self.body(x if self.fold == 1 else F.pixel_unshuffle(x, self.fold)))
+        logits: Tensor = self.head(self.body(x))
         return logits

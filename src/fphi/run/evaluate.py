@@ -15,10 +15,10 @@ from fphi.objective.meta_gradient import split_tasks
 from fphi.tasks.distribution import TaskDistribution
 from fphi.tasks.types import Task
 
-__all__ = ["Evaluation", "Interval", "calibrate_on", "evaluate"]
+__all__ = ["Evaluation", "Interval", "calibrate_on", "device_of", "evaluate"]
 
 # Examples that are evaluated at once: as many as the caches hold, on a CPU; it bounds the memory too.
-_EXAMPLES = {"cpu": 256, "other": 8192}
+_EXAMPLES = {"cpu": 256, "other": 4096}
 
 
 @dataclass(frozen=True)
@@ -115,8 +115,9 @@ def evaluate(
     measures: list[dict[str, Tensor]] = []
     with evaluation_mode(learner):
         shares = learner.shares_queries
-        for chunk in _chunks(tasks, split, start, count, chunk_size):
-            own = chunk.to(_device_of(learner))
+        device = device_of(learner)
+        for chunk in _chunks(tasks, split, start, count, chunk_size, device):
+            own = chunk.to(device)
             results.append(_evaluate_chunk(learner, own, steps, inductive and shares))
             measures.append(learner.measures(own))
     if not results:
@@ -172,20 +173,24 @@ def _accuracy(predictions: Tensor, targets: Tensor) -> Tensor:
 
 
 def _chunks(
-    tasks: Task | TaskDistribution, split: str, start: int, count: int, size: int | None
+    tasks: Task | TaskDistribution,
+    split: str,
+    start: int,
+    count: int,
+    size: int | None,
+    device: torch.device,
 ) -> Iterator[Task]:
     if isinstance(tasks, Task):
-        yield from split_tasks(tasks, size or _fitting(*(e.x[:1].flatten(0, 1) for e in tasks)))
+        yield from split_tasks(tasks, size or _fitting(sum(part.x.shape[1] for part in tasks), device))
         return
-    size = size or _fitting(*(e.x for e in tasks.task(split, start)))
+    size = size or _fitting(sum(len(part.x) for part in tasks.task(split, start)), device)
     for first in range(start, start + count, size):
         yield tasks.batch(split, range(first, min(first + size, start + count)))
 
 
-def _fitting(support_x: Tensor, query_x: Tensor) -> int:
-    """How many tasks of this size to solve at once."""
-    device = "cpu" if query_x.device.type == "cpu" else "other"
-    return max(1, _EXAMPLES[device] // max(1, len(support_x) + len(query_x)))
+def _fitting(examples: int, device: torch.device) -> int:
+    """How many tasks of so many examples to solve at once."""
+    return max(1, _EXAMPLES["cpu" if device.type == "cpu" else "other"] // max(1, examples))
 
 
 def calibrate_on(learner: LearningAlgorithm, tasks: TaskDistribution, count: int = 20) -> None:
@@ -193,10 +198,10 @@ def calibrate_on(learner: LearningAlgorithm, tasks: TaskDistribution, count: int
 
     Nothing happens in a learner without a `BatchNorm` of mode ``"running"``.
     """
-    device = _device_of(learner)
+    device = device_of(learner)
     calibrate(learner, (tasks.task("train", i).to(device) for i in range(count)), learner.observe)
 
 
-def _device_of(learner: LearningAlgorithm) -> torch.device:
+def device_of(learner: LearningAlgorithm) -> torch.device:
     """Where its parameters are; a learner without any is at home on the CPU."""
     return next((p.device for p in learner.parameters()), torch.device("cpu"))

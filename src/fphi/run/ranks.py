@@ -129,7 +129,7 @@ def _launch_fabric(
         fabric = Fabric(accelerator=accelerator, devices=devices, precision=precision, strategy=strategy)
     except Exception as error:  # Fabric has no class of its own for what it cannot set up
         raise FphiError(
-            f"cannot train on {devices} device(s) of kind {accelerator!r} with precision {precision}: "
+            f"cannot run on {devices} device(s) of kind {accelerator!r} with precision {precision}: "
             f"{_line(error)}; try --accelerator cpu --devices 1"
         ) from error
     if devices > 1:

@@ -93,6 +93,7 @@ def _train(ranks: Ranks, run: Run, resume: bool, progress: bool) -> TrainingResu
     training = run.training
     _require_same_run(ranks, run)
     run.learner.to(ranks.device)
+    run = replace(run, tasks=run.tasks.on(ranks.device))
     with ExitStack() as stack:
         stack.enter_context(_frozen(run.learner, training.freeze))
         ranks.first(lambda: stack.enter_context(claim(run.out, resume)))

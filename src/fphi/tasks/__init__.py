@@ -1,7 +1,8 @@
 """What is learned from: tasks, distributions over tasks, and the data that they are made of."""
 
 from fphi.tasks.distribution import TaskDistribution
-from fphi.tasks.few_shot import Draw, EpisodeShape, FewShotTasks, Order, Rotation
+from fphi.tasks.episodes import Distortion, Draw, EpisodeShape, Order, Rotation
+from fphi.tasks.few_shot import FewShotTasks
 from fphi.tasks.folder import load_folder
 from fphi.tasks.hershey import load_hershey
 from fphi.tasks.omniglot import load_omniglot
@@ -16,6 +17,7 @@ __all__ = [
     "PROTOCOLS",
     "ClassPool",
     "DataRow",
+    "Distortion",
     "Draw",
     "EpisodeShape",
     "Examples",

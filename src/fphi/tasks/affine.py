@@ -2,10 +2,8 @@
 
 import math
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor
 
 __all__ = ["NUMBERS", "affine_copies", "affine_maps", "reduced"]
@@ -28,7 +26,7 @@ def affine_copies(x: Tensor, u: Tensor, side: int | None = None) -> Tensor:
 
     Args:
         x: float images ``[n, C, H, W]``.
-        u: numbers in [0, 1) that decide, ``[n, NUMBERS]``.
+        u: numbers in [0, 1) that decide, ``[n, NUMBERS]``; twice as many, and a copy is distorted twice.
         side: pixels of a side of the copies; None: as the images.
 
     >>> image = torch.rand(1, 1, 8, 8)
@@ -40,20 +38,30 @@ def affine_copies(x: Tensor, u: Tensor, side: int | None = None) -> Tensor:
     return F.grid_sample(x, grid, mode="nearest", padding_mode="zeros", align_corners=False)
 
 
-def reduced(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+def reduced(pixels: Tensor, side: int) -> Tensor:
     """Images ``[..., H, W]`` as ``[..., side, side]``: a pixel is the nearest of the image.
 
-    >>> reduced(np.arange(100, dtype=np.uint8).reshape(10, 10), 4)[0].tolist()
+    >>> reduced(torch.arange(100).view(10, 10), 4)[0].tolist()
     [11, 13, 16, 18]
     """
-    height, width = (
-        np.floor((np.arange(side) + 0.5) * of / side).astype(np.int64) for of in pixels.shape[-2:]
-    )
+    places = (torch.arange(side, dtype=torch.float64) + 0.5) / side
+    height, width = ((places * of).long().to(pixels.device) for of in pixels.shape[-2:])
     return pixels[..., height[:, None], width]
 
 
 def affine_maps(u: Tensor) -> Tensor:
-    """The maps ``[n, 2, 3]`` from places in the copy to places in the image, in units of half an image."""
+    """The maps ``[n, 2, 3]`` from places in the copy to places in the image, in units of half an image.
+
+    Of ``k * NUMBERS`` numbers come k maps, one applied after the other.
+    """
+    first, *others = (_affine_map(numbers) for numbers in torch.split(u, NUMBERS, 1))
+    for other in others:
+        moved = first[:, :, :2] @ other
+        first = torch.cat([moved[:, :, :2], moved[:, :, 2:] + first[:, :, 2:]], 2)
+    return first
+
+
+def _affine_map(u: Tensor) -> Tensor:
     turned, sheared, scaled, shifted = (u[:, :4] < 0.5).to(u.dtype).unbind(1)
     spread = 2 * u[:, 4:] - 1  # in [-1, 1)
     angle = _ANGLE * turned * spread[:, 0]

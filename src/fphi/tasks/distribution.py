@@ -3,6 +3,8 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
+import torch
+
 from fphi.tasks.types import Examples, Task
 
 __all__ = ["TaskDistribution"]
@@ -33,6 +35,10 @@ class TaskDistribution(ABC):
         Raises:
             DataError: if the split does not exist or an index is negative.
         """
+
+    def on(self, device: torch.device) -> "TaskDistribution":
+        """Return the same tasks, made on a device if that saves time; else these, which come from the CPU."""
+        return self
 
     def task(self, split: str, index: int) -> Task:
         """Return task ``index`` of ``split``, without a leading dimension."""

@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from fphi.errors import DataError
-from fphi.tasks.few_shot import Distortion, EpisodeShape, FewShotTasks, Order, Rotation
+from fphi.tasks.episodes import Distortion, EpisodeShape, Order, Rotation
+from fphi.tasks.few_shot import FewShotTasks
 from fphi.tasks.hershey import SPLIT_OF_SCRIPT
 from fphi.tasks.pool import ClassPool
 from fphi.tasks.splits import (
@@ -19,6 +20,7 @@ from fphi.tasks.splits import (
     by_counts,
     by_fraction,
     by_group,
+    chosen,
     drawers,
     homework_15,
     prototypical,
@@ -55,6 +57,7 @@ class Protocol:
         train_queries, test_queries: queries per class, from (ways, shots).
         train_within_group, test_within_group: whether all classes of a task come from one alphabet, in
             training, and in validation and testing.
+        same_drawers: whether the k-th examples of all classes of a task are by one drawer.
         test_tasks: how many test tasks the published numbers average.
         transductive: whether the published number lets a query see the other queries.
         batch_norm: which statistics normalise the queries.
@@ -72,6 +75,7 @@ class Protocol:
     test_queries: QueryRule = _same_as_shots
     train_within_group: bool = False
     test_within_group: bool = False
+    same_drawers: bool = False
     test_tasks: int = 600
     transductive: bool = False
     batch_norm: str = "either; give both"
@@ -165,6 +169,7 @@ _TABLE = (
         test_queries=_always(1),
         train_within_group=True,
         test_within_group=True,
+        same_drawers=True,
         test_tasks=400,
         train_distortion="affine",
     ),
@@ -176,6 +181,7 @@ _TABLE = (
         test_queries=_always(1),
         train_within_group=True,
         test_within_group=True,
+        same_drawers=True,
         test_tasks=400,
     ),
     Protocol(
@@ -233,6 +239,7 @@ def few_shot_tasks(
     splits: Sequence[str] | None = None,
     image_size: int | None = None,
     train_rotation: Rotation | None = None,
+    train_distortion: Distortion | None = None,
     train_within_group: bool | None = None,
 ) -> FewShotTasks:
     """Return the tasks of a protocol over a pool.
@@ -251,19 +258,19 @@ def few_shot_tasks(
             has been chosen; the test tasks stay the same.
         splits: those that tasks are wanted of, and must be large enough for them; None: all.
         image_size: see ``FewShotTasks``; None: that of the pool.
-        train_rotation, train_within_group: of training tasks, in place of the protocol's.
+        train_rotation, train_distortion, train_within_group: of training tasks, in place of the protocol's.
 
     Raises:
         DataError: if the protocol or a split does not exist, or does not fit the data.
     """
     rule = protocol_named(protocol) if isinstance(protocol, str) else protocol
-    rule = replace(rule, train_rotation=train_rotation or rule.train_rotation)
-    if train_within_group is not None:
-        rule = replace(rule, train_within_group=train_within_group)
+    asked = {"train_rotation": train_rotation, "train_distortion": train_distortion}
+    asked |= {"train_within_group": train_within_group}  # type: ignore[dict-item]
+    rule = replace(rule, **{name: value for name, value in asked.items() if value is not None})  # type: ignore[arg-type]
     pools = rule.divide(source_pool, split_seed)
     if train_on_validation and "validation" in pools:
         pools["train"] = pools["train"].joined(pools.pop("validation"))
-    pools = pools if splits is None else _chosen(pools, splits)
+    pools = pools if splits is None else chosen(pools, splits)
     train = train_shape or EpisodeShape(ways, shots, _queries(queries, rule.train_queries, ways, shots))
     test = EpisodeShape(ways, shots, _queries(queries, rule.test_queries, ways, shots))
     return FewShotTasks(
@@ -274,17 +281,11 @@ def few_shot_tasks(
         order={s: _order(rule, train_order, s) for s in pools},
         distortion={"train": rule.train_distortion},
         within_group={s: rule.train_within_group if s == "train" else rule.test_within_group for s in pools},
+        same_drawers=dict.fromkeys(pools, rule.same_drawers),
         image_size=image_size,
         invert=rule.invert,
         protocol=rule.name,
     )
-
-
-def _chosen(pools: Pools, splits: Sequence[str]) -> Pools:
-    for split in splits:
-        if split not in pools:
-            raise DataError(f"there is no split {split!r} here; there are: {', '.join(pools)}")
-    return {split: pools[split] for split in splits}
 
 
 def _order(rule: Protocol, of_method: Order, split: str) -> Order:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from fphi.errors import DataError
 from fphi.tasks.distribution import TaskDistribution
-from fphi.tasks.few_shot import EpisodeShape, Order, Rotation
+from fphi.tasks.episodes import Distortion, EpisodeShape, Order, Rotation
 from fphi.tasks.folder import has_split_folders, load_folder
 from fphi.tasks.hershey import SIZE as HERSHEY_SIZE
 from fphi.tasks.hershey import load_hershey
@@ -42,6 +42,7 @@ def load_tasks(
     mode: Literal["grey", "rgb"] = "grey",
     splits: Sequence[str] | None = None,
     train_rotation: Rotation | None = None,
+    train_distortion: Distortion | None = None,
     train_within_group: bool | None = None,
 ) -> TaskDistribution:
     """Return the tasks of a data set.
@@ -52,7 +53,7 @@ def load_tasks(
         protocol: how classes are divided and tasks are made; by default P-MAML for Omniglot, "alphabet"
             for Hershey, "folders" or "fraction" for a path.
         ways, shots, queries, train_shape, train_order, train_on_validation, splits, train_rotation,
-            train_within_group: see ``few_shot_tasks``; waves know shots and queries alone.
+            train_distortion, train_within_group: see ``few_shot_tasks``; waves know shots and queries alone.
         seed: of the tasks.
         split_seed: of the division into splits.
         image_size: pixels of a side; for a path any, for Omniglot up to 105, for Hershey 28.
@@ -68,7 +69,7 @@ def load_tasks(
         return _sine(shots, queries, seed, protocol)
     pool = load_pool(name, data_root, image_size, mode)
     rule = protocol_named(protocol or default_protocol(name, pool))
-    if name == "omniglot" and rule.train_distortion != "none":
+    if name == "omniglot" and (train_distortion or rule.train_distortion) != "none":
         # What is distorted is the drawing, and not what is left of it in a small image.
         pool = load_omniglot(data_root, ORIGINAL_SIDE)
     return few_shot_tasks(
@@ -85,6 +86,7 @@ def load_tasks(
         splits,
         image_size if pool.images.shape[-1] > image_size else None,
         train_rotation,
+        train_distortion,
         train_within_group,
     )
 

@@ -21,6 +21,7 @@ __all__ = [
     "by_counts",
     "by_fraction",
     "by_group",
+    "chosen",
     "drawers",
     "homework_15",
     "prototypical",
@@ -126,6 +127,14 @@ def drawers(pool: ClassPool) -> Pools:
         "validation": later.subset(np.flatnonzero(side == 0)).drawings(12, 4),
         "test": later.subset(np.flatnonzero(side == 1)).drawings(16, 4),
     }
+
+
+def chosen(pools: Pools, splits: Sequence[str]) -> Pools:
+    """Return the pools of these splits alone."""
+    for split in splits:
+        if split not in pools:
+            raise DataError(f"there is no split {split!r} here; there are: {', '.join(pools)}")
+    return {split: pools[split] for split in splits}
 
 
 def _cut(pool: ClassPool, order: NDArray[np.int64], counts: Sequence[int]) -> Pools:

@@ -39,6 +39,7 @@ class SiameseLearner(ComparisonLearner):
         width: of the embeddings.
         features: that a linear layer with a sigmoid makes of an embedding, to be compared in its place;
             None: the embedding itself is compared.
+        dropout: share of an embedding's values that is set to 0 in training, before that layer.
         weight: first weight of each feature; None: one that suits features of size 1, or sigmoids, which
             hardly differ at first.
     """
@@ -49,6 +50,7 @@ class SiameseLearner(ComparisonLearner):
         width: int,
         *,
         features: int | None = None,
+        dropout: float = 0.0,
         weight: float | None = None,
         batching: Batching = "auto",
     ) -> None:
@@ -57,7 +59,7 @@ class SiameseLearner(ComparisonLearner):
         if features is None:
             self.describe, compared, total = nn.Identity(), width, -10.0
         else:
-            layers = nn.Sequential(nn.Linear(width, features), nn.Sigmoid())
+            layers = nn.Sequential(nn.Dropout(dropout), nn.Linear(width, features), nn.Sigmoid())
             self.describe, compared, total = layers, features, -50.0
         self.verify = nn.Linear(compared, 1)
         # Far apart is different and near the same, from the start: small weights take long to grow.
