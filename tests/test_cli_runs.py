@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from cli_helpers import TINY, contents, evaluated, fphi, quietly, refused, save_images, trained
 from fphi.cli import demo
 from fphi.cli.options import TaskOptions
+from fphi.cli.runs import RunConfig
 from fphi.methods import MAML, FromScratch, Method, Prototypical
 from fphi.report.files import read_result
 from fphi.run.training import Training
@@ -144,6 +145,25 @@ def test_a_finished_run_that_is_resumed_stays_as_it_is(tmp_path: Path, capsys: C
     quietly("train", "maml", f"--out={run}", "--resume", "--steps", 3, "--checkpoint-seconds", 1)
     assert (run / "best.safetensors").read_bytes() == weights
     evaluated(capsys, run, "--tasks", 2)
+
+
+def test_a_run_of_an_fphi_that_lacked_an_option_is_resumed_and_evaluated(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    today = RunConfig.to_dict
+
+    def before(config: RunConfig) -> dict[str, object]:
+        return {name: value for name, value in today(config).items() if name != "train_distortion"}
+
+    with monkeypatch.context() as earlier:
+        earlier.setattr(RunConfig, "to_dict", before)
+        run = trained(tmp_path / "run")
+    assert "train_distortion" not in (run / "config.yaml").read_text()
+    quietly("train", "maml", "--out", run, "--resume")
+    evaluated(capsys, run, "--tasks", 2)
+    assert "began with train_distortion None, not affine" in refused(
+        capsys, "train", "maml", "--out", run, "--resume", "--train-distortion", "affine"
+    )
 
 
 def test_two_runs_are_compared_task_by_task(run: Path, other: Path, tmp_path: Path, capsys: Capture) -> None:

@@ -34,6 +34,7 @@ __all__ = [
     "resume_command",
     "setting_of",
     "versions",
+    "written_fingerprint",
 ]
 
 CONFIG = "config.yaml"
@@ -149,6 +150,11 @@ def read_values(path: Path) -> dict[str, Any]:
     return values
 
 
+def written_fingerprint(run: Path) -> str:
+    """A run's fingerprint, of its ``config.yaml`` as written: options that a later fphi adds do not count."""
+    return _digest(read_values(run / CONFIG))
+
+
 def _digest(values: Mapping[str, Any]) -> str:
     decisive = {k: v for k, v in values.items() if k not in FREE}
     return sha256(yaml.safe_dump(decisive, sort_keys=True).encode()).hexdigest()[:16]
@@ -180,8 +186,7 @@ def load_run(
     tasks = config.load_tasks(seed, None if split is None else [split])
     learner = config.build(tasks)
     note = load_parameters(run / BEST, learner)
-    # Compared as written, so that an option which a later fphi adds does not count.
-    if note.get("fingerprint") not in (None, "", _digest(read_values(run / CONFIG))):
+    if note.get("fingerprint") not in (None, "", written_fingerprint(run)):
         raise FphiError(f"{run / CONFIG} was changed after the training; restore it, or train again with it")
     return config, learner, tasks
 

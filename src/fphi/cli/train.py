@@ -6,7 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from fphi.cli.options import Parser, TaskOptions, command_line, fields_of, look_ahead
-from fphi.cli.runs import CONFIG, FREE, RunConfig, add_options, read_values, resume_command
+from fphi.cli.runs import (
+    CONFIG,
+    FREE,
+    RunConfig,
+    add_options,
+    read_values,
+    resume_command,
+    written_fingerprint,
+)
 from fphi.cli.start import located_start, require_fair_start
 from fphi.errors import FphiError
 from fphi.learnable import LearningAlgorithm
@@ -63,7 +71,7 @@ def train_run(config: RunConfig, out: Path, *, resume: bool = False) -> Training
         out,
         validate=_validation(tasks, config.training),
         resume=resume,
-        fingerprint=config.fingerprint,
+        fingerprint=written_fingerprint(out) if resume else config.fingerprint,
         texts=texts,
     )
 

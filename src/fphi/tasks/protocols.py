@@ -28,8 +28,7 @@ from fphi.tasks.splits import (
 
 __all__ = ["PROTOCOLS", "Protocol", "few_shot_tasks", "protocol_named"]
 
-QueryRule = Callable[[int, int], int]
-"""Queries per class, from (ways, shots)."""
+QueryRule = Callable[[int, int], int]  # queries per class, from (ways, shots)
 
 
 def _same_as_shots(ways: int, shots: int) -> int:
@@ -264,9 +263,12 @@ def few_shot_tasks(
         DataError: if the protocol or a split does not exist, or does not fit the data.
     """
     rule = protocol_named(protocol) if isinstance(protocol, str) else protocol
-    asked = {"train_rotation": train_rotation, "train_distortion": train_distortion}
-    asked |= {"train_within_group": train_within_group}  # type: ignore[dict-item]
-    rule = replace(rule, **{name: value for name, value in asked.items() if value is not None})  # type: ignore[arg-type]
+    rule = replace(
+        rule,
+        train_rotation=train_rotation or rule.train_rotation,
+        train_distortion=train_distortion or rule.train_distortion,
+        train_within_group=rule.train_within_group if train_within_group is None else train_within_group,
+    )
     pools = rule.divide(source_pool, split_seed)
     if train_on_validation and "validation" in pools:
         pools["train"] = pools["train"].joined(pools.pop("validation"))
