@@ -1,7 +1,9 @@
 """N-way K-shot classification tasks drawn from class pools."""
 
 import copy
+import math
 from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -17,6 +19,8 @@ from fphi.tasks.pool import ClassPool
 from fphi.tasks.types import Examples, Task
 
 __all__ = ["FewShotTasks"]
+
+T = TypeVar("T", bound=np.generic)
 
 
 class FewShotTasks(TaskDistribution):
@@ -122,39 +126,47 @@ class FewShotTasks(TaskDistribution):
 
     def batch(self, split: str, indices: Sequence[int]) -> Task:
         """Return these episodes: support.x [B, N*K, C, H, W], support.y [B, N*K], query alike with Q."""
-        drawn, part = self.draw(split, indices), self._split(split)
-        index = task_indices(indices)
+        part, index = self._split(split), task_indices(indices)
+        drawn, shots = draw(part, index), part.shape.shots
         # No numbers to distort by: no distortion.
         numbers = NUMBERS * {"none": 0, "affine": 1, "affine-twice": 2}[part.distortion]
         u = uniform(part.keys["distortion"], index, part.shape.ways * part.shape.each * numbers)
+
+        def flat(array: NDArray[T]) -> NDArray[T]:
+            """All shots, then all queries, so that both are made in one go."""
+            each = (array[:, :, :shots], array[:, :, shots:])
+            return np.concatenate([half.reshape(math.prod(half.shape[:3]), *half.shape[3:]) for half in each])
+
+        turns = np.broadcast_to(drawn.turns[..., None], drawn.images.shape)
         u = u.reshape(*drawn.images.shape, numbers)
+        x = self._pixels(self._images[split], flat(drawn.images), flat(turns), flat(u))
+        of_class = shots, part.shape.queries
+        halves = torch.split(x, [len(index) * part.shape.ways * count for count in of_class])
         task = Task(
             *(
-                self._examples(self._images[split], drawn.images[:, :, rows], drawn.turns, u[:, :, rows])
-                for rows in (slice(None, part.shape.shots), slice(part.shape.shots, None))
+                _class_major(half, len(index), part.shape.ways, count)
+                for half, count in zip(halves, of_class, strict=True)
             )
         )
         return task if part.order == "classes" else _reorder(task, part, index)
 
-    def _examples(
+    def _pixels(
         self,
         pixels: Tensor,
         images: NDArray[np.int64],
         turns: NDArray[np.int64],
         distortion: NDArray[np.float64],
-    ) -> Examples:
-        batch, ways, each = images.shape
-        pixels = pixels.index_select(0, torch.from_numpy(images.reshape(-1)).to(pixels.device))
-        _turn_in_place(pixels, np.repeat(turns.reshape(-1), each))
+    ) -> Tensor:
+        """Images [n] of a pool as float32 [n, C, H, W], each turned and distorted as its own numbers say."""
+        pixels = _turned(pixels, images, turns)
         if self.image_size is not None and not distortion.size:
             pixels = reduced(pixels, self.image_size)
         x = (255 - pixels if self.invert else pixels).to(torch.float32).div_(255)
         if distortion.size:
             paper = float(self.invert)
-            u = torch.from_numpy(distortion.reshape(len(x), -1)).to(x.dtype).to(x.device)
+            u = torch.from_numpy(distortion).to(x.dtype).to(x.device)
             x = affine_copies(x - paper, u, self.image_size) + paper
-        labels = torch.arange(ways, device=x.device).repeat_interleave(each).repeat(batch, 1)
-        return Examples(x.view(batch, ways * each, *x.shape[1:]), labels)
+        return x
 
     def _split(self, split: str) -> EpisodeSplit:
         if split not in self._splits:
@@ -170,13 +182,24 @@ def _check_side(image_size: int | None, pools: Mapping[str, ClassPool]) -> None:
         )
 
 
-def _turn_in_place(pixels: Tensor, turns: NDArray[np.int64]) -> None:
-    """Turn image i of [n, C, H, W] by turns[i] quarter turns counter-clockwise."""
-    for quarter in (1, 2, 3):
-        which = np.flatnonzero(turns == quarter)
-        if len(which):
-            rows = torch.from_numpy(which).to(pixels.device)
-            pixels.index_copy_(0, rows, pixels.index_select(0, rows).rot90(quarter, (-2, -1)))
+def _class_major(x: Tensor, tasks: int, ways: int, each: int) -> Examples:
+    labels = torch.arange(ways, device=x.device).repeat_interleave(each).repeat(tasks, 1)
+    return Examples(x.view(tasks, ways * each, *x.shape[1:]), labels)
+
+
+def _turned(pixels: Tensor, images: NDArray[np.int64], turns: NDArray[np.int64]) -> Tensor:
+    """These of the images [n, C, H, W], image i turned by turns[i] quarter turns counter-clockwise."""
+
+    def taken(of: Tensor, places: NDArray[np.int64]) -> Tensor:
+        return of.index_select(0, torch.from_numpy(places).to(of.device))
+
+    if not turns.any():
+        return taken(pixels, images)
+    # All of one turn are turned at once, and then brought back into order.
+    order = np.argsort(turns, kind="stable")
+    groups = torch.split(taken(pixels, images[order]), np.bincount(turns, minlength=4).tolist())
+    joined = torch.cat([group.rot90(quarter, (-2, -1)) for quarter, group in enumerate(groups)])
+    return taken(joined, np.argsort(order, kind="stable"))
 
 
 def _reorder(task: Task, part: EpisodeSplit, index: NDArray[np.int64]) -> Task:
