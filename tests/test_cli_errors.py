@@ -84,6 +84,8 @@ def test_a_wrong_command_says_what_is_wrong_and_writes_nothing(
         ("--tasks many", "--tasks is 'many'; it must be a whole number"),
         ("--chunk-size 0", "--chunk-size is 0; it must be at least 1"),
         ("--steps -1", "--steps is -1; it must be at least 0"),
+        ("--accelerator fast", "invalid choice: 'fast' (choose from"),
+        ("--accelerator mps", "cannot run on 1 device(s) of kind 'mps'"),
         ("--split dev", "there is no split 'dev' here; there are: train, validation, test"),
     ],
 )

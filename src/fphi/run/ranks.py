@@ -130,7 +130,7 @@ def _launch_fabric(
     except Exception as error:  # Fabric has no class of its own for what it cannot set up
         raise FphiError(
             f"cannot run on {devices} device(s) of kind {accelerator!r} with precision {precision}: "
-            f"{_line(error)}; try --accelerator cpu --devices 1"
+            f"{_line(error)}; try --accelerator cpu{' --devices 1' if devices > 1 else ''}"
         ) from error
     if devices > 1:
         _HAS_LAUNCHED.append(True)
