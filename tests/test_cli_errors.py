@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 
 from cli_helpers import SMALL, contents, evaluated, fphi, refused, trained
 from fphi.run.directory import claim
@@ -76,6 +77,14 @@ def test_a_wrong_command_says_what_is_wrong_and_writes_nothing(
     assert contents(tmp_path) == {}
 
 
+def test_an_evaluation_names_the_device_that_is_not_there(run: Path, capsys: Capture) -> None:
+    if torch.backends.mps.is_available():
+        pytest.skip("this machine has the device")
+    message = refused(capsys, "evaluate", run, "--accelerator", "mps")
+    assert "cannot run on 1 device(s) of kind 'mps'" in message
+    assert message.endswith("try --accelerator cpu")
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -85,7 +94,6 @@ def test_a_wrong_command_says_what_is_wrong_and_writes_nothing(
         ("--chunk-size 0", "--chunk-size is 0; it must be at least 1"),
         ("--steps -1", "--steps is -1; it must be at least 0"),
         ("--accelerator fast", "invalid choice: 'fast' (choose from"),
-        ("--accelerator mps", "cannot run on 1 device(s) of kind 'mps'"),
         ("--split dev", "there is no split 'dev' here; there are: train, validation, test"),
     ],
 )

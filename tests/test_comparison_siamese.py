@@ -21,7 +21,8 @@ from fphi.learnable.comparison.metric_losses import (
     triplet_loss,
 )
 from fphi.learnable.comparison.siamese import verification_loss
-from fphi.methods import Setting, Siamese
+from fphi.methods import Imaginary, Matching, Metric, Prototypical, Setting, Siamese
+from fphi.methods.comparing import ComparingEmbeddings
 from fphi.objective import meta_gradient
 from fphi.tasks.types import Examples, Task
 from learners import conv, random_tasks
@@ -37,7 +38,7 @@ def test_siamese_answers_are_symmetric_and_equal_inputs_have_no_distance() -> No
 
 def test_sigmoids_of_a_linear_layer_are_what_is_compared() -> None:
     learner = SiameseLearner(nn.Identity(), 6, features=3).double()
-    layer = learner.get_submodule("describe.1")
+    layer = learner.get_submodule("describe.0")
     a, b = vectors(1), vectors(1)
     apart = (torch.sigmoid(layer(a)) - torch.sigmoid(layer(b))).abs()
     expected = learner.verify.bias - apart.sum() * 50 / 3
@@ -56,9 +57,16 @@ def test_dropout_hides_values_in_training_alone() -> None:
         assert learner.draws == training
         assert torch.equal(learner(*task), learner(*task)) != training
 
+    for method in (Siamese(features=None, dropout=0.5), Siamese(koch_net=True, dropout=0.5)):
+        with pytest.raises(FphiError, match=r"--dropout is 0.5, and there is no layer that it comes before"):
+            method.learner(Setting(20, 1, (1, 105, 105)))
 
-def test_weight_decay_takes_a_share_of_weights_and_leaves_biases_and_scales() -> None:
-    method = Siamese(weight_decay=0.5, outer_lr=0.1, schedule="constant")
+
+@pytest.mark.parametrize("kind", [Siamese, Prototypical, Matching, Imaginary, Metric])
+def test_weight_decay_takes_a_share_of_weights_and_leaves_biases_and_scales(
+    kind: type[ComparingEmbeddings],
+) -> None:
+    method = kind(weight_decay=0.5, outer_lr=0.1, schedule="constant")
     learner = method.learner(Setting(5, 1, (1, 28, 28)))
     before = {name: p.detach().clone() for name, p in learner.named_parameters()}
     nothing = {name: torch.zeros_like(p) for name, p in before.items()}
@@ -66,7 +74,7 @@ def test_weight_decay_takes_a_share_of_weights_and_leaves_biases_and_scales() ->
     for name, p in learner.named_parameters():
         torch.testing.assert_close(p, before[name] * (0.95 if p.dim() > 1 else 1.0), msg=name)
     with pytest.raises(FphiError, match=r"--weight-decay is -1; it must be at least 0"):
-        Siamese(weight_decay=-1).optimizer(learner)
+        kind(weight_decay=-1).optimizer(learner)
 
 
 def test_the_siamese_paper_s_network_has_its_size_and_its_images() -> None:

@@ -1,5 +1,6 @@
 """Episodes: what they contain, that they depend on their number only, and what is refused."""
 
+from dataclasses import replace
 from math import sqrt
 from typing import Any
 
@@ -66,23 +67,41 @@ def test_drawers_of_unequal_classes_are_refused() -> None:
         FewShotTasks(pools, shapes, same_drawers={"train": True})
 
 
-def test_tasks_made_on_a_device_are_the_same() -> None:
+DEVICES = ["cpu", "meta", *(["cuda"] if torch.cuda.is_available() else [])]
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize(("order", "distortion"), [("stream", "none"), ("shuffled", "affine")])
+def test_tasks_made_on_a_device_are_the_same(device: str, order: Order, distortion: Distortion) -> None:
     pool = labelled_pool([7] * 9)
     pools, shapes = {"train": pool, "test": pool}, {"train": SHAPE, "test": SHAPE}
-    choices: list[tuple[Order, Distortion]] = [("stream", "none"), ("shuffled", "affine")]
-    for order, distortion in choices:
-        tasks = FewShotTasks(
-            pools,
-            shapes,
-            rotation={"train": "classes", "test": "episode"},
-            order={"test": order},
-            distortion={"train": distortion},
-        )
-        moved = tasks.on(torch.device("cpu"))
-        for split in tasks.splits:
-            assert equal(tasks.batch(split, [3, 8]), moved.batch(split, [3, 8]))
-        pretended = tasks.on(torch.device("meta")).batch("test", [0, 1])
-        assert all(tensor.is_meta for part in pretended for tensor in part)
+    tasks = FewShotTasks(
+        pools,
+        shapes,
+        rotation={"train": "classes", "test": "episode"},
+        order=dict.fromkeys(pools, order),
+        distortion={"train": distortion},
+        image_size=3,
+    )
+    moved = tasks.on(torch.device(device))
+    for split in tasks.splits:
+        made = moved.batch(split, [3, 8])
+        assert all(tensor.device.type == device for part in made for tensor in part)
+        if device != "meta":
+            expected = tasks.batch(split, [3, 8])
+            for part, other in zip(made, expected, strict=True):
+                assert torch.equal(part.y.cpu(), other.y)
+                torch.testing.assert_close(part.x.cpu(), other.x)
+
+
+@pytest.mark.parametrize("how", ["backwards", "read-only"])
+def test_images_of_any_array_are_taken(how: str) -> None:
+    pool = labelled_pool([7] * 9)
+    images = pool.images[:, :, ::-1] if how == "backwards" else pool.images.copy()
+    images.flags.writeable = False
+    made = make(replace(pool, images=images)).batch("train", [4])
+    expected = make(replace(pool, images=images.copy())).batch("train", [4])
+    assert equal(made, expected)
 
 
 def test_one_label_is_one_class_in_support_and_query() -> None:

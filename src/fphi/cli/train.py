@@ -1,5 +1,6 @@
 """``fphi train METHOD``: across-task training."""
 
+import functools
 import shlex
 import sys
 from pathlib import Path
@@ -145,10 +146,19 @@ def _validation(tasks: TaskDistribution, training: Training) -> Validate | None:
     if "validation" not in tasks.splits:
         return None
 
+    on = functools.cache(tasks.on)
+
     def validate(learner: LearningAlgorithm) -> tuple[float | None, float]:
-        here = tasks.on(device_of(learner))
+        here = on(device_of(learner))
         calibrate_on(learner, here)
-        result = evaluate(learner, here, split="validation", count=training.validation_tasks, inductive=False)
+        result = evaluate(
+            learner,
+            here,
+            split="validation",
+            count=training.validation_tasks,
+            inductive=False,
+            chunk_size=training.chunk_size,
+        )
         return (result.accuracy if len(result.transductive) else None), result.loss
 
     return validate

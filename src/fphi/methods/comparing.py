@@ -1,7 +1,7 @@
 """What the systems that learn to compare have in common: an embedding, wide training tasks, Adam."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import nn
@@ -27,8 +27,6 @@ class Comparing(Method):
             training tasks are the protocol's.
         outer_lr: Adam's learning rate.
         schedule: course of the learning rate.
-        weight_decay: how much of each weight (not of biases and scales) a step takes away, in units of the
-            learning rate (AdamW).
     """
 
     bound_to: ClassVar[tuple[Literal["ways", "shots"], ...]] = ()
@@ -37,18 +35,10 @@ class Comparing(Method):
     train_queries: int | None = 5
     outer_lr: float = 1e-3
     schedule: ScheduleName = "cosine"
-    weight_decay: float = 0.0
 
     def optimizer(self, learner: LearningAlgorithm) -> GradientDescent:
-        if not self.weight_decay >= 0:
-            raise FphiError(f"--weight-decay is {self.weight_decay}; it must be at least 0")
-        kinds = [[p for p in learner.parameters() if (p.dim() > 1) == weights] for weights in (True, False)]
-        groups = [
-            {"params": parameters, "weight_decay": decay}
-            for parameters, decay in zip(kinds, (self.weight_decay, 0.0), strict=True)
-            if parameters
-        ]
-        return GradientDescent(torch.optim.AdamW(groups, lr=self.outer_lr), schedule_named(self.schedule))
+        outer = torch.optim.Adam(learner.parameters(), lr=self.outer_lr)
+        return GradientDescent(outer, schedule_named(self.schedule))
 
     def train_shape(self, ways: int, shots: int) -> EpisodeShape | None:
         if self.train_queries is None and self.train_ways in (None, ways):
@@ -71,10 +61,24 @@ class ComparingEmbeddings(Comparing):
     Args:
         network: the embedding network; ``conv5`` suits larger images, and has more filters.
         norm: source of the batch-norm statistics; ``running`` makes answers inductive.
+        weight_decay: how much of each weight (not of biases and scales) a step takes away, in units of the
+            learning rate (AdamW).
     """
 
     network: NetworkName = "conv4-pool"
     norm: StepFree = "running"
+    weight_decay: float = 0.0
+
+    def optimizer(self, learner: LearningAlgorithm) -> GradientDescent:
+        if not self.weight_decay >= 0:
+            raise FphiError(f"--weight-decay is {self.weight_decay}; it must be at least 0")
+        if self.weight_decay == 0:
+            return super().optimizer(learner)
+        weights = [p for p in learner.parameters() if p.dim() > 1]
+        others = [p for p in learner.parameters() if p.dim() <= 1]
+        groups: list[dict[str, Any]] = [{"params": weights}, {"params": others, "weight_decay": 0.0}]
+        outer = torch.optim.AdamW(groups, lr=self.outer_lr, weight_decay=self.weight_decay)
+        return GradientDescent(outer, schedule_named(self.schedule))
 
     def embedding(self, setting: Setting) -> nn.Module:
         """The embedding network for the tasks of ``setting``."""

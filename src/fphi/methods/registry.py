@@ -101,7 +101,7 @@ def get_method(name: str) -> type[Method]:
 def build_network(name: NetworkName, setting: Setting, norm: Mode, head: bool = True) -> nn.Module:
     """The network ``name`` for the tasks of ``setting``; without ``head`` it gives features.
 
-    ``conv5`` is for larger images: five pooled blocks of more and more filters, the last unpooled.
+    ``conv5`` is for larger images: five blocks of 32 to 256 filters, all but the last of them pooled.
     """
     ways = setting.outputs if head else None
     if len(setting.input_shape) != 3:

@@ -35,7 +35,7 @@ class Siamese(ComparingEmbeddings):
             the embedding itself is compared.
         dropout: share of an embedding's values that is set to 0 in training, before that layer.
         koch_net: whether the embedding is the paper's own, of 39 million parameters and for images of
-            105x105 pixels (``--image-size 105``), in place of ``network`` and ``features``.
+            105x105 pixels (``--image-size 105``), in place of ``network``, ``features`` and ``dropout``.
     """
 
     train_ways: int | None = 20
@@ -44,6 +44,11 @@ class Siamese(ComparingEmbeddings):
     koch_net: bool = False
 
     def learner(self, setting: Setting) -> LearningAlgorithm:
+        if self.dropout > 0 and (self.koch_net or self.features is None):
+            raise FphiError(
+                f"--dropout is {self.dropout}, and there is no layer that it comes before: give --features a "
+                "number and leave --koch-net out, or leave --dropout out"
+            )
         if self.koch_net:
             # Thousands of features that hardly differ at first: their mean distance is next to nothing.
             return SiameseLearner(_koch_net(setting), KochNet.WIDTH, weight=-0.2)

@@ -1,5 +1,6 @@
 """Across-task testing: learn each test task from its support set, score on its query set."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +20,7 @@ __all__ = ["Evaluation", "Interval", "calibrate_on", "device_of", "evaluate"]
 
 # Examples that are evaluated at once: as many as the caches hold, on a CPU; it bounds the memory too.
 _EXAMPLES = {"cpu": 256, "other": 4096}
+_VALUES = 28 * 28  # of an example that counts as one; larger ones count for more
 
 
 @dataclass(frozen=True)
@@ -181,16 +183,18 @@ def _chunks(
     device: torch.device,
 ) -> Iterator[Task]:
     if isinstance(tasks, Task):
-        yield from split_tasks(tasks, size or _fitting(sum(part.x.shape[1] for part in tasks), device))
+        yield from split_tasks(tasks, size or _fitting([part.x.shape[1:] for part in tasks], device))
         return
-    size = size or _fitting(sum(len(part.x) for part in tasks.task(split, start)), device)
+    size = size or _fitting([part.x.shape for part in tasks.task(split, start)], device)
     for first in range(start, start + count, size):
         yield tasks.batch(split, range(first, min(first + size, start + count)))
 
 
-def _fitting(examples: int, device: torch.device) -> int:
-    """How many tasks of so many examples to solve at once."""
-    return max(1, _EXAMPLES["cpu" if device.type == "cpu" else "other"] // max(1, examples))
+def _fitting(task: list[torch.Size], device: torch.device) -> int:
+    """How many tasks to solve at once, whose inputs have these shapes."""
+    examples, values = sum(shape[0] for shape in task), sum(math.prod(shape) for shape in task)
+    at_once = _EXAMPLES["cpu" if device.type == "cpu" else "other"]
+    return max(1, at_once // max(1, examples, values // _VALUES))
 
 
 def calibrate_on(learner: LearningAlgorithm, tasks: TaskDistribution, count: int = 20) -> None:

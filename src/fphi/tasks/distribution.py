@@ -37,7 +37,10 @@ class TaskDistribution(ABC):
         """
 
     def on(self, device: torch.device) -> "TaskDistribution":
-        """Return the same tasks, made on a device if that saves time; else these, which come from the CPU."""
+        """Return the same tasks, made on a device if that saves time; else these, which come from the CPU.
+
+        Another device may round otherwise; on one and the same, task i is the same each time.
+        """
         return self
 
     def task(self, split: str, index: int) -> Task:

@@ -97,7 +97,11 @@ class FewShotTasks(TaskDistribution):
             )
             for name, pool in pools.items()
         }
-        self._images = {name: torch.from_numpy(pool.images) for name, pool in pools.items()}
+        # Writable, in memory and in order, as torch wants them: mostly the arrays themselves.
+        arrays = {
+            id(pool.images): np.require(pool.images, requirements=["C", "W"]) for pool in pools.values()
+        }
+        self._images = {name: torch.from_numpy(arrays[id(pool.images)]) for name, pool in pools.items()}
 
     @property
     def splits(self) -> tuple[str, ...]:

@@ -39,7 +39,8 @@ class SiameseLearner(ComparisonLearner):
         width: of the embeddings.
         features: that a linear layer with a sigmoid makes of an embedding, to be compared in its place;
             None: the embedding itself is compared.
-        dropout: share of an embedding's values that is set to 0 in training, before that layer.
+        dropout: share of an embedding's values that is set to 0 in training, before they are described or
+            compared.
         weight: first weight of each feature; None: one that suits features of size 1, or sigmoids, which
             hardly differ at first.
     """
@@ -55,11 +56,12 @@ class SiameseLearner(ComparisonLearner):
         batching: Batching = "auto",
     ) -> None:
         super().__init__(network, loss=verification_loss, batching=batching)
+        self.dropout = nn.Dropout(dropout)
         self.describe: nn.Module
         if features is None:
             self.describe, compared, total = nn.Identity(), width, -10.0
         else:
-            layers = nn.Sequential(nn.Dropout(dropout), nn.Linear(width, features), nn.Sigmoid())
+            layers = nn.Sequential(nn.Linear(width, features), nn.Sigmoid())
             self.describe, compared, total = layers, features, -50.0
         self.verify = nn.Linear(compared, 1)
         # Far apart is different and near the same, from the start: small weights take long to grow.
@@ -68,7 +70,7 @@ class SiameseLearner(ComparisonLearner):
 
     def pairs(self, support_x: Tensor, queries: Tensor) -> Tensor:
         """Logits ``[B, Q, n]`` that a query and a support example, both embedded, are of one class."""
-        first, second = self.describe(support_x), self.describe(queries)
+        first, second = (self.describe(self.dropout(embedded)) for embedded in (support_x, queries))
         apart = (second.unsqueeze(2) - first.unsqueeze(1)).abs()  # [B, Q, n, d]
         same: Tensor = self.verify(apart).squeeze(-1)
         return same
