@@ -181,6 +181,11 @@ LEARNERS = [
     Case("relation", lambda b: relation("query-batch", b), metric=True),
     Case("relation-running", lambda b: relation("running", b), metric=True),
     Case("siamese", lambda b: SiameseLearner(conv(None), 4, batching=b), metric=True),
+    Case(
+        "siamese, matching",
+        lambda b: SiameseLearner(conv(None), 4, learn_by="matching", batching=b),
+        metric=True,
+    ),
     Case("siamese, sigmoids", lambda b: SiameseLearner(conv(None), 4, features=6, batching=b), metric=True),
     Case("contrastive", lambda b: metric("contrastive", b), metric=True),
     Case("triplet", lambda b: metric("triplet", b), metric=True),

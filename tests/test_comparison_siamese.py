@@ -20,7 +20,7 @@ from fphi.learnable.comparison.metric_losses import (
     sphereface,
     triplet_loss,
 )
-from fphi.learnable.comparison.siamese import verification_loss
+from fphi.learnable.comparison.siamese import balanced_loss, verification_loss
 from fphi.methods import Imaginary, Matching, Metric, Prototypical, Setting, Siamese
 from fphi.methods.comparing import ComparingEmbeddings
 from fphi.objective import meta_gradient
@@ -132,6 +132,31 @@ def test_the_siamese_loss_is_over_all_pairs() -> None:
     expected = (F.softplus(-logits[same]).mean() + F.softplus(logits[~same]).mean()) / 2
     loss = learner.task_losses(Task(support, Examples(query, torch.tensor([[0, 1]]))))
     torch.testing.assert_close(loss.detach(), expected[None])
+
+
+def test_by_matching_the_pairs_move_how_certain_it_is_and_the_matches_all_else() -> None:
+    learner = SiameseLearner(nn.Linear(6, 5), 5, features=4, learn_by="matching").double()
+    support, query = Examples(vectors(4)[None], torch.tensor([[0, 1, 0, 1]])), vectors(3)[None]
+    labels = torch.tensor([[0, 1, 1]])
+    loss = learner.task_losses(Task(support, Examples(query, labels)))
+    names, parameters = zip(*learner.named_parameters(), strict=True)
+    found = dict(zip(names, torch.autograd.grad(loss, parameters), strict=True))
+
+    pairs = learner.pairs(*learner.embed(support.x, query))[0]
+    best = torch.stack(
+        [pairs[:, [0, 2]].amax(1), pairs[:, [1, 3]].amax(1)], 1
+    )  # sharpness e⁰, and one b for all
+    matches = F.cross_entropy(best, labels[0])
+    verified = balanced_loss(pairs, labels[0][:, None] == support.y)
+    torch.testing.assert_close(loss[0], matches + verified)
+    for part, own in ((verified, ("sharpness", "verify.bias")), (matches, names)):
+        taken = [name for name in own if part is verified or name not in ("sharpness", "verify.bias")]
+        wanted = torch.autograd.grad(
+            part, [dict(learner.named_parameters())[n] for n in taken], retain_graph=True
+        )
+        for name, gradient in zip(taken, wanted, strict=True):
+            assert float(gradient.abs().max()) > 0
+            torch.testing.assert_close(found[name], gradient, msg=name)
 
 
 def test_verification_accuracy_counts_both_kinds_equally() -> None:

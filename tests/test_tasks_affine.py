@@ -9,11 +9,11 @@ from PIL import Image
 
 from fphi.errors import DataError
 from fphi.tasks import ClassPool, EpisodeShape, FewShotTasks
-from fphi.tasks.affine import NUMBERS, affine_copies, affine_maps
-from fphi.tasks.episodes import Distortion
+from fphi.tasks.affine import BENDS, NUMBERS, affine_copies, affine_maps
+from fphi.tasks.episodes import Distortion, draw_distortion, prepare
 from tasks_helpers import labelled_pool
 
-CHOICES: list[Distortion] = ["affine", "affine-twice"]
+CHOICES: list[Distortion] = ["affine", "affine-twice", "affine-class", "elastic"]
 NOTHING = 0.9  # at or above one half a part is left out
 
 
@@ -56,11 +56,11 @@ def test_a_copy_distorted_twice_is_the_copy_of_a_copy() -> None:
     twice = move(torch.cat([first, second], 1), places)
     assert torch.allclose(twice, move(first, move(second, places)), atol=1e-12)
     pool, shape = labelled_pool([9] * 6), {"train": EpisodeShape(5, 1, 1)}
-    once, more = (
+    once, *more = (
         FewShotTasks({"train": pool}, shape, distortion={"train": kind}).batch("train", range(5))
         for kind in CHOICES
     )
-    assert not torch.equal(once.query.x, more.query.x)
+    assert not any(torch.equal(once.query.x, other.query.x) for other in more)
 
 
 def test_a_copy_of_nothing_done_is_the_image() -> None:
@@ -89,6 +89,76 @@ def test_copies_of_two_values_have_two_values_and_the_asked_size() -> None:
     seen = tasks.batch("train", range(9)).query.x
     assert seen.shape == (9, 10, 1, 16, 16)
     assert np.unique(seen.numpy()).tolist() == [0, 1]
+
+
+def test_the_mean_over_an_area_keeps_the_ink_of_a_drawing() -> None:
+    drawing = np.random.default_rng(0).integers(0, 256, (2, 1, 105, 105), dtype=np.uint8)
+    pool = ClassPool.from_classes([drawing, drawing], names="ab", groups="gg")
+    shapes = {"test": EpisodeShape(2, 1, 1)}
+    for invert in (False, True):
+        tasks = FewShotTasks({"test": pool}, shapes, image_size=35, image_reduction="area", invert=invert)
+        seen = tasks.task("test", 0).support.x[0, 0]
+        image = drawing[tasks.draw("test", [0]).images[0, 0, 0], 0]
+        mean = image.reshape(35, 3, 35, 3).astype(np.float64).mean((1, 3)) / 255
+        expected = 1 - mean if invert else mean
+        torch.testing.assert_close(seen, torch.from_numpy(expected).float())
+    wrong = {"image_reduction": "mode"}
+    with pytest.raises(DataError, match="image reduction 'mode' is none of nearest, area"):
+        FewShotTasks({"test": pool}, shapes, **wrong)  # type: ignore[arg-type]
+
+
+def test_a_distorted_copy_in_grey_levels_is_the_mean_of_its_places() -> None:
+    image = torch.rand(1, 1, 12, 12, dtype=torch.float64)
+    same = torch.full((1, NUMBERS), NOTHING, dtype=torch.float64)
+    # Twice as fine as the copy of 6 pixels is the image itself.
+    torch.testing.assert_close(
+        affine_copies(image, same, 6, "area"), image.view(1, 1, 6, 2, 6, 2).mean((3, 5))
+    )
+    moved = affine_copies(image, numbers(1, (5, 1.0)), 6, "area")
+    fine = torch.nn.functional.grid_sample(
+        image,
+        torch.nn.functional.affine_grid(
+            affine_maps(numbers(1, (5, 1.0))), [1, 1, 12, 12], align_corners=False
+        ),
+        align_corners=False,
+    )
+    torch.testing.assert_close(moved, fine.view(1, 1, 6, 2, 6, 2).mean((3, 5)))
+
+
+@pytest.mark.parametrize("kind", ["affine-class", "elastic"])
+def test_a_class_is_distorted_as_one_before_each_of_its_images_is(kind: Distortion) -> None:
+    pool, shape = labelled_pool([9] * 6), EpisodeShape(5, 2, 3)
+    part = prepare("train", pool, shape, 0, distortion=kind)
+    maps, bends = draw_distortion(part, np.arange(40))
+    assert maps.shape == (40, 5, 5, 2 * NUMBERS)
+    assert bends.shape == (40, 5, 5, BENDS if kind == "elastic" else 0)
+    shared, own = maps[..., :NUMBERS], maps[..., NUMBERS:]
+    assert (shared == shared[:, :, :1]).all()
+    assert len(np.unique(shared[:, :, 0, 0])) == 40 * 5
+    assert len(np.unique(own[..., 0])) == 40 * 5 * 5
+    again = draw_distortion(part, np.arange(7, 8))
+    assert (again.maps[0] == maps[7]).all()
+    assert (again.bends[0] == bends[7]).all()
+    assert [u.size for u in draw_distortion(prepare("train", pool, shape, 0), np.arange(40))] == [0, 0]
+
+
+def test_a_bent_image_moves_where_the_net_does_and_little_elsewhere() -> None:
+    ramp = torch.arange(106, dtype=torch.float64).expand(1, 1, 106, 106)  # a pixel's value is its column
+    same = torch.full((1, NUMBERS), NOTHING, dtype=torch.float64)
+    still = torch.full((1, BENDS), 0.5, dtype=torch.float64)
+    assert torch.allclose(
+        affine_copies(ramp, same, None, "area", still), affine_copies(ramp, same, None, "area")
+    )
+    pulled = still.clone()
+    pulled[0, 5] = 1.0  # along x, the second point of the second row, at a third of the image both ways
+    moved = (
+        affine_copies(ramp, same, None, "area", pulled)[0, 0] - affine_copies(ramp, same, None, "area")[0, 0]
+    )
+    at = moved.abs().argmax()
+    assert abs(int(at) // 106 - 35) <= 2
+    assert abs(int(at) % 106 - 35) <= 2
+    assert float(moved.flatten()[at]) == pytest.approx(2.5 * 106 / 105, rel=0.02)
+    assert float(moved[70:, 70:].abs().max()) < 0.2
 
 
 def test_images_are_not_enlarged() -> None:

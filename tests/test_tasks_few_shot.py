@@ -35,6 +35,10 @@ def equal(a: Task, b: Task) -> bool:
     return all(torch.equal(p, q) for s, t in zip(a, b, strict=True) for p, q in zip(s, t, strict=True))
 
 
+def shown(image: Any, turn: int) -> Any:
+    return np.rot90(np.fliplr(image) if turn >= 4 else image, turn % 4)
+
+
 def corner(x: torch.Tensor, column: int) -> torch.Tensor:
     return (x[..., 0, 0, column] * 255).round().long()
 
@@ -209,6 +213,29 @@ def test_rotation_is_numpys_quarter_turn(rotation: Rotation) -> None:
         ]
         seen = torch.cat([support.x[b, 2 * way : 2 * way + 2], query.x[b, 3 * way : 3 * way + 3]])
         assert np.array_equal((seen[:, 0] * 255).round().numpy(), np.stack(turned))
+
+
+def test_mirror_images_are_classes_too_and_turn_as_numpy_s() -> None:
+    pool = labelled_pool([6] * 3)
+    tasks = make(pool, rotation="mirrored")
+    eight = tasks.pool("train")
+    assert len(eight) == 24
+    assert eight.names[:8] == tuple(f"class0/{m}rot{90 * q:03d}" for m in ("", "mirror") for q in range(4))
+    drawn, seen = tasks.draw("train", range(60)), tasks.batch("train", range(60)).support.x
+    assert set(drawn.turns.flatten().tolist()) == set(range(8))
+    for b, way in np.ndindex(drawn.turns.shape):
+        image = pool.images[drawn.images[b, way, 0], 0]
+        expected = shown(image, int(drawn.turns[b, way]))
+        assert (seen[b, 2 * way, 0].numpy() == expected / np.float32(255)).all()
+
+
+def test_rotations_of_rotations_and_of_mirror_images_are_the_eight_again() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (2, 1, 5, 5), dtype=np.uint8)
+    eight = ClassPool.from_classes([images], "a", "g").with_rotations(mirrored=True)
+    again = eight.with_rotations(mirrored=True)
+    for c, turn in enumerate(again.turns):
+        twice = shown(shown(images[0, 0], int(eight.turns[c // 8])), c % 8)
+        assert (twice == shown(images[0, 0], int(turn))).all()
 
 
 def test_rotations_are_per_class_or_per_episode() -> None:

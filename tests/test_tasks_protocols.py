@@ -1,10 +1,12 @@
 """The published protocols: exact split counts, no character on two sides, rotations, query counts."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from fphi.errors import DataError
-from fphi.tasks import PROTOCOLS, ClassPool, EpisodeShape, FewShotTasks, few_shot_tasks
+from fphi.tasks import PROTOCOLS, ClassPool, EpisodeShape, FewShotTasks, TrainingChanges, few_shot_tasks
 from fphi.tasks.splits import by_fraction, by_group
 from omniglot_facts import BACKGROUND, EVALUATION, NAMES, blank_omniglot
 from tasks_helpers import labelled_pool
@@ -19,7 +21,7 @@ COUNTS = {
     "P-LAKE": {"train": 964, "test": 659},
     "P-VIN": {"train": 4800, "test": 1692},
     "P-MANN": {"train": 4800, "test": 1692},
-    "P-KOCH": {"train": 964, "validation": 346, "test": 313},
+    "P-KOCH": {"train": 964, "validation": 277, "test": 382},
     "HW15": {"train": 3200, "validation": 656, "test": 659},
 }
 
@@ -177,11 +179,11 @@ def test_own_sizes_override_the_protocol(omniglot: ClassPool) -> None:
 
 
 def test_training_alone_turns_otherwise_when_told_to(omniglot: ClassPool) -> None:
-    tasks = few_shot_tasks(omniglot, "P-KOCH", 20, 1, train_rotation="classes")
+    tasks = few_shot_tasks(omniglot, "P-KOCH", 20, 1, changes=TrainingChanges(rotation="classes"))
     assert len(tasks.pool("train")) == 4 * len(few_shot_tasks(omniglot, "P-KOCH", 20, 1).pool("train"))
     assert (tasks.draw("test", range(50)).turns == 0).all()
     with pytest.raises(DataError, match="rotation 'sideways' of split 'train' is none of none, class"):
-        few_shot_tasks(omniglot, "P-KOCH", 20, 1, train_rotation="sideways")  # type: ignore[arg-type]
+        few_shot_tasks(omniglot, "P-KOCH", 20, 1, changes=TrainingChanges(rotation="sideways"))  # type: ignore[arg-type]
 
 
 def test_protocols_are_named_by_their_key() -> None:
@@ -200,11 +202,40 @@ def test_the_siamese_protocol_parts_alphabets_and_drawers(omniglot: ClassPool) -
         assert (images % 20 == images[:, :1] % 20).all()  # two people: one drew the shots, one the queries
     assert [len(a) for a in alphabets] == [30, 10, 10]
     assert not set.intersection(*alphabets)
-    mixed = few_shot_tasks(omniglot, "P-KOCH", 20, 1, train_within_group=False)
+    mixed = few_shot_tasks(omniglot, "P-KOCH", 20, 1, changes=TrainingChanges(within_group=False))
     for drawn, mixing in ((tasks, set()), (mixed, {"train"})):
         for split in drawers:
             of = {drawn.pool(split).groups[c] for c in drawn.draw(split, [0]).classes[0]}
             assert (len(of) > 1) == (split in mixing)
+
+
+def test_the_published_trials_are_twenty_and_by_two_drawers_each(omniglot: ClassPool) -> None:
+    tasks = few_shot_tasks(omniglot, "P-KOCH", 20, 1, splits=["test", "trials"])
+    drawn = tasks.draw("trials", range(20))
+    drawers = drawn.images % 20
+    assert (drawers == drawers[:, :1]).all()
+    assert (drawers[..., 0] != drawers[..., 1]).all()
+    alphabets = [{tasks.pool("trials").groups[c] for c in run} for run in drawn.classes]
+    assert all(len(of) == 1 for of in alphabets)
+    assert set.union(*alphabets) == set(tasks.pool("test").groups)  # Koch et al. are tested on those of Lake
+    assert len(set(drawn.classes.flatten().tolist())) == 200
+    with pytest.raises(DataError, match="there are 20 of these tasks, and no number 20; ask for 20"):
+        tasks.batch("trials", [3, 20])
+    assert "trials" not in few_shot_tasks(omniglot, "P-KOCH", 20, 1).splits
+
+
+def test_trials_are_for_protocols_sizes_and_data_that_have_them(omniglot: ClassPool) -> None:
+    for protocol, ways, message in (
+        ("P-LAKE", 5, "the published trials are 20-way 1-shot, not 5-way 1-shot: ask for these"),
+        ("P-RN", 20, "protocol P-RN has no published trials; these have: P-KOCH, P-LAKE"),
+    ):
+        with pytest.raises(DataError, match=message):
+            few_shot_tasks(omniglot, protocol, ways, 1, splits=["trials"])
+    rule = replace(PROTOCOLS["P-KOCH"], divide=by_fraction)
+    with pytest.raises(
+        DataError, match=r"these data lack drawings of 'Tibetan/character\d+', which is in the"
+    ):
+        few_shot_tasks(omniglot.subset(range(1590)), rule, 20, 1, splits=["trials"])
 
 
 def test_drawers_that_do_not_exist_are_refused() -> None:

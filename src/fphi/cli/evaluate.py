@@ -76,7 +76,7 @@ def _parser() -> Parser:
     }.items():
         option(f"--{name}", int, None, f"{of}, if not the run's own; result.json stays as it is")
     option("--seed", int, 0, "of the test tasks: equal seeds, equal tasks")
-    option("--split", str, "test", "test, or validation; result.json stays as it is")
+    option("--split", str, "test", "or validation, or trials (P-KOCH, P-LAKE); result.json stays as it is")
     option("--test-steps", int, None, "inner steps before the answer, if not the run's own; likewise")
     option("--steps", int, None, "inner steps that by_step goes up to; the run's if not given")
     option(

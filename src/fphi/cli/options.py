@@ -13,7 +13,17 @@ from typing import Any, NoReturn, Self, TypeVar, get_args, get_type_hints
 from jsonargparse import ArgumentParser, Namespace
 
 from fphi.errors import FphiError
-from fphi.tasks import NAMED, Distortion, EpisodeShape, Order, Rotation, TaskDistribution, load_tasks
+from fphi.tasks import (
+    NAMED,
+    Distortion,
+    EpisodeShape,
+    Order,
+    Reduction,
+    Rotation,
+    TaskDistribution,
+    TrainingChanges,
+    load_tasks,
+)
 
 __all__ = [
     "Parser",
@@ -44,10 +54,12 @@ class TaskOptions:
         image_size: pixels of a side of the images; omniglot has up to 105, hershey 28.
         train_on_validation: whether validation classes join the training classes, for a last training when
             all options are chosen; the test tasks stay the same.
+        image_reduction: how omniglot's drawings become as small: a pixel is the nearest of the drawing (two
+            values, as in the literature), or the mean over its area (grey levels).
         train_rotation: quarter turns in training tasks, if not the protocol's: of each class, of a whole
-            episode, or as classes of their own.
+            episode, or as classes of their own, without or with mirror images.
         train_distortion: of the images of training tasks, if not the protocol's: copies under an affine map,
-            or under two.
+            under two, or under one of the class and one of the image, and those bent smoothly besides.
         train_within_group: whether the classes of a training task are of one group (alphabet), if not as
             the protocol has it.
     """
@@ -59,6 +71,7 @@ class TaskOptions:
     shots: int = 1
     queries: int | None = None
     image_size: int = 28
+    image_reduction: Reduction = "nearest"
     train_on_validation: bool = False
     train_rotation: Rotation | None = None
     train_distortion: Distortion | None = None
@@ -91,9 +104,8 @@ class TaskOptions:
             train_order=train_order,
             image_size=self.image_size,
             train_on_validation=self.train_on_validation,
-            train_rotation=self.train_rotation,
-            train_distortion=self.train_distortion,
-            train_within_group=self.train_within_group,
+            image_reduction=self.image_reduction,
+            changes=TrainingChanges(self.train_rotation, self.train_distortion, self.train_within_group),
             splits=splits,
         )
 

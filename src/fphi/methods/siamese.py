@@ -1,7 +1,8 @@
 """Siamese networks: learn to tell same from different; the best match classifies.
 
 1. Learnable: an embedding network, and how much each of its features counts in a distance.
-2. Loss: binary cross-entropy of "same" over pairs of a query and a support example.
+2. Loss: binary cross-entropy of "same" over pairs of a query and a support example, or, by matching, the
+   cross-entropy of a query's best match.
 3. Optimize: by gradient; there is no inner loop.
 """
 
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 
 from fphi.errors import FphiError
 from fphi.learnable import LearningAlgorithm, SiameseLearner
+from fphi.learnable.comparison.siamese import LearnBy
 from fphi.learnable.embedding import embedding_size
 from fphi.methods.comparing import ComparingEmbeddings
 from fphi.methods.registry import Setting, method
@@ -34,6 +36,9 @@ class Siamese(ComparingEmbeddings):
         features: that a linear layer with a sigmoid makes of an embedding, as the paper's network ends; null:
             the embedding itself is compared.
         dropout: share of an embedding's values that is set to 0 in training, before that layer.
+        learn_by: "verification", the paper's loss over pairs; by "matching", embedding and weights learn to
+            rank a query's own class first among all of its task (a softmax), and only the threshold of "same"
+            learns from pairs.
         koch_net: whether the embedding is the paper's own, of 39 million parameters and for images of
             105x105 pixels (``--image-size 105``), in place of ``network``, ``features`` and ``dropout``.
     """
@@ -41,6 +46,7 @@ class Siamese(ComparingEmbeddings):
     train_ways: int | None = 20
     features: int | None = 512
     dropout: float = 0.0
+    learn_by: LearnBy = "verification"
     koch_net: bool = False
 
     def learner(self, setting: Setting) -> LearningAlgorithm:
@@ -51,14 +57,16 @@ class Siamese(ComparingEmbeddings):
             )
         if self.koch_net:
             # Thousands of features that hardly differ at first: their mean distance is next to nothing.
-            return SiameseLearner(_koch_net(setting), KochNet.WIDTH, weight=-0.2)
+            return SiameseLearner(_koch_net(setting), KochNet.WIDTH, learn_by=self.learn_by, weight=-0.2)
         if self.features is not None and self.features < 1:
             raise FphiError(
                 f"--features is {self.features}; ask for at least 1, or null to compare the embedding itself"
             )
         network = self.embedding(setting)
         size = embedding_size(network, setting.input_shape)
-        return SiameseLearner(network, size, features=self.features, dropout=self.dropout)
+        return SiameseLearner(
+            network, size, features=self.features, dropout=self.dropout, learn_by=self.learn_by
+        )
 
 
 def _koch_net(setting: Setting) -> KochNet:

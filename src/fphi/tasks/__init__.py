@@ -1,13 +1,15 @@
 """What is learned from: tasks, distributions over tasks, and the data that they are made of."""
 
+from fphi.tasks.affine import Reduction
 from fphi.tasks.distribution import TaskDistribution
 from fphi.tasks.episodes import Distortion, Draw, EpisodeShape, Order, Rotation
 from fphi.tasks.few_shot import FewShotTasks
 from fphi.tasks.folder import load_folder
+from fphi.tasks.from_protocol import few_shot_tasks
 from fphi.tasks.hershey import load_hershey
 from fphi.tasks.omniglot import load_omniglot
 from fphi.tasks.pool import ClassPool
-from fphi.tasks.protocols import PROTOCOLS, Protocol, few_shot_tasks, protocol_named
+from fphi.tasks.protocols import PROTOCOLS, Protocol, TrainingChanges, protocol_named
 from fphi.tasks.sine import SineTasks
 from fphi.tasks.sources import NAMED, DataRow, describe, load_pool, load_tasks
 from fphi.tasks.types import Examples, Task, stack
@@ -24,10 +26,12 @@ __all__ = [
     "FewShotTasks",
     "Order",
     "Protocol",
+    "Reduction",
     "Rotation",
     "SineTasks",
     "Task",
     "TaskDistribution",
+    "TrainingChanges",
     "describe",
     "few_shot_tasks",
     "load_folder",

@@ -1,49 +1,78 @@
-"""Reducing drawings, and random affine distortions as Koch, Zemel and Salakhutdinov (2015) draw them."""
+"""Reducing drawings, and distorting them: by affine maps as Koch, Zemel and Salakhutdinov (2015) draw them,
+and by bending them smoothly, as Simard, Steinkraus and Platt (2003) do to handwriting.
+"""
 
 import math
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["NUMBERS", "affine_copies", "affine_maps", "reduced"]
+__all__ = ["BENDS", "NUMBERS", "Reduction", "affine_copies", "affine_maps", "reduced"]
+
+Reduction = Literal["nearest", "area"]
 
 # Of each of the four parts: is it there; then the angle, two shears, two scales, two shifts.
 NUMBERS = 11
+
+# How far each of the points of a net over the image is moved, along either axis.
+_NET = 4
+BENDS = 2 * _NET**2
 
 _ANGLE = math.radians(10)
 _SHEAR = 0.3
 _SCALE = 0.2
 _SHIFT = 2 / 52.5  # 2 pixels of 105, in units of half an image
+_BEND = 2.5 / 52.5
 
 
-def affine_copies(x: Tensor, u: Tensor, side: int | None = None) -> Tensor:
+def affine_copies(
+    x: Tensor,
+    u: Tensor,
+    side: int | None = None,
+    reduction: Reduction = "nearest",
+    bend: Tensor | None = None,
+) -> Tensor:
     """Each image under a map of its own; what comes from outside it is 0.
 
     A copy is turned by up to 10 degrees, sheared by up to 0.3, scaled by 0.8 to 1.2 and shifted by up to
-    2 of 105 pixels, along either axis; each of these four with probability one half. A pixel of the copy is
-    the nearest of the image: copies of two values have two values too, as the images of a test have.
+    2 of 105 pixels, along either axis; each of these four with probability one half.
 
     Args:
         x: float images ``[n, C, H, W]``.
         u: numbers in [0, 1) that decide, ``[n, NUMBERS]``; twice as many, and a copy is distorted twice.
         side: pixels of a side of the copies; None: as the images.
+        reduction: "nearest": a pixel of the copy is the nearest of the image, and copies of two values have
+            two values too, as the images of a test have. "area": it is the mean of four places within it,
+            each interpolated.
+        bend: numbers in [0, 1), ``[n, BENDS]``: 16 points of the copy, in rows of 4, are moved by up to 2.5
+            of 105 pixels along either axis, and what is between them smoothly with them.
 
     >>> image = torch.rand(1, 1, 8, 8)
     >>> torch.allclose(affine_copies(image, torch.full((1, NUMBERS), 0.9)), image, atol=1e-6)
     True
     """
-    size = [*x.shape[:2], *(x.shape[2:] if side is None else (side, side))]
+    height, width = x.shape[-2:] if side is None else (side, side)
+    finer = 2 if reduction == "area" else 1
+    size = [*x.shape[:2], finer * height, finer * width]
     grid = F.affine_grid(affine_maps(u.to(x.dtype)), size, align_corners=False)
-    return F.grid_sample(x, grid, mode="nearest", padding_mode="zeros", align_corners=False)
+    if bend is not None:
+        grid = grid + _bent(bend.to(x.dtype), size[-2:])
+    mode = "bilinear" if reduction == "area" else "nearest"
+    return F.avg_pool2d(F.grid_sample(x, grid, mode=mode, padding_mode="zeros", align_corners=False), finer)
 
 
-def reduced(pixels: Tensor, side: int) -> Tensor:
-    """Images ``[..., H, W]`` as ``[..., side, side]``: a pixel is the nearest of the image.
+def reduced(pixels: Tensor, side: int, reduction: Reduction = "nearest") -> Tensor:
+    """Images ``[n, C, H, W]`` as ``[n, C, side, side]``: a pixel is the nearest, or the mean over its area.
 
-    >>> reduced(torch.arange(100).view(10, 10), 4)[0].tolist()
+    >>> reduced(torch.arange(100).view(1, 1, 10, 10), 4)[0, 0, 0].tolist()
     [11, 13, 16, 18]
+    >>> reduced(torch.arange(16.0).view(1, 1, 4, 4), 2, "area")[0, 0].tolist()
+    [[2.5, 4.5], [10.5, 12.5]]
     """
+    if reduction == "area":
+        return F.adaptive_avg_pool2d(pixels.to(torch.float32), side)
     places = (torch.arange(side, dtype=torch.float64) + 0.5) / side
     height, width = ((places * of).long().to(pixels.device) for of in pixels.shape[-2:])
     return pixels[..., height[:, None], width]
@@ -59,6 +88,12 @@ def affine_maps(u: Tensor) -> Tensor:
         moved = first[:, :, :2] @ other
         first = torch.cat([moved[:, :, :2], moved[:, :, 2:] + first[:, :, 2:]], 2)
     return first
+
+
+def _bent(u: Tensor, size: list[int]) -> Tensor:
+    """How far each place is moved: ``[n, height, width, 2]``."""
+    net = _BEND * (2 * u - 1).view(-1, 2, _NET, _NET)
+    return F.interpolate(net, size, mode="bicubic", align_corners=True).permute(0, 2, 3, 1)
 
 
 def _affine_map(u: Tensor) -> Tensor:

@@ -8,17 +8,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fphi.errors import DataError
+from fphi.tasks.affine import BENDS, NUMBERS
 from fphi.tasks.hashing import draw_distinct, stream_key, uniform
 from fphi.tasks.pool import ClassPool
 
-__all__ = ["Distortion", "Draw", "EpisodeShape", "EpisodeSplit", "Order", "Rotation", "draw", "prepare"]
+__all__ = [
+    "Distortion",
+    "Draw",
+    "EpisodeShape",
+    "EpisodeSplit",
+    "Numbers",
+    "Order",
+    "Rotation",
+    "draw",
+    "draw_distortion",
+    "prepare",
+]
 
-Rotation = Literal["none", "class", "episode", "classes"]
+Rotation = Literal["none", "class", "episode", "classes", "mirrored"]
 Order = Literal["classes", "shuffled", "stream"]
-Distortion = Literal["none", "affine", "affine-twice"]
+Distortion = Literal["none", "affine", "affine-twice", "affine-class", "elastic"]
 T = TypeVar("T")
 
-_STREAMS = ("group", "ways", "images", "turns", "order", "distortion")
+_STREAMS = ("group", "ways", "images", "turns", "order", "distortion", "class distortion", "bends")
 
 
 @dataclass(frozen=True)
@@ -46,7 +58,7 @@ class Draw(NamedTuple):
     Attributes:
         classes: int64 [B, N], class ids in the split's pool, in label order.
         images: int64 [B, N, K+Q], positions in the pool's images, the shots first.
-        turns: int64 [B, N], quarter turns counter-clockwise.
+        turns: int64 [B, N], quarter turns and mirror images, as in ``ClassPool``.
     """
 
     classes: NDArray[np.int64]
@@ -56,7 +68,7 @@ class Draw(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class EpisodeSplit:
-    """One split, ready to draw from. ``members`` lists class ids group by group."""
+    """One split, ready to draw from. ``members`` lists class ids group by group; ``fixed``: all tasks."""
 
     pool: ClassPool
     shape: EpisodeShape
@@ -68,6 +80,7 @@ class EpisodeSplit:
     group_starts: NDArray[np.int64]
     group_sizes: NDArray[np.int64]
     keys: Mapping[str, np.uint64]
+    fixed: Draw | None = None
 
 
 def prepare(
@@ -81,6 +94,7 @@ def prepare(
     distortion: Distortion = "none",
     within_group: bool = False,
     same_drawers: bool = False,
+    fixed: Draw | None = None,
 ) -> EpisodeSplit:
     """Check one split and make it ready to draw from; for the arguments see ``FewShotTasks``."""
     for value, what, choices in (
@@ -90,8 +104,8 @@ def prepare(
     ):
         if value not in get_args(choices):
             raise DataError(f"{what} {value!r} of split {name!r} is none of {', '.join(get_args(choices))}")
-    if rotation == "classes":
-        pool, rotation = pool.with_rotations(), "none"
+    if rotation in ("classes", "mirrored"):
+        pool, rotation = pool.with_rotations(mirrored=rotation == "mirrored"), "none"
     _check_images(name, pool, shape, turned=rotation != "none", same_drawers=same_drawers)
     labels = np.array(pool.groups if within_group else [""] * len(pool))
     members = np.argsort(labels, kind="stable")
@@ -105,16 +119,48 @@ def prepare(
         )
     keys = {stream: stream_key(seed, name, stream) for stream in _STREAMS}
     groups = members, starts[enough], sizes[enough]
-    return EpisodeSplit(pool, shape, rotation, order, distortion, same_drawers, *groups, keys)
+    return EpisodeSplit(pool, shape, rotation, order, distortion, same_drawers, *groups, keys, fixed)
 
 
 def draw(part: EpisodeSplit, index: NDArray[np.int64]) -> Draw:
     """Choose classes, images and rotations of the episodes of these numbers."""
+    if part.fixed is not None:
+        most = len(part.fixed.classes)
+        if len(index) and index.max() >= most:
+            raise DataError(f"there are {most} of these tasks, and no number {index.max()}; ask for {most}")
+        return Draw(*(each[index] for each in part.fixed))
     classes = _draw_classes(part, index)
     choices = 1 if part.same_drawers else part.shape.ways
     u = uniform(part.keys["images"], index, choices * part.shape.each)
     picks = draw_distinct(u.reshape(len(index), choices, part.shape.each), part.pool.sizes[classes])
     return Draw(classes, part.pool.starts[classes][..., None] + picks, _draw_turns(part, index, classes))
+
+
+class Numbers(NamedTuple):
+    """The numbers in [0, 1) that the images of a batch are distorted by; no numbers are no distortion.
+
+    Attributes:
+        maps: float64 [B, N, K+Q, a multiple of NUMBERS], for affine maps.
+        bends: float64 [B, N, K+Q, BENDS or 0], for moves of points of a net.
+    """
+
+    maps: NDArray[np.float64]
+    bends: NDArray[np.float64]
+
+
+def draw_distortion(part: EpisodeSplit, index: NDArray[np.int64]) -> Numbers:
+    """Choose how the images of the episodes of these numbers are distorted."""
+    kind, shape = part.distortion, part.shape
+
+    def numbers(stream: str, each: int, count: int) -> NDArray[np.float64]:
+        u = uniform(part.keys[stream], index, shape.ways * each * count)
+        return u.reshape(len(index), shape.ways, each, count)
+
+    maps = numbers("distortion", shape.each, NUMBERS * {"none": 0, "affine-twice": 2}.get(kind, 1))
+    if kind in ("affine-class", "elastic"):
+        of_class = numbers("class distortion", 1, NUMBERS)
+        maps = np.concatenate([np.broadcast_to(of_class, maps.shape), maps], -1)
+    return Numbers(maps, numbers("bends", shape.each, BENDS if kind == "elastic" else 0))
 
 
 def _check_images(name: str, pool: ClassPool, shape: EpisodeShape, turned: bool, same_drawers: bool) -> None:

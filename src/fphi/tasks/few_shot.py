@@ -3,7 +3,7 @@
 import copy
 import math
 from collections.abc import Mapping, Sequence
-from typing import TypeVar
+from typing import TypeVar, get_args
 
 import numpy as np
 import torch
@@ -11,9 +11,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fphi.errors import DataError
-from fphi.tasks.affine import NUMBERS, affine_copies, reduced
+from fphi.tasks.affine import Reduction, affine_copies, reduced
 from fphi.tasks.distribution import TaskDistribution
-from fphi.tasks.episodes import Distortion, Draw, EpisodeShape, EpisodeSplit, Order, Rotation, draw, prepare
+from fphi.tasks.episodes import (
+    Distortion,
+    Draw,
+    EpisodeShape,
+    EpisodeSplit,
+    Numbers,
+    Order,
+    Rotation,
+    draw,
+    draw_distortion,
+    prepare,
+)
 from fphi.tasks.hashing import task_indices, uniform
 from fphi.tasks.pool import ClassPool
 from fphi.tasks.types import Examples, Task
@@ -36,21 +47,27 @@ class FewShotTasks(TaskDistribution):
         seed: task i of a split is a function of (seed, split, i).
         rotation: for each split (default "none"): "class" turns each class of a task by its own random
             multiple of 90 degrees, "episode" turns the whole task by one, "classes" makes the four
-            rotations classes of their own (two of one character may then meet in an episode).
+            rotations classes of their own (two of one character may then meet in an episode), and
+            "mirrored" those of the mirror image too.
         order: for each split (default "classes"): "shuffled" puts the support set in random order, which
             learners that read it as a sequence need; "stream" shuffles support and query together, so that
             the query set is the end of one online sequence, and not class-balanced.
         distortion: for each split (default "none"): "affine" shows every image, each time, as a slightly
-            turned, sheared, scaled and shifted copy of its own; "affine-twice" does so to the copy again.
+            turned, sheared, scaled and shifted copy of its own; "affine-twice" does so to the copy again,
+            "affine-class" to all drawings of a class of the task alike, first, and "elastic" bends the copy
+            of "affine-class" besides.
         within_group: for each split (default False), whether all classes of a task come from one group
             (alphabet), chosen uniformly among those with enough classes.
         same_drawers: for each split (default False), whether the classes of a task have their examples from
             the same places in their lists of images, which in Omniglot are the drawers: shot k of every
             class is by one person, query k by another.
         image_size: pixels of a side of the tasks' images, where those of the pools are larger: these are
-            reduced by nearest neighbour, after they were distorted; None: as in the pools.
+            reduced after they were distorted; None: as in the pools.
+        image_reduction: "nearest": a pixel is the nearest of the larger image; "area": the mean over its
+            area, in grey levels.
         invert: exchange ink and paper. Pools hold ink as 255, so by default ink is 1 and paper 0.
         protocol: name of the protocol that these choices make up.
+        fixed: splits of which all tasks are given, of their shape in ``shapes``.
 
     Raises:
         DataError: if a split has fewer classes than ways, or a class has too few images.
@@ -75,14 +92,17 @@ class FewShotTasks(TaskDistribution):
         within_group: Mapping[str, bool] | None = None,
         same_drawers: Mapping[str, bool] | None = None,
         image_size: int | None = None,
+        image_reduction: Reduction = "nearest",
         invert: bool = False,
         protocol: str = "",
+        fixed: Mapping[str, Draw] | None = None,
     ) -> None:
         self.seed = seed
         self.image_size = image_size
+        self.image_reduction = image_reduction
         self.invert = invert
         self.protocol = protocol
-        _check_side(image_size, pools)
+        _check_size(image_size, image_reduction, pools)
         self._splits = {
             name: prepare(
                 name,
@@ -94,6 +114,7 @@ class FewShotTasks(TaskDistribution):
                 distortion=(distortion or {}).get(name, "none"),
                 within_group=(within_group or {}).get(name, False),
                 same_drawers=(same_drawers or {}).get(name, False),
+                fixed=(fixed or {}).get(name),
             )
             for name, pool in pools.items()
         }
@@ -132,9 +153,7 @@ class FewShotTasks(TaskDistribution):
         """Return these episodes: support.x [B, N*K, C, H, W], support.y [B, N*K], query alike with Q."""
         part, index = self._split(split), task_indices(indices)
         drawn, shots = draw(part, index), part.shape.shots
-        # No numbers to distort by: no distortion.
-        numbers = NUMBERS * {"none": 0, "affine": 1, "affine-twice": 2}[part.distortion]
-        u = uniform(part.keys["distortion"], index, part.shape.ways * part.shape.each * numbers)
+        distortion = draw_distortion(part, index)
 
         def flat(array: NDArray[T]) -> NDArray[T]:
             """All shots, then all queries, so that both are made in one go."""
@@ -142,8 +161,8 @@ class FewShotTasks(TaskDistribution):
             return np.concatenate([half.reshape(math.prod(half.shape[:3]), *half.shape[3:]) for half in each])
 
         turns = np.broadcast_to(drawn.turns[..., None], drawn.images.shape)
-        u = u.reshape(*drawn.images.shape, numbers)
-        x = self._pixels(self._images[split], flat(drawn.images), flat(turns), flat(u))
+        numbers = Numbers(*map(flat, distortion))
+        x = self._pixels(self._images[split], flat(drawn.images), flat(turns), numbers)
         of_class = shots, part.shape.queries
         halves = torch.split(x, [len(index) * part.shape.ways * count for count in of_class])
         task = Task(
@@ -159,17 +178,18 @@ class FewShotTasks(TaskDistribution):
         pixels: Tensor,
         images: NDArray[np.int64],
         turns: NDArray[np.int64],
-        distortion: NDArray[np.float64],
+        distortion: Numbers,
     ) -> Tensor:
         """Images [n] of a pool as float32 [n, C, H, W], each turned and distorted as its own numbers say."""
         pixels = _turned(pixels, images, turns)
-        if self.image_size is not None and not distortion.size:
-            pixels = reduced(pixels, self.image_size)
+        if self.image_size is not None and not distortion.maps.size:
+            pixels = reduced(pixels, self.image_size, self.image_reduction)
         x = (255 - pixels if self.invert else pixels).to(torch.float32).div_(255)
-        if distortion.size:
+        if distortion.maps.size:
             paper = float(self.invert)
-            u = torch.from_numpy(distortion).to(x.dtype).to(x.device)
-            x = affine_copies(x - paper, u, self.image_size) + paper
+            maps, bends = (torch.from_numpy(u).to(x.dtype).to(x.device) for u in distortion)
+            bend = bends if bends.numel() else None
+            x = affine_copies(x - paper, maps, self.image_size, self.image_reduction, bend) + paper
         return x
 
     def _split(self, split: str) -> EpisodeSplit:
@@ -178,12 +198,12 @@ class FewShotTasks(TaskDistribution):
         return self._splits[split]
 
 
-def _check_side(image_size: int | None, pools: Mapping[str, ClassPool]) -> None:
+def _check_size(size: int | None, reduction: Reduction, pools: Mapping[str, ClassPool]) -> None:
+    if reduction not in get_args(Reduction):
+        raise DataError(f"image reduction {reduction!r} is none of {', '.join(get_args(Reduction))}")
     most = min((min(pool.images.shape[-2:]) for pool in pools.values()), default=0)
-    if image_size is not None and not 1 <= image_size <= most:
-        raise DataError(
-            f"image size {image_size}: these images have {most} pixels a side; ask for 1 to {most}"
-        )
+    if size is not None and not 1 <= size <= most:
+        raise DataError(f"image size {size}: these images have {most} pixels a side; ask for 1 to {most}")
 
 
 def _class_major(x: Tensor, tasks: int, ways: int, each: int) -> Examples:
@@ -192,7 +212,7 @@ def _class_major(x: Tensor, tasks: int, ways: int, each: int) -> Examples:
 
 
 def _turned(pixels: Tensor, images: NDArray[np.int64], turns: NDArray[np.int64]) -> Tensor:
-    """These of the images [n, C, H, W], image i turned by turns[i] quarter turns counter-clockwise."""
+    """These of the images [n, C, H, W], image i turned as turns[i] says (see ``ClassPool``)."""
 
     def taken(of: Tensor, places: NDArray[np.int64]) -> Tensor:
         return of.index_select(0, torch.from_numpy(places).to(of.device))
@@ -201,8 +221,13 @@ def _turned(pixels: Tensor, images: NDArray[np.int64], turns: NDArray[np.int64])
         return taken(pixels, images)
     # All of one turn are turned at once, and then brought back into order.
     order = np.argsort(turns, kind="stable")
-    groups = torch.split(taken(pixels, images[order]), np.bincount(turns, minlength=4).tolist())
-    joined = torch.cat([group.rot90(quarter, (-2, -1)) for quarter, group in enumerate(groups)])
+    groups = torch.split(taken(pixels, images[order]), np.bincount(turns, minlength=8).tolist())
+    joined = torch.cat(
+        [
+            (group.flip(-1) if turn >= 4 else group).rot90(turn % 4, (-2, -1))
+            for turn, group in enumerate(groups)
+        ]
+    )
     return taken(joined, np.argsort(order, kind="stable"))
 
 

@@ -21,7 +21,8 @@ class ClassPool:
         sizes: int64 [classes], how many images each class has (they may differ).
         names: one name per class, such as "Greek/character07".
         groups: one group per class, such as its alphabet.
-        turns: int64 [classes], quarter turns counter-clockwise that make the class from its images.
+        turns: int64 [classes], what makes the class from its images: 0 to 3 are quarter turns
+            counter-clockwise, 4 to 7 the same of the mirror image (left and right exchanged).
     """
 
     images: NDArray[np.uint8]
@@ -108,12 +109,20 @@ class ClassPool:
             )
         return replace(self, starts=self.starts + first, sizes=np.full_like(self.sizes, count))
 
-    def with_rotations(self) -> "ClassPool":
+    def with_rotations(self, mirrored: bool = False) -> "ClassPool":
         """Return the pool with the rotations by 0, 90, 180 and 270 degrees as classes of their own.
 
         Class c of the result is class c // 4 of this pool, turned by c % 4 quarter turns; no image is copied.
+        With ``mirrored`` there are eight of each class: the second four are those of its mirror image.
         """
-        four = self.subset(np.repeat(np.arange(len(self)), 4))
-        quarter = np.tile(np.arange(4), len(self))
-        names = tuple(f"{name}/rot{90 * q:03d}" for name, q in zip(four.names, quarter, strict=True))
-        return ClassPool(four.images, four.starts, four.sizes, names, four.groups, (four.turns + quarter) % 4)
+        each = 8 if mirrored else 4
+        many = self.subset(np.repeat(np.arange(len(self)), each))
+        turn = np.tile(np.arange(each), len(self))
+        mirror, quarter = turn // 4, turn % 4
+        # The mirror image of a turned image is turned the other way.
+        turned = (np.where(mirror, -many.turns, many.turns) + quarter) % 4
+        names = tuple(
+            f"{name}/{'mirror' * m}rot{90 * q:03d}"
+            for name, m, q in zip(many.names, mirror, quarter, strict=True)
+        )
+        return replace(many, names=names, turns=turned + 4 * (many.turns // 4 ^ mirror))

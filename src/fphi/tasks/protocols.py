@@ -5,13 +5,13 @@ number. The random divisions of P-MAML, P-REP, P-RN and P-PP have the papers' co
 characters, which depend on the order in which the authors' file systems listed folders.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from fphi.errors import DataError
-from fphi.tasks.episodes import Distortion, EpisodeShape, Order, Rotation
-from fphi.tasks.few_shot import FewShotTasks
+from fphi.tasks.episodes import Distortion, Draw, Order, Rotation
 from fphi.tasks.hershey import SPLIT_OF_SCRIPT
+from fphi.tasks.lake import lake_runs
 from fphi.tasks.pool import ClassPool
 from fphi.tasks.splits import (
     SPLITS,
@@ -20,13 +20,12 @@ from fphi.tasks.splits import (
     by_counts,
     by_fraction,
     by_group,
-    chosen,
     drawers,
     homework_15,
     prototypical,
 )
 
-__all__ = ["PROTOCOLS", "Protocol", "few_shot_tasks", "protocol_named"]
+__all__ = ["PROTOCOLS", "Protocol", "TrainingChanges", "protocol_named"]
 
 QueryRule = Callable[[int, int], int]  # queries per class, from (ways, shots)
 
@@ -63,6 +62,7 @@ class Protocol:
         invert: the protocol's images have paper 1 and ink 0.
         order: of the examples in a task; "classes" leaves it to the method.
         train_distortion: of the images of training tasks.
+        trials: published tasks of 20 ways and 1 shot, and their classes: the split "trials", for who asks.
     """
 
     name: str
@@ -81,6 +81,27 @@ class Protocol:
     invert: bool = False
     order: Order = "classes"
     train_distortion: Distortion = "none"
+    trials: Callable[[ClassPool], tuple[ClassPool, Draw]] | None = None
+
+
+@dataclass(frozen=True)
+class TrainingChanges:
+    """What training tasks do otherwise than their protocol says; None: as it says.
+
+    Attributes:
+        rotation: quarter turns, and mirror images.
+        distortion: of the images.
+        within_group: whether all classes of a task come from one alphabet.
+    """
+
+    rotation: Rotation | None = None
+    distortion: Distortion | None = None
+    within_group: bool | None = None
+
+    def made_to(self, rule: Protocol) -> Protocol:
+        """The protocol with these changes."""
+        changes = {f"train_{name}": value for name, value in vars(self).items() if value is not None}
+        return replace(rule, **changes)
 
 
 _TABLE = (
@@ -171,6 +192,7 @@ _TABLE = (
         same_drawers=True,
         test_tasks=400,
         train_distortion="affine",
+        trials=lake_runs,
     ),
     Protocol(
         name="P-LAKE",
@@ -182,6 +204,7 @@ _TABLE = (
         test_within_group=True,
         same_drawers=True,
         test_tasks=400,
+        trials=lake_runs,
     ),
     Protocol(
         name="HW15",
@@ -222,79 +245,3 @@ def protocol_named(name: str) -> Protocol:
     if name not in PROTOCOLS:
         raise DataError(f"protocol {name!r} is none of {', '.join(PROTOCOLS)}")
     return PROTOCOLS[name]
-
-
-def few_shot_tasks(
-    source_pool: ClassPool,
-    protocol: str | Protocol,
-    ways: int,
-    shots: int,
-    seed: int = 0,
-    train_shape: EpisodeShape | None = None,
-    queries: int | None = None,
-    split_seed: int = 0,
-    train_order: Order = "classes",
-    train_on_validation: bool = False,
-    splits: Sequence[str] | None = None,
-    image_size: int | None = None,
-    train_rotation: Rotation | None = None,
-    train_distortion: Distortion | None = None,
-    train_within_group: bool | None = None,
-) -> FewShotTasks:
-    """Return the tasks of a protocol over a pool.
-
-    Args:
-        source_pool: all classes, undivided.
-        protocol: a name in ``PROTOCOLS``, or a protocol of your own.
-        ways, shots: of validation and test tasks, and of training tasks unless ``train_shape`` is given.
-        seed: of the tasks.
-        train_shape: of training tasks, where a method trains on other sizes than it is tested on.
-        queries: per class; by default the protocol's numbers.
-        split_seed: of the division into splits; kept apart from ``seed``.
-        train_order: of the examples in training tasks, where the protocol leaves it to the method; a
-            method that takes another than "classes" gets shuffled support sets to be tested on.
-        train_on_validation: validation classes join the training classes, for a last training when all
-            has been chosen; the test tasks stay the same.
-        splits: those that tasks are wanted of, and must be large enough for them; None: all.
-        image_size: see ``FewShotTasks``; None: that of the pool.
-        train_rotation, train_distortion, train_within_group: of training tasks, in place of the protocol's.
-
-    Raises:
-        DataError: if the protocol or a split does not exist, or does not fit the data.
-    """
-    rule = protocol_named(protocol) if isinstance(protocol, str) else protocol
-    rule = replace(
-        rule,
-        train_rotation=train_rotation or rule.train_rotation,
-        train_distortion=train_distortion or rule.train_distortion,
-        train_within_group=rule.train_within_group if train_within_group is None else train_within_group,
-    )
-    pools = rule.divide(source_pool, split_seed)
-    if train_on_validation and "validation" in pools:
-        pools["train"] = pools["train"].joined(pools.pop("validation"))
-    pools = pools if splits is None else chosen(pools, splits)
-    train = train_shape or EpisodeShape(ways, shots, _queries(queries, rule.train_queries, ways, shots))
-    test = EpisodeShape(ways, shots, _queries(queries, rule.test_queries, ways, shots))
-    return FewShotTasks(
-        pools,
-        {split: train if split == "train" else test for split in pools},
-        seed=seed,
-        rotation={s: rule.train_rotation if s == "train" else rule.test_rotation for s in pools},
-        order={s: _order(rule, train_order, s) for s in pools},
-        distortion={"train": rule.train_distortion},
-        within_group={s: rule.train_within_group if s == "train" else rule.test_within_group for s in pools},
-        same_drawers=dict.fromkeys(pools, rule.same_drawers),
-        image_size=image_size,
-        invert=rule.invert,
-        protocol=rule.name,
-    )
-
-
-def _order(rule: Protocol, of_method: Order, split: str) -> Order:
-    if rule.order != "classes" or of_method == "classes":
-        return rule.order
-    return of_method if split == "train" else "shuffled"
-
-
-def _queries(asked: int | None, rule: QueryRule, ways: int, shots: int) -> int:
-    return rule(ways, shots) if asked is None else asked

@@ -6,14 +6,16 @@ from pathlib import Path
 from typing import Literal
 
 from fphi.errors import DataError
+from fphi.tasks.affine import Reduction
 from fphi.tasks.distribution import TaskDistribution
-from fphi.tasks.episodes import Distortion, EpisodeShape, Order, Rotation
+from fphi.tasks.episodes import EpisodeShape, Order
 from fphi.tasks.folder import has_split_folders, load_folder
+from fphi.tasks.from_protocol import few_shot_tasks
 from fphi.tasks.hershey import SIZE as HERSHEY_SIZE
 from fphi.tasks.hershey import load_hershey
 from fphi.tasks.omniglot import ORIGINAL_SIDE, find_omniglot, load_omniglot, omniglot_folder
 from fphi.tasks.pool import ClassPool
-from fphi.tasks.protocols import PROTOCOLS, few_shot_tasks, protocol_named
+from fphi.tasks.protocols import PROTOCOLS, TrainingChanges, protocol_named
 from fphi.tasks.sine import SineTasks
 
 __all__ = ["NAMED", "DataRow", "default_protocol", "describe", "load_pool", "load_tasks"]
@@ -41,9 +43,8 @@ def load_tasks(
     image_size: int = 28,
     mode: Literal["grey", "rgb"] = "grey",
     splits: Sequence[str] | None = None,
-    train_rotation: Rotation | None = None,
-    train_distortion: Distortion | None = None,
-    train_within_group: bool | None = None,
+    image_reduction: Reduction = "nearest",
+    changes: TrainingChanges | None = None,
 ) -> TaskDistribution:
     """Return the tasks of a data set.
 
@@ -52,11 +53,12 @@ def load_tasks(
         data_root: where data sets are; see ``load_omniglot``.
         protocol: how classes are divided and tasks are made; by default P-MAML for Omniglot, "alphabet"
             for Hershey, "folders" or "fraction" for a path.
-        ways, shots, queries, train_shape, train_order, train_on_validation, splits, train_rotation,
-            train_distortion, train_within_group: see ``few_shot_tasks``; waves know shots and queries alone.
+        ways, shots, queries, train_shape, train_order, train_on_validation, splits, changes: see
+            ``few_shot_tasks``; waves know shots and queries alone.
         seed: of the tasks.
         split_seed: of the division into splits.
         image_size: pixels of a side; for a path any, for Omniglot up to 105, for Hershey 28.
+        image_reduction: how Omniglot's drawings become as small; see ``FewShotTasks``.
         mode: channels, for a path.
 
     Raises:
@@ -69,9 +71,14 @@ def load_tasks(
         return _sine(shots, queries, seed, protocol)
     pool = load_pool(name, data_root, image_size, mode)
     rule = protocol_named(protocol or default_protocol(name, pool))
-    if name == "omniglot" and (train_distortion or rule.train_distortion) != "none":
-        # What is distorted is the drawing, and not what is left of it in a small image.
-        pool = load_omniglot(data_root, ORIGINAL_SIDE)
+    changes = changes or TrainingChanges()
+    if name == "omniglot":
+        distorted = changes.made_to(rule).train_distortion != "none"
+        if distorted or image_reduction != "nearest":
+            # What is distorted or averaged is the drawing, and not what is left of it in a small image.
+            pool = load_omniglot(data_root, ORIGINAL_SIDE)
+    elif image_reduction != "nearest":
+        raise DataError(f"image reduction {image_reduction!r} is for omniglot alone: leave it out")
     return few_shot_tasks(
         pool,
         rule,
@@ -85,9 +92,8 @@ def load_tasks(
         train_on_validation,
         splits,
         image_size if pool.images.shape[-1] > image_size else None,
-        train_rotation,
-        train_distortion,
-        train_within_group,
+        image_reduction,
+        changes,
     )
 
 

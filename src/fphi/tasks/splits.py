@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from fphi.errors import DataError
 from fphi.tasks.hashing import permutation
+from fphi.tasks.lake import LAKE_ALPHABETS
 from fphi.tasks.omniglot import BACKGROUND, CHARACTERS
 from fphi.tasks.pool import ClassPool
 
@@ -115,17 +116,16 @@ def homework_15(pool: ClassPool, split_seed: int) -> Pools:
 def drawers(pool: ClassPool) -> Pools:
     """Divide Omniglot as the Siamese networks' paper does: by alphabet 30 / 10 / 10, by drawer 12 / 4 / 4.
 
-    Training: the background alphabets. The evaluation alphabets go in turn to validation and test (the
-    paper does not say which), so that the sizes of their alphabets are alike.
+    Training: the background alphabets. Test: the ten evaluation alphabets of Lake's one-shot trials, which
+    the paper compares itself on; the other ten are for validation.
     """
     published = background_evaluation(pool)
     later = published["test"]
-    names = sorted(set(later.groups))
-    side = np.array([names.index(group) % 2 for group in later.groups])
+    tested = np.isin(later.groups, LAKE_ALPHABETS)
     return {
         "train": published["train"].drawings(0, 12),
-        "validation": later.subset(np.flatnonzero(side == 0)).drawings(12, 4),
-        "test": later.subset(np.flatnonzero(side == 1)).drawings(16, 4),
+        "validation": later.subset(np.flatnonzero(~tested)).drawings(12, 4),
+        "test": later.subset(np.flatnonzero(tested)).drawings(16, 4),
     }
 
 

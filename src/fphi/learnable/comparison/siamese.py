@@ -1,5 +1,7 @@
 """Siamese networks: are these two the same? One-shot classification is the best match."""
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -9,7 +11,9 @@ from fphi.learnable.comparison.learner import ComparisonLearner
 from fphi.tasks.types import Examples, Task
 from fphi.within.task_map import Batching
 
-__all__ = ["SiameseLearner", "balanced_loss", "verification_loss"]
+__all__ = ["LearnBy", "SiameseLearner", "balanced_loss", "verification_loss"]
+
+LearnBy = Literal["verification", "matching"]
 
 
 def verification_loss(answers: Tensor, labels: Tensor) -> Tensor:
@@ -32,7 +36,10 @@ class SiameseLearner(ComparisonLearner):
     """Answers σ(Σⱼ aⱼ |hⱼ(x₁) - hⱼ(x₂)| + b), as logits (Koch et al. 2015).
 
     φ = the embedding h, and the weights a and b of the L1 distance. With several shots a class answers by
-    its best match; the loss is over all pairs of a query and a support example.
+    its best match. By verification (the paper), the loss is over all pairs of a query and a support example.
+    By matching, h and a learn from the softmax over a query's matches, in which a wrong class costs the more
+    the more it is like the query; how certain of "same" a distance makes, a factor of it and b, is learned
+    beside by verification, and does not reach them.
 
     Args:
         network: ``[n, *input]`` to embeddings ``[n, width]``.
@@ -41,6 +48,7 @@ class SiameseLearner(ComparisonLearner):
             None: the embedding itself is compared.
         dropout: share of an embedding's values that is set to 0 in training, before they are described or
             compared.
+        learn_by: what h and a learn from.
         weight: first weight of each feature; None: one that suits features of size 1, or sigmoids, which
             hardly differ at first.
     """
@@ -52,6 +60,7 @@ class SiameseLearner(ComparisonLearner):
         *,
         features: int | None = None,
         dropout: float = 0.0,
+        learn_by: LearnBy = "verification",
         weight: float | None = None,
         batching: Batching = "auto",
     ) -> None:
@@ -67,31 +76,50 @@ class SiameseLearner(ComparisonLearner):
         # Far apart is different and near the same, from the start: small weights take long to grow.
         nn.init.constant_(self.verify.weight, total / compared if weight is None else weight)
         nn.init.constant_(self.verify.bias, 3.0)
+        self.sharpness = nn.Parameter(torch.zeros(())) if learn_by == "matching" else None
 
     def pairs(self, support_x: Tensor, queries: Tensor) -> Tensor:
         """Logits ``[B, Q, n]`` that a query and a support example, both embedded, are of one class."""
-        first, second = (self.describe(self.dropout(embedded)) for embedded in (support_x, queries))
-        apart = (second.unsqueeze(2) - first.unsqueeze(1)).abs()  # [B, Q, n, d]
-        same: Tensor = self.verify(apart).squeeze(-1)
-        return same
+        return self._certainty(self._likeness(support_x, queries))
 
     def compare(self, support: Examples, queries: Tensor, transductive: bool = True) -> Tensor:
-        others = ~members(support.y).unsqueeze(1)  # [B, 1, n, ways]
-        matches = self.pairs(support.x, queries).unsqueeze(-1)
-        return matches.masked_fill(others, -torch.inf).amax(2)
+        return _best_match(self.pairs(support.x, queries), support.y)
 
     def task_losses(self, tasks: Task) -> Tensor:
-        return self.over_tasks(balanced_loss, *self._verified(tasks))
+        support, queries = self.embed(tasks.support.x, tasks.query.x)
+        likeness, same = self._likeness(support, queries), _same(tasks)
+        if self.sharpness is None:
+            return self.over_tasks(balanced_loss, self._certainty(likeness), same)
+        verified = self.over_tasks(balanced_loss, self._certainty(likeness.detach()), same)
+        matches = _best_match(likeness, tasks.support.y)
+        return verified + self.over_tasks(F.cross_entropy, matches, tasks.query.y)
 
     def measures(self, tasks: Task) -> dict[str, Tensor]:
         """``verification``: the accuracy of "same or different", over as many pairs of either kind."""
-        logits, same = self._verified(tasks)
-        yes = (logits > 0).float()
+        support, queries = self.embed(tasks.support.x, tasks.query.x)
+        yes, same = (self.pairs(support, queries) > 0).float(), _same(tasks)
         accepted = (yes * same).sum((1, 2)) / same.sum((1, 2))
         refused = ((1 - yes) * ~same).sum((1, 2)) / (~same).sum((1, 2))
         return {"verification": (accepted + refused) / 2}
 
-    def _verified(self, tasks: Task) -> tuple[Tensor, Tensor]:
-        """All pairs of a task ``[B, Q, n]``: what is said of them, and whether they are of one class."""
-        support, queries = self.embed(tasks.support.x, tasks.query.x)
-        return self.pairs(support, queries), tasks.query.y.unsqueeze(2) == tasks.support.y.unsqueeze(1)
+    def _likeness(self, support_x: Tensor, queries: Tensor) -> Tensor:
+        """Σⱼ aⱼ |hⱼ(x₁) - hⱼ(x₂)| of embedded examples: ``[B, Q, n]``, the higher the more alike."""
+        first, second = (self.describe(self.dropout(embedded)) for embedded in (support_x, queries))
+        apart = (second.unsqueeze(2) - first.unsqueeze(1)).abs()  # [B, Q, n, d]
+        return F.linear(apart, self.verify.weight).squeeze(-1)
+
+    def _certainty(self, likeness: Tensor) -> Tensor:
+        """Logits that it is the likeness of two examples of one class."""
+        factor = 1 if self.sharpness is None else self.sharpness.exp()
+        return factor * likeness + self.verify.bias
+
+
+def _best_match(likeness: Tensor, labels: Tensor) -> Tensor:
+    """The highest likeness ``[B, Q, ways]`` among the examples of each class; ``labels: [B, n]``."""
+    others = ~members(labels).unsqueeze(1)  # [B, 1, n, ways]
+    return likeness.unsqueeze(-1).masked_fill(others, -torch.inf).amax(2)
+
+
+def _same(tasks: Task) -> Tensor:
+    """Which queries and support examples are of one class: ``[B, Q, n]``."""
+    return tasks.query.y.unsqueeze(2) == tasks.support.y.unsqueeze(1)
