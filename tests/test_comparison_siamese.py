@@ -134,29 +134,41 @@ def test_the_siamese_loss_is_over_all_pairs() -> None:
     torch.testing.assert_close(loss.detach(), expected[None])
 
 
-def test_by_matching_the_pairs_move_how_certain_it_is_and_the_matches_all_else() -> None:
+def test_by_matching_pairs_teach_how_certain_a_distance_makes_and_matches_all_else() -> None:
     learner = SiameseLearner(nn.Linear(6, 5), 5, features=4, learn_by="matching").double()
+    assert learner.sharpness is not None
+    learner.sharpness.data.fill_(-0.7)
+    learner.verify.bias.data.fill_(1.3)
     support, query = Examples(vectors(4)[None], torch.tensor([[0, 1, 0, 1]])), vectors(3)[None]
     labels = torch.tensor([[0, 1, 1]])
-    loss = learner.task_losses(Task(support, Examples(query, labels)))
-    names, parameters = zip(*learner.named_parameters(), strict=True)
-    found = dict(zip(names, torch.autograd.grad(loss, parameters), strict=True))
+    found = gradients(learner, learner.task_losses(Task(support, Examples(query, labels))))
 
     pairs = learner.pairs(*learner.embed(support.x, query))[0]
-    best = torch.stack(
-        [pairs[:, [0, 2]].amax(1), pairs[:, [1, 3]].amax(1)], 1
-    )  # sharpness e⁰, and one b for all
-    matches = F.cross_entropy(best, labels[0])
-    verified = balanced_loss(pairs, labels[0][:, None] == support.y)
-    torch.testing.assert_close(loss[0], matches + verified)
-    for part, own in ((verified, ("sharpness", "verify.bias")), (matches, names)):
-        taken = [name for name in own if part is verified or name not in ("sharpness", "verify.bias")]
-        wanted = torch.autograd.grad(
-            part, [dict(learner.named_parameters())[n] for n in taken], retain_graph=True
-        )
-        for name, gradient in zip(taken, wanted, strict=True):
-            assert float(gradient.abs().max()) > 0
-            torch.testing.assert_close(found[name], gradient, msg=name)
+    likeness = (pairs - 1.3) / math.exp(-0.7)
+    best = torch.stack([likeness[:, [0, 2]].amax(1), likeness[:, [1, 3]].amax(1)], 1)
+    matches = gradients(learner, F.cross_entropy(best, labels[0]))
+    verified = gradients(learner, balanced_loss(pairs, labels[0][:, None] == support.y))
+    certainty = {"sharpness", "verify.bias"}
+    for name, gradient in found.items():
+        assert float(gradient.abs().max()) > 0
+        torch.testing.assert_close(gradient, (verified if name in certainty else matches)[name], msg=name)
+    answers = learner(Examples(support.x[0], support.y[0]), query[0])
+    torch.testing.assert_close(answers.argmax(-1), best.argmax(-1))
+
+
+def gradients(learner: nn.Module, loss: torch.Tensor) -> dict[str, torch.Tensor]:
+    names, parameters = zip(*learner.named_parameters(), strict=True)
+    found = torch.autograd.grad(loss.sum(), parameters, retain_graph=True, materialize_grads=True)
+    return dict(zip(names, found, strict=True))
+
+
+def test_the_option_decides_what_a_siamese_network_learns_by() -> None:
+    for wanted in (True, False):
+        method = Siamese(learn_by="matching" if wanted else "verification")
+        learner = method.learner(Setting(5, 1, (1, 28, 28)))
+        assert ("sharpness" in dict(learner.named_parameters())) == wanted
+    with pytest.raises(ValueError, match="learn_by is 'ranking'; choose one of verification, matching"):
+        SiameseLearner(nn.Identity(), 6, learn_by="ranking")  # type: ignore[arg-type]
 
 
 def test_verification_accuracy_counts_both_kinds_equally() -> None:

@@ -1,5 +1,6 @@
 """Distorted copies: what the maps are, that training alone sees them, and what colour comes from outside."""
 
+import itertools
 import math
 
 import numpy as np
@@ -9,7 +10,7 @@ from PIL import Image
 
 from fphi.errors import DataError
 from fphi.tasks import ClassPool, EpisodeShape, FewShotTasks
-from fphi.tasks.affine import BENDS, NUMBERS, affine_copies, affine_maps
+from fphi.tasks.affine import BENDS, NUMBERS, affine_copies, affine_maps, reduced
 from fphi.tasks.episodes import Distortion, draw_distortion, prepare
 from tasks_helpers import labelled_pool
 
@@ -56,11 +57,12 @@ def test_a_copy_distorted_twice_is_the_copy_of_a_copy() -> None:
     twice = move(torch.cat([first, second], 1), places)
     assert torch.allclose(twice, move(first, move(second, places)), atol=1e-12)
     pool, shape = labelled_pool([9] * 6), {"train": EpisodeShape(5, 1, 1)}
-    once, *more = (
+    kinds = [
         FewShotTasks({"train": pool}, shape, distortion={"train": kind}).batch("train", range(5))
         for kind in CHOICES
-    )
-    assert not any(torch.equal(once.query.x, other.query.x) for other in more)
+    ]
+    for one, other in itertools.combinations(kinds, 2):
+        assert not torch.equal(one.query.x, other.query.x)
 
 
 def test_a_copy_of_nothing_done_is_the_image() -> None:
@@ -125,6 +127,40 @@ def test_a_distorted_copy_in_grey_levels_is_the_mean_of_its_places() -> None:
     torch.testing.assert_close(moved, fine.view(1, 1, 6, 2, 6, 2).mean((3, 5)))
 
 
+@pytest.mark.parametrize("side", [14, 28, 35, 53, 105])
+def test_undistorted_copies_in_grey_levels_have_the_ink_of_the_reduced_drawing(side: int) -> None:
+    drawing = torch.zeros(1, 1, 105, 105)
+    drawing[..., 20:70, 30:34] = 1
+    drawing[..., 50:53, 10:85] = 1
+    moved = torch.cat([drawing.roll((s, s), (-2, -1)) for s in range(15)])
+    same = torch.full((1, NUMBERS), NOTHING).expand(15, -1)
+    copies, small = affine_copies(moved, same, side, "area"), reduced(moved, side, "area")
+    # All ink weighs the same; in copies, whose places are spread out, it does so over all positions.
+    torch.testing.assert_close(small.mean((1, 2, 3)), moved.mean((1, 2, 3)))
+    assert float(copies.mean()) == pytest.approx(float(small.mean()), rel=0.01)
+    assert float((copies - small).abs().mean()) < 0.02
+
+
+@pytest.mark.parametrize("kind", CHOICES)
+def test_distorted_tasks_in_grey_levels_are_the_distorted_drawings(kind: Distortion) -> None:
+    drawings = np.random.default_rng(2).integers(0, 256, (24, 1, 40, 40), dtype=np.uint8)
+    pool = ClassPool.from_classes(list(drawings.reshape(6, 4, 1, 40, 40)), names="abcdef", groups="gggggg")
+    tasks = FewShotTasks(
+        {"train": pool},
+        {"train": EpisodeShape(5, 1, 2)},
+        distortion={"train": kind},
+        image_size=16,
+        image_reduction="area",
+    )
+    part = prepare("train", pool, EpisodeShape(5, 1, 2), 0, distortion=kind)
+    maps, bends = (torch.from_numpy(u).float() for u in draw_distortion(part, np.arange(1)))
+    images = tasks.draw("train", [0]).images[0, :, 0]
+    bend = bends[0, :, 0] if kind == "elastic" else None
+    x = torch.from_numpy(drawings[images]).float() / 255
+    expected = affine_copies(x, maps[0, :, 0], 16, "area", bend)
+    torch.testing.assert_close(tasks.task("train", 0).support.x, expected)
+
+
 @pytest.mark.parametrize("kind", ["affine-class", "elastic"])
 def test_a_class_is_distorted_as_one_before_each_of_its_images_is(kind: Distortion) -> None:
     pool, shape = labelled_pool([9] * 6), EpisodeShape(5, 2, 3)
@@ -145,20 +181,16 @@ def test_a_class_is_distorted_as_one_before_each_of_its_images_is(kind: Distorti
 def test_a_bent_image_moves_where_the_net_does_and_little_elsewhere() -> None:
     ramp = torch.arange(106, dtype=torch.float64).expand(1, 1, 106, 106)  # a pixel's value is its column
     same = torch.full((1, NUMBERS), NOTHING, dtype=torch.float64)
-    still = torch.full((1, BENDS), 0.5, dtype=torch.float64)
-    assert torch.allclose(
-        affine_copies(ramp, same, None, "area", still), affine_copies(ramp, same, None, "area")
-    )
-    pulled = still.clone()
+    pulled = torch.full((1, BENDS), 0.5, dtype=torch.float64)
+    unbent = affine_copies(ramp, same, 53, "area")
+    torch.testing.assert_close(affine_copies(ramp, same, 53, "area", pulled), unbent)
     pulled[0, 5] = 1.0  # along x, the second point of the second row, at a third of the image both ways
-    moved = (
-        affine_copies(ramp, same, None, "area", pulled)[0, 0] - affine_copies(ramp, same, None, "area")[0, 0]
-    )
-    at = moved.abs().argmax()
-    assert abs(int(at) // 106 - 35) <= 2
-    assert abs(int(at) % 106 - 35) <= 2
+    moved = (affine_copies(ramp, same, 53, "area", pulled) - unbent)[0, 0]
+    at = int(moved.abs().argmax())
+    assert abs(at // 53 - 17.5) <= 1
+    assert abs(at % 53 - 17.5) <= 1
     assert float(moved.flatten()[at]) == pytest.approx(2.5 * 106 / 105, rel=0.02)
-    assert float(moved[70:, 70:].abs().max()) < 0.2
+    assert float(moved[35:, 35:].abs().max()) < 0.2
 
 
 def test_images_are_not_enlarged() -> None:

@@ -238,6 +238,30 @@ def test_rotations_of_rotations_and_of_mirror_images_are_the_eight_again() -> No
         assert (twice == shown(images[0, 0], int(turn))).all()
 
 
+def test_a_mirror_image_that_is_turned_stays_one() -> None:
+    mirrored = labelled_pool([6] * 6).with_rotations(mirrored=True)
+    tasks = make(mirrored, rotation="class")
+    drawn = tasks.draw("train", range(50))
+    assert (drawn.turns // 4 == mirrored.turns[drawn.classes] // 4).all()
+    assert set(drawn.turns.flatten().tolist()) == set(range(8))
+    with pytest.raises(DataError, match="classes of split 'train' are turned already; leave rotation"):
+        make(mirrored, rotation="classes")
+
+
+def test_given_tasks_fit_their_shape_and_are_not_turned() -> None:
+    pool, shape = labelled_pool([6] * 6), EpisodeShape(5, 1, 2)
+    given = FewShotTasks({"test": pool}, {"test": shape}).draw("test", range(3))
+    tasks = FewShotTasks({"test": pool}, {"test": shape}, seed=9, fixed={"test": given})
+    assert tasks.count("test") == 3
+    assert make(pool).count("train") is None
+    assert (tasks.draw("test", [2]).images == given.images[2:]).all()
+    for wrong in ({"shapes": {"test": SHAPE}}, {"shapes": {"test": shape}, "rotation": {"test": "class"}}):
+        with pytest.raises(
+            DataError, match=r"the given tasks of split 'test' have images \(5, 3\) and no rot"
+        ):
+            FewShotTasks({"test": pool}, fixed={"test": given}, **wrong)
+
+
 def test_rotations_are_per_class_or_per_episode() -> None:
     per_class = make(labelled_pool([6] * 6), rotation="class").draw("train", range(8000)).turns
     per_episode = make(labelled_pool([6] * 6), rotation="episode").draw("train", range(8000)).turns

@@ -231,9 +231,11 @@ def test_trials_are_for_protocols_sizes_and_data_that_have_them(omniglot: ClassP
     ):
         with pytest.raises(DataError, match=message):
             few_shot_tasks(omniglot, protocol, ways, 1, splits=["trials"])
+    with pytest.raises(DataError, match="the published trials have 1 query of a class, not 5: leave it out"):
+        few_shot_tasks(omniglot, "P-KOCH", 20, 1, splits=["trials"], queries=5)
     rule = replace(PROTOCOLS["P-KOCH"], divide=by_fraction)
     with pytest.raises(
-        DataError, match=r"these data lack drawings of 'Tibetan/character\d+', which is in the"
+        DataError, match=r"these data lack drawings of 'Tibetan/character\d+', which is in the trials"
     ):
         few_shot_tasks(omniglot.subset(range(1590)), rule, 20, 1, splits=["trials"])
 

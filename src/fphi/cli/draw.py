@@ -58,7 +58,14 @@ def _examples(tasks: TaskDistribution, classes: int, each: int) -> Examples:
         raise FphiError("an embedding is drawn of images, and these tasks have none")
     pool = tasks.pool("test")
     shape = EpisodeShape(min(classes, len(pool)), 1, min(each, int(pool.sizes.min())) - 1)
-    support, query = FewShotTasks({"test": pool}, {"test": shape}, invert=tasks.invert).task("test", 0)
+    shown = FewShotTasks(
+        {"test": pool},
+        {"test": shape},
+        image_size=tasks.image_size,
+        image_reduction=tasks.image_reduction,
+        invert=tasks.invert,
+    )
+    support, query = shown.task("test", 0)
     return Examples(torch.cat([support.x, query.x]), torch.cat([support.y, query.y]))
 
 

@@ -68,15 +68,15 @@ def _parser() -> Parser:
         parser.add_argument(name, type=kind, default=default, help=text)
 
     parser.add_argument("run", type=Path, help="directory of the run")
-    option("--tasks", int, 600, "number of test tasks")
+    option("--tasks", int, None, "number of test tasks; if not given, 600, or all of the trials")
     for name, of in {
         "ways": "classes",
         "shots": "support examples per class",
         "queries": "queries per class",
     }.items():
         option(f"--{name}", int, None, f"{of}, if not the run's own; result.json stays as it is")
-    option("--seed", int, 0, "of the test tasks: equal seeds, equal tasks")
-    option("--split", str, "test", "or validation, or trials (P-KOCH, P-LAKE); result.json stays as it is")
+    option("--seed", int, 0, "of the test tasks: equal seeds, equal tasks; the trials have none")
+    option("--split", str, "test", "test; or validation, or trials (P-KOCH, P-LAKE): result.json stays")
     option("--test-steps", int, None, "inner steps before the answer, if not the run's own; likewise")
     option("--steps", int, None, "inner steps that by_step goes up to; the run's if not given")
     option(
@@ -132,7 +132,7 @@ def evaluate_run(run: Path, count: int = 600, seed: int = 0) -> dict[str, Any]:
 
 def _test(
     run: Path,
-    count: int,
+    count: int | None,
     seed: int,
     split: str = "test",
     steps: int | None = None,
@@ -141,23 +141,30 @@ def _test(
     **other: str | int | None,
 ) -> _Tested:
     config, learner, tasks = load_run(run, seed, split, **other)
+    most = tasks.count(split)
+    if most is not None and (count or most) > most:
+        raise FphiError(f"--split {split} has {most} tasks; give --tasks {most} at most, or leave it out")
+    count = count or most or 600
     if device is not None:
         learner, tasks = learner.to(device), tasks.on(device)
     evaluation = evaluate(learner, tasks, split=split, count=count, steps=steps, chunk_size=chunk_size)
     scores = {name: values.contiguous() for name, values in evaluation.per_task().items()}
-    return _Tested(_record(config, tasks, evaluation, seed, run), scores, config, learner)
+    return _Tested(_record(config, tasks, split, evaluation, seed, run), scores, config, learner)
 
 
 def _record(
-    config: RunConfig, tasks: TaskDistribution, evaluation: Evaluation, seed: int, run: Path
+    config: RunConfig, tasks: TaskDistribution, split: str, evaluation: Evaluation, seed: int, run: Path
 ) -> dict[str, Any]:
     options = config.tasks
     ways = 1 if isinstance(tasks, SineTasks) else options.ways
+    size = options.image_size
     earlier = _earlier(run)
     record = {
         "method": config.name,
         "protocol": tasks.protocol or options.tasks,
         "data": options.tasks,
+        **({"split": split} if split != "test" else {}),
+        **({"images": f"{size}×{size} grey"} if options.image_reduction == "area" else {}),
         "ways": ways,
         "shots": options.shots,
         "queries": len(tasks.task(tasks.splits[-1], 0).query.y) // ways,

@@ -52,14 +52,15 @@ class TaskOptions:
         shots: support examples of each class.
         queries: query examples of each class; the protocol's number if not given.
         image_size: pixels of a side of the images; omniglot has up to 105, hershey 28.
+        image_reduction: how omniglot's drawings become images of that size. nearest: a pixel is the nearest
+            of the drawing (two values, as in the literature). area: the mean over its area (grey levels).
         train_on_validation: whether validation classes join the training classes, for a last training when
             all options are chosen; the test tasks stay the same.
-        image_reduction: how omniglot's drawings become as small: a pixel is the nearest of the drawing (two
-            values, as in the literature), or the mean over its area (grey levels).
-        train_rotation: quarter turns in training tasks, if not the protocol's: of each class, of a whole
-            episode, or as classes of their own, without or with mirror images.
-        train_distortion: of the images of training tasks, if not the protocol's: copies under an affine map,
-            under two, or under one of the class and one of the image, and those bent smoothly besides.
+        train_rotation: quarter turns in training tasks, if not the protocol's: of each "class", of a whole
+            "episode", or as "classes" of their own, or those of mirror images too ("mirrored").
+        train_distortion: of the images of training tasks, if not the protocol's: copies under an "affine"
+            map, under two ("affine-twice"), under one of the class and one of the image ("affine-class"), or
+            those bent smoothly besides ("elastic").
         train_within_group: whether the classes of a training task are of one group (alphabet), if not as
             the protocol has it.
     """

@@ -73,7 +73,7 @@ def _classes(tasks: TaskDistribution, *splits: str) -> set[tuple[str, str]]:
         return set()
     pools = [tasks.pool(split) for split in splits]
     return {
-        (group, re.sub(r"/rot\d{3}$", "", name))
+        (group, re.sub(r"/(mirror)?rot\d{3}$", "", name))
         for pool in pools
         for group, name in zip(pool.groups, pool.names, strict=True)
     }

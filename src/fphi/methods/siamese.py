@@ -1,8 +1,8 @@
 """Siamese networks: learn to tell same from different; the best match classifies.
 
 1. Learnable: an embedding network, and how much each of its features counts in a distance.
-2. Loss: binary cross-entropy of "same" over pairs of a query and a support example, or, by matching, the
-   cross-entropy of a query's best match.
+2. Loss: binary cross-entropy of "same" over pairs of a query and a support example; by matching, this and
+   the cross-entropy of a query's best match.
 3. Optimize: by gradient; there is no inner loop.
 """
 
@@ -37,8 +37,8 @@ class Siamese(ComparingEmbeddings):
             the embedding itself is compared.
         dropout: share of an embedding's values that is set to 0 in training, before that layer.
         learn_by: "verification", the paper's loss over pairs; by "matching", embedding and weights learn to
-            rank a query's own class first among all of its task (a softmax), and only the threshold of "same"
-            learns from pairs.
+            rank a query's own class first among all of its task (a softmax), and only how certain of "same" a
+            distance makes learns from pairs.
         koch_net: whether the embedding is the paper's own, of 39 million parameters and for images of
             105x105 pixels (``--image-size 105``), in place of ``network``, ``features`` and ``dropout``.
     """

@@ -64,6 +64,8 @@ class Result(TypedDict):
     versions: NotRequired[dict[str, str]]
     budget: NotRequired[dict[str, object]]
     start: NotRequired[StartRecord]
+    split: NotRequired[str]
+    images: NotRequired[str]
 
 
 def read_text(path: Path) -> str:

@@ -155,7 +155,8 @@ class Row:
 
     An accuracy is None where it was not measured; regression has a ``loss`` instead. ``run`` names the
     run where several of one method are listed. ``measures`` is what the learner tells besides, fractions.
-    ``start`` names what the training began with, if not at random.
+    ``start`` names what the training began with, if not at random. ``split`` is what was tested on, and
+    ``images`` says how they differ from the protocol's.
     """
 
     method: str
@@ -170,6 +171,8 @@ class Row:
     run: str = ""
     measures: Mapping[str, Interval] = field(default_factory=dict)
     start: str = ""
+    split: str = "test"
+    images: str = ""
 
     @classmethod
     def from_result(cls, result: Result, run: str = "") -> Row:
@@ -188,11 +191,15 @@ class Row:
             run=run,
             measures={k: i for k, v in result.get("measures", {}).items() if (i := _interval(v)) is not None},
             start=str(start.get("method") or start.get("run")) if (start := result.get("start")) else "",
+            split=result.get("split", "test"),
+            images=result.get("images", ""),
         )
 
     @property
     def published(self) -> tuple[Published, ...]:
-        """What the literature prints for this method, protocol and size of task."""
+        """What the literature prints for this method, protocol and size of task; nothing of validation."""
+        if self.split == "validation":
+            return ()
         return published(self.method, self.protocol, self.ways, self.shots)
 
 
@@ -243,7 +250,7 @@ def _cells(row: Row) -> tuple[str, ...]:
     shown = row.published
     return (
         f"{row.method}, from {row.start}" if row.start else row.method,
-        row.protocol,
+        ", ".join(part for part in (row.protocol, row.split.replace("test", ""), row.images) if part),
         task_size(row.ways, row.shots),
         _measured(row.transductive),
         _measured(row.inductive),

@@ -43,24 +43,28 @@ def affine_copies(
         x: float images ``[n, C, H, W]``.
         u: numbers in [0, 1) that decide, ``[n, NUMBERS]``; twice as many, and a copy is distorted twice.
         side: pixels of a side of the copies; None: as the images.
-        reduction: "nearest": a pixel of the copy is the nearest of the image, and copies of two values have
-            two values too, as the images of a test have. "area": it is the mean of four places within it,
-            each interpolated.
-        bend: numbers in [0, 1), ``[n, BENDS]``: 16 points of the copy, in rows of 4, are moved by up to 2.5
-            of 105 pixels along either axis, and what is between them smoothly with them.
+        reduction: of copies that are smaller. "nearest": a pixel of the copy is the nearest of the image, and
+            copies of two values have two values too, as the images of a test have. "area": it is the mean
+            of places spread over it, each interpolated.
+        bend: numbers in [0, 1), ``[n, BENDS]``: what 16 places of the copy show, in rows of 4, is taken from
+            up to 2.5 of 105 pixels farther along either axis, and between them smoothly so.
 
     >>> image = torch.rand(1, 1, 8, 8)
     >>> torch.allclose(affine_copies(image, torch.full((1, NUMBERS), 0.9)), image, atol=1e-6)
     True
     """
     height, width = x.shape[-2:] if side is None else (side, side)
-    finer = 2 if reduction == "area" else 1
-    size = [*x.shape[:2], finer * height, finer * width]
-    grid = F.affine_grid(affine_maps(u.to(x.dtype)), size, align_corners=False)
+    grey = reduction == "area" and max(x.shape[-2:]) > max(height, width)
+    # Two places a pixel and axis, or more if they would lie farther apart than two pixels of the image.
+    finer = 2 * math.ceil(max(x.shape[-2:]) / (4 * max(height, width))) if grey else 1
+    grid = F.affine_grid(
+        affine_maps(u.to(x.dtype)), [*x.shape[:2], finer * height, finer * width], align_corners=False
+    )
     if bend is not None:
-        grid = grid + _bent(bend.to(x.dtype), size[-2:])
-    mode = "bilinear" if reduction == "area" else "nearest"
-    return F.avg_pool2d(F.grid_sample(x, grid, mode=mode, padding_mode="zeros", align_corners=False), finer)
+        grid = grid + _bent(bend.to(x.dtype), grid.shape[1:3])
+    mode = "bilinear" if grey else "nearest"
+    copies = F.grid_sample(x, grid, mode=mode, padding_mode="zeros", align_corners=False)
+    return F.avg_pool2d(copies, finer) if grey else copies
 
 
 def reduced(pixels: Tensor, side: int, reduction: Reduction = "nearest") -> Tensor:
@@ -68,14 +72,29 @@ def reduced(pixels: Tensor, side: int, reduction: Reduction = "nearest") -> Tens
 
     >>> reduced(torch.arange(100).view(1, 1, 10, 10), 4)[0, 0, 0].tolist()
     [11, 13, 16, 18]
-    >>> reduced(torch.arange(16.0).view(1, 1, 4, 4), 2, "area")[0, 0].tolist()
-    [[2.5, 4.5], [10.5, 12.5]]
+    >>> reduced(torch.tensor([[[[0.0, 3.0, 9.0]] * 3]]), 2, "area")[0, 0, 0].tolist()
+    [1.0, 7.0]
     """
     if reduction == "area":
-        return F.adaptive_avg_pool2d(pixels.to(torch.float32), side)
+        rows, columns = (_shares(of, side).to(pixels.device) for of in pixels.shape[-2:])
+        return rows @ pixels.to(torch.float32) @ columns.mT
     places = (torch.arange(side, dtype=torch.float64) + 0.5) / side
     height, width = ((places * of).long().to(pixels.device) for of in pixels.shape[-2:])
     return pixels[..., height[:, None], width]
+
+
+def _shares(size: int, side: int) -> Tensor:
+    """How much of each of ``size`` pixels in a row is in each of ``side`` equal parts: ``[side, size]``.
+
+    >>> _shares(3, 2)
+    tensor([[0.6667, 0.3333, 0.0000],
+            [0.0000, 0.3333, 0.6667]])
+    """
+    ends = torch.arange(1, side + 1, dtype=torch.float64)[:, None] * (size / side)
+    pixel = torch.arange(size, dtype=torch.float64)
+    upto = (ends - pixel).clamp(0, 1)
+    parts = upto.diff(dim=0, prepend=torch.zeros(1, size, dtype=torch.float64))
+    return (parts * (side / size)).to(torch.float32)
 
 
 def affine_maps(u: Tensor) -> Tensor:
@@ -90,10 +109,10 @@ def affine_maps(u: Tensor) -> Tensor:
     return first
 
 
-def _bent(u: Tensor, size: list[int]) -> Tensor:
+def _bent(u: Tensor, size: torch.Size) -> Tensor:
     """How far each place is moved: ``[n, height, width, 2]``."""
     net = _BEND * (2 * u - 1).view(-1, 2, _NET, _NET)
-    return F.interpolate(net, size, mode="bicubic", align_corners=True).permute(0, 2, 3, 1)
+    return F.interpolate(net, list(size), mode="bicubic", align_corners=True).permute(0, 2, 3, 1)
 
 
 def _affine_map(u: Tensor) -> Tensor:

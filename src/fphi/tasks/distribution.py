@@ -26,14 +26,18 @@ class TaskDistribution(ABC):
     @property
     @abstractmethod
     def splits(self) -> tuple[str, ...]:
-        """The names of the splits, of "train", "validation" and "test" (some may be missing)."""
+        """The names of the splits: "train", "validation", "test" (some may be missing), and "trials"."""
+
+    def count(self, split: str) -> int | None:
+        """How many tasks a split has; None: any number."""
+        return None
 
     @abstractmethod
     def batch(self, split: str, indices: Sequence[int]) -> Task:
         """Return the tasks of these numbers, with a leading task dimension [B, ...].
 
         Raises:
-            DataError: if the split does not exist or an index is negative.
+            DataError: if the split does not exist, or an index is negative or of no task.
         """
 
     def on(self, device: torch.device) -> "TaskDistribution":

@@ -104,7 +104,14 @@ def prepare(
     ):
         if value not in get_args(choices):
             raise DataError(f"{what} {value!r} of split {name!r} is none of {', '.join(get_args(choices))}")
+    if fixed is not None and (fixed.images.shape[1:] != (shape.ways, shape.each) or rotation != "none"):
+        raise DataError(
+            f"the given tasks of split {name!r} have images {fixed.images.shape[1:]} and no rotation, "
+            f"but {(shape.ways, shape.each)} and rotation {rotation!r} are asked for"
+        )
     if rotation in ("classes", "mirrored"):
+        if pool.turns.any():
+            raise DataError(f"classes of split {name!r} are turned already; leave rotation {rotation!r} out")
         pool, rotation = pool.with_rotations(mirrored=rotation == "mirrored"), "none"
     _check_images(name, pool, shape, turned=rotation != "none", same_drawers=same_drawers)
     labels = np.array(pool.groups if within_group else [""] * len(pool))
@@ -196,4 +203,4 @@ def _draw_turns(
         return fixed
     angles = 1 if part.rotation == "episode" else part.shape.ways
     turns = (uniform(part.keys["turns"], index, angles) * 4).astype(np.int64)
-    return np.asarray((fixed + turns) % 4, dtype=np.int64)
+    return np.asarray(fixed // 4 * 4 + (fixed + turns) % 4, dtype=np.int64)

@@ -67,7 +67,8 @@ class FewShotTasks(TaskDistribution):
             area, in grey levels.
         invert: exchange ink and paper. Pools hold ink as 255, so by default ink is 1 and paper 0.
         protocol: name of the protocol that these choices make up.
-        fixed: splits of which all tasks are given, of their shape in ``shapes``.
+        fixed: splits of which all tasks are given, of their shape in ``shapes``: neither their classes nor
+            the order of these depend on the seed.
 
     Raises:
         DataError: if a split has fewer classes than ways, or a class has too few images.
@@ -130,12 +131,17 @@ class FewShotTasks(TaskDistribution):
         return tuple(self._splits)
 
     def pool(self, split: str) -> ClassPool:
-        """Return the classes of a split; with rotation "classes", the rotations are among them."""
+        """Return the classes of a split; with rotation "classes" or "mirrored", those are among them."""
         return self._split(split).pool
 
     def shape(self, split: str) -> EpisodeShape:
         """Return the ways, shots and queries of a split's episodes."""
         return self._split(split).shape
+
+    def count(self, split: str) -> int | None:
+        """How many tasks a split has: any number, but for the splits that are ``fixed``."""
+        fixed = self._split(split).fixed
+        return None if fixed is None else len(fixed.classes)
 
     def on(self, device: torch.device) -> "FewShotTasks":
         """Return these tasks with the images kept, and all pixels computed, on a device."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from fphi.errors import DataError
 from fphi.tasks.affine import Reduction
-from fphi.tasks.episodes import Draw, EpisodeShape, Order
+from fphi.tasks.episodes import Draw, EpisodeShape, Order, Rotation
 from fphi.tasks.few_shot import FewShotTasks
 from fphi.tasks.pool import ClassPool
 from fphi.tasks.protocols import PROTOCOLS, Protocol, QueryRule, TrainingChanges, protocol_named
@@ -35,7 +35,7 @@ def few_shot_tasks(
         source_pool: all classes, undivided.
         protocol: a name in ``PROTOCOLS``, or a protocol of your own.
         ways, shots: of validation and test tasks, and of training tasks unless ``train_shape`` is given.
-        seed: of the tasks.
+        seed: of the tasks; "trials" have none.
         train_shape: of training tasks, where a method trains on other sizes than it is tested on.
         queries: per class; by default the protocol's numbers.
         split_seed: of the division into splits; kept apart from ``seed``.
@@ -52,13 +52,14 @@ def few_shot_tasks(
         DataError: if the protocol or a split does not exist, or does not fit the data.
     """
     published = protocol_named(protocol) if isinstance(protocol, str) else protocol
-    rule = (changes or TrainingChanges()).made_to(published)
+    rule = (changes or TrainingChanges()).applied_to(published)
     pools = rule.divide(source_pool, split_seed)
     if train_on_validation and "validation" in pools:
         pools["train"] = pools["train"].joined(pools.pop("validation"))
+    turned: dict[str, Rotation] = {"train": rule.train_rotation, "trials": "none"}
     fixed = {}
     if splits is not None and "trials" in splits:
-        pools["trials"], fixed["trials"] = _trials(rule, source_pool, ways, shots)
+        pools["trials"], fixed["trials"] = _trials(rule, source_pool, ways, shots, queries)
     pools = pools if splits is None else chosen(pools, splits)
     train = train_shape or EpisodeShape(ways, shots, _queries(queries, rule.train_queries, ways, shots))
     test = EpisodeShape(ways, shots, _queries(queries, rule.test_queries, ways, shots))
@@ -66,7 +67,7 @@ def few_shot_tasks(
         pools,
         {split: {"train": train, "trials": EpisodeShape(ways, shots, 1)}.get(split, test) for split in pools},
         seed=seed,
-        rotation={s: rule.train_rotation if s == "train" else rule.test_rotation for s in pools},
+        rotation={s: turned.get(s, rule.test_rotation) for s in pools},
         order={s: _order(rule, train_order, s) for s in pools},
         distortion={"train": rule.train_distortion},
         within_group={s: rule.train_within_group if s == "train" else rule.test_within_group for s in pools},
@@ -79,12 +80,16 @@ def few_shot_tasks(
     )
 
 
-def _trials(rule: Protocol, pool: ClassPool, ways: int, shots: int) -> tuple[ClassPool, Draw]:
+def _trials(
+    rule: Protocol, pool: ClassPool, ways: int, shots: int, queries: int | None
+) -> tuple[ClassPool, Draw]:
     if rule.trials is None:
         with_trials = ", ".join(p.name for p in PROTOCOLS.values() if p.trials is not None)
         raise DataError(f"protocol {rule.name} has no published trials; these have: {with_trials}")
     if (ways, shots) != (20, 1):
         raise DataError(f"the published trials are 20-way 1-shot, not {ways}-way {shots}-shot: ask for these")
+    if queries not in (None, 1):
+        raise DataError(f"the published trials have 1 query of a class, not {queries}: leave it out")
     return rule.trials(pool)
 
 

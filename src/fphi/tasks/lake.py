@@ -57,24 +57,26 @@ _RUNS = {
 }
 
 LAKE_ALPHABETS = tuple(_RUNS)
-WAYS = 20
-DRAWERS = 8
+_WAYS = 20
+_DRAWERS = 8
 
 
 def lake_runs(pool: ClassPool) -> tuple[ClassPool, Draw]:
     """The 200 characters of the trials, and the 20 runs as episodes of 20 ways, 1 shot, 1 query over them.
 
     Raises:
-        DataError: if it lacks one of them, or a drawing of it.
+        DataError: if the pool lacks one of these characters, or one of their first 8 drawings.
     """
     wanted = [_name(alphabet, number) for alphabet, (numbers, _) in _RUNS.items() for number in numbers]
     drawn = dict(zip(pool.names, pool.sizes.tolist(), strict=True))
-    missing = [name for name in wanted if drawn.get(name, 0) < DRAWERS]
+    missing = [name for name in wanted if drawn.get(name, 0) < _DRAWERS]
     if missing:
-        raise DataError(f"these data lack drawings of {missing[0]!r}, which is in the published trials")
+        raise DataError(
+            f"these data lack drawings of {missing[0]!r}, which is in the trials: give all of Omniglot"
+        )
     place = {name: c for c, name in enumerate(pool.names)}
     tried = pool.subset(place[name] for name in wanted)
-    classes = np.arange(len(wanted)).reshape(len(_RUNS), WAYS).repeat(2, 0)
+    classes = np.arange(len(wanted)).reshape(len(_RUNS), _WAYS).repeat(2, 0)
     drawers = np.array([run for _, runs in _RUNS.values() for run in runs])
     images = tried.starts[classes][..., None] + drawers[:, None] - 1
     return tried, Draw(classes, images, np.zeros_like(classes))

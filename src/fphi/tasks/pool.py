@@ -113,7 +113,7 @@ class ClassPool:
         """Return the pool with the rotations by 0, 90, 180 and 270 degrees as classes of their own.
 
         Class c of the result is class c // 4 of this pool, turned by c % 4 quarter turns; no image is copied.
-        With ``mirrored`` there are eight of each class: the second four are those of its mirror image.
+        With ``mirrored`` there are eight of each, the second four of its mirror image: c // 8 and c % 8.
         """
         each = 8 if mirrored else 4
         many = self.subset(np.repeat(np.arange(len(self)), each))

@@ -98,7 +98,7 @@ class TrainingChanges:
     distortion: Distortion | None = None
     within_group: bool | None = None
 
-    def made_to(self, rule: Protocol) -> Protocol:
+    def applied_to(self, rule: Protocol) -> Protocol:
         """The protocol with these changes."""
         changes = {f"train_{name}": value for name, value in vars(self).items() if value is not None}
         return replace(rule, **changes)

@@ -67,18 +67,15 @@ def load_tasks(
     >>> load_tasks("sine", shots=5).task("train", 0).support.x.shape
     torch.Size([5, 1])
     """
+    if name != "omniglot" and image_reduction == "area":
+        raise DataError(f"image reduction {image_reduction!r} is for omniglot alone: leave it out")
     if name == "sine":
         return _sine(shots, queries, seed, protocol)
     pool = load_pool(name, data_root, image_size, mode)
-    rule = protocol_named(protocol or default_protocol(name, pool))
-    changes = changes or TrainingChanges()
-    if name == "omniglot":
-        distorted = changes.made_to(rule).train_distortion != "none"
-        if distorted or image_reduction != "nearest":
-            # What is distorted or averaged is the drawing, and not what is left of it in a small image.
-            pool = load_omniglot(data_root, ORIGINAL_SIDE)
-    elif image_reduction != "nearest":
-        raise DataError(f"image reduction {image_reduction!r} is for omniglot alone: leave it out")
+    rule = (changes or TrainingChanges()).applied_to(protocol_named(protocol or default_protocol(name, pool)))
+    if name == "omniglot" and (rule.train_distortion != "none" or image_reduction == "area"):
+        # What is distorted or averaged is the drawing, and not what is left of it in a small image.
+        pool = load_omniglot(data_root, ORIGINAL_SIDE)
     return few_shot_tasks(
         pool,
         rule,
@@ -93,7 +90,6 @@ def load_tasks(
         splits,
         image_size if pool.images.shape[-1] > image_size else None,
         image_reduction,
-        changes,
     )
 
 

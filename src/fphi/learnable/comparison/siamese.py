@@ -1,6 +1,6 @@
 """Siamese networks: are these two the same? One-shot classification is the best match."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -38,8 +38,8 @@ class SiameseLearner(ComparisonLearner):
     φ = the embedding h, and the weights a and b of the L1 distance. With several shots a class answers by
     its best match. By verification (the paper), the loss is over all pairs of a query and a support example.
     By matching, h and a learn from the softmax over a query's matches, in which a wrong class costs the more
-    the more it is like the query; how certain of "same" a distance makes, a factor of it and b, is learned
-    beside by verification, and does not reach them.
+    the more it is like the query. What makes a distance a certainty, b and a factor of the distance, learns
+    from all pairs beside, and h and a do not learn from those. The loss is then the sum of the two.
 
     Args:
         network: ``[n, *input]`` to embeddings ``[n, width]``.
@@ -65,6 +65,8 @@ class SiameseLearner(ComparisonLearner):
         batching: Batching = "auto",
     ) -> None:
         super().__init__(network, loss=verification_loss, batching=batching)
+        if learn_by not in get_args(LearnBy):
+            raise ValueError(f"learn_by is {learn_by!r}; choose one of {', '.join(get_args(LearnBy))}")
         self.dropout = nn.Dropout(dropout)
         self.describe: nn.Module
         if features is None:
