@@ -27,6 +27,7 @@ from fphi.learnable import (
 )
 from fphi.learnable.comparison.metric import MetricLoss
 from fphi.learnable.sequence.learner import Labels
+from fphi.learnable.turning import TurningLearner
 from fphi.networks import MLP, BatchNorm, Conv4, ConvBlock
 from fphi.networks.relation import RelationModule, RelationNorm
 from fphi.tasks.types import Examples, Task
@@ -187,6 +188,11 @@ LEARNERS = [
         metric=True,
     ),
     Case("siamese, sigmoids", lambda b: SiameseLearner(conv(None), 4, features=6, batching=b), metric=True),
+    Case(
+        "prototypical, over turns",
+        lambda b: TurningLearner(PrototypicalLearner(conv(None), batching=b), 4),
+        metric=True,
+    ),
     Case("contrastive", lambda b: metric("contrastive", b), metric=True),
     Case("triplet", lambda b: metric("triplet", b), metric=True),
     Case("additive-margin", lambda b: metric("additive-margin", b), metric=True),

@@ -15,6 +15,7 @@ from fphi.cli.options import Parser, at_least, command_line
 from fphi.cli.runs import CONFIG, RunConfig, load_run, versions
 from fphi.errors import FphiError
 from fphi.learnable import LearningAlgorithm
+from fphi.learnable.turning import TurningLearner
 from fphi.report.files import read_result, read_text, write_text
 from fphi.report.runs import read_log
 from fphi.report.tables import Row, methods_table
@@ -38,7 +39,7 @@ def run(arguments: list[str]) -> int:
         if o.split != "test":
             raise FphiError("--out keeps a result on test tasks; leave --split out")
         _require_new(o.out)
-    how = (o.run, o.tasks, o.seed, o.split, o.steps, o.chunk_size)
+    how = (o.run, o.tasks, o.seed, o.split, o.steps, o.chunk_size, o.turns)
     tested = launch(
         lambda ranks: _test(*how, device=ranks.device, data_root=o.data_root, **other), o.accelerator
     )
@@ -50,7 +51,7 @@ def run(arguments: list[str]) -> int:
     if o.out is not None:
         tested.record["command"] += f" && {command_line()}" if command_line() else ""
         tested.keep_as_run(o.out, o.run)
-    elif o.split == "test" and not any(other.values()):
+    elif o.split == "test" and o.turns == 1 and not any(other.values()):
         tested.keep(o.run)
     return 0
 
@@ -77,6 +78,13 @@ def _parser() -> Parser:
         option(f"--{name}", int, None, f"{of}, if not the run's own; result.json stays as it is")
     option("--seed", int, 0, "of the test tasks: equal seeds, equal tasks; the trials have none")
     option("--split", str, "test", "test; or validation, or trials (P-KOCH, P-LAKE): result.json stays")
+    parser.add_argument(
+        "--turns",
+        type=int,
+        choices=(1, 4, 8),
+        default=1,
+        help="answers are the mean over this many turns of a whole task, 8 with mirror images; likewise",
+    )
     option("--test-steps", int, None, "inner steps before the answer, if not the run's own; likewise")
     option("--steps", int, None, "inner steps that by_step goes up to; the run's if not given")
     option(
@@ -137,6 +145,7 @@ def _test(
     split: str = "test",
     steps: int | None = None,
     chunk_size: int | None = None,
+    turns: int = 1,
     device: torch.device | None = None,
     **other: str | int | None,
 ) -> _Tested:
@@ -147,13 +156,20 @@ def _test(
     count = count or most or 600
     if device is not None:
         learner, tasks = learner.to(device), tasks.on(device)
-    evaluation = evaluate(learner, tasks, split=split, count=count, steps=steps, chunk_size=chunk_size)
+    tested = learner if turns == 1 else TurningLearner(learner, turns)
+    evaluation = evaluate(tested, tasks, split=split, count=count, steps=steps, chunk_size=chunk_size)
     scores = {name: values.contiguous() for name, values in evaluation.per_task().items()}
-    return _Tested(_record(config, tasks, split, evaluation, seed, run), scores, config, learner)
+    return _Tested(_record(config, tasks, split, turns, evaluation, seed, run), scores, config, learner)
 
 
 def _record(
-    config: RunConfig, tasks: TaskDistribution, split: str, evaluation: Evaluation, seed: int, run: Path
+    config: RunConfig,
+    tasks: TaskDistribution,
+    split: str,
+    turns: int,
+    evaluation: Evaluation,
+    seed: int,
+    run: Path,
 ) -> dict[str, Any]:
     options = config.tasks
     ways = 1 if isinstance(tasks, SineTasks) else options.ways
@@ -164,6 +180,7 @@ def _record(
         "protocol": tasks.protocol or options.tasks,
         "data": options.tasks,
         **({"split": split} if split != "test" else {}),
+        **({"turns": turns} if turns > 1 else {}),
         **({"images": f"{size}×{size} grey"} if options.image_reduction == "area" else {}),
         "ways": ways,
         "shots": options.shots,

@@ -66,6 +66,7 @@ class Result(TypedDict):
     start: NotRequired[StartRecord]
     split: NotRequired[str]
     images: NotRequired[str]
+    turns: NotRequired[int]
 
 
 def read_text(path: Path) -> str:

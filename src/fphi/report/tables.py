@@ -156,7 +156,7 @@ class Row:
     An accuracy is None where it was not measured; regression has a ``loss`` instead. ``run`` names the
     run where several of one method are listed. ``measures`` is what the learner tells besides, fractions.
     ``start`` names what the training began with, if not at random. ``split`` is what was tested on, and
-    ``images`` says how they differ from the protocol's.
+    ``images`` says how they differ from the protocol's; ``turns``: how many of a task the answers average.
     """
 
     method: str
@@ -173,6 +173,7 @@ class Row:
     start: str = ""
     split: str = "test"
     images: str = ""
+    turns: int = 1
 
     @classmethod
     def from_result(cls, result: Result, run: str = "") -> Row:
@@ -193,6 +194,7 @@ class Row:
             start=str(start.get("method") or start.get("run")) if (start := result.get("start")) else "",
             split=result.get("split", "test"),
             images=result.get("images", ""),
+            turns=result.get("turns", 1),
         )
 
     @property
@@ -248,8 +250,9 @@ def _source(entry: Published) -> str:
 
 def _cells(row: Row) -> tuple[str, ...]:
     shown = row.published
+    turns = f"over {row.turns} turns" if row.turns > 1 else ""
     return (
-        f"{row.method}, from {row.start}" if row.start else row.method,
+        ", ".join(part for part in (row.method, row.start and f"from {row.start}", turns) if part),
         ", ".join(part for part in (row.protocol, row.split.replace("test", ""), row.images) if part),
         task_size(row.ways, row.shots),
         _measured(row.transductive),

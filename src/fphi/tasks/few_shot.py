@@ -27,6 +27,7 @@ from fphi.tasks.episodes import (
 )
 from fphi.tasks.hashing import task_indices, uniform
 from fphi.tasks.pool import ClassPool
+from fphi.tasks.turns import turned
 from fphi.tasks.types import Examples, Task
 
 __all__ = ["FewShotTasks"]
@@ -187,7 +188,7 @@ class FewShotTasks(TaskDistribution):
         distortion: Numbers,
     ) -> Tensor:
         """Images [n] of a pool as float32 [n, C, H, W], each turned and distorted as its own numbers say."""
-        pixels = _turned(pixels, images, turns)
+        pixels = _taken_turned(pixels, images, turns)
         if self.image_size is not None and not distortion.maps.size:
             pixels = reduced(pixels, self.image_size, self.image_reduction)
         x = (255 - pixels if self.invert else pixels).to(torch.float32).div_(255)
@@ -217,7 +218,7 @@ def _class_major(x: Tensor, tasks: int, ways: int, each: int) -> Examples:
     return Examples(x.view(tasks, ways * each, *x.shape[1:]), labels)
 
 
-def _turned(pixels: Tensor, images: NDArray[np.int64], turns: NDArray[np.int64]) -> Tensor:
+def _taken_turned(pixels: Tensor, images: NDArray[np.int64], turns: NDArray[np.int64]) -> Tensor:
     """These of the images [n, C, H, W], image i turned as turns[i] says (see ``ClassPool``)."""
 
     def taken(of: Tensor, places: NDArray[np.int64]) -> Tensor:
@@ -228,12 +229,7 @@ def _turned(pixels: Tensor, images: NDArray[np.int64], turns: NDArray[np.int64])
     # All of one turn are turned at once, and then brought back into order.
     order = np.argsort(turns, kind="stable")
     groups = torch.split(taken(pixels, images[order]), np.bincount(turns, minlength=8).tolist())
-    joined = torch.cat(
-        [
-            (group.flip(-1) if turn >= 4 else group).rot90(turn % 4, (-2, -1))
-            for turn, group in enumerate(groups)
-        ]
-    )
+    joined = torch.cat([turned(group, turn) for turn, group in enumerate(groups)])
     return taken(joined, np.argsort(order, kind="stable"))
 
 

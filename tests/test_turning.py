@@ -1,0 +1,71 @@
+"""Answers averaged over turns of a task: what they are, and that no turn of the task changes them."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from cli_helpers import fphi, refused, trained
+from fphi.errors import FphiError
+from fphi.learnable import GradientLearner, PrototypicalLearner
+from fphi.learnable.turning import TurningLearner
+from fphi.report.tables import Row, methods_table
+from fphi.tasks.turns import turned
+from fphi.tasks.types import Examples, Task
+from fphi.within import sgd
+from learners import conv, mlp, random_tasks
+
+
+@pytest.mark.parametrize("turns", [4, 8])
+def test_no_turn_of_a_task_changes_the_answers(turns: int) -> None:
+    inner = PrototypicalLearner(conv(None)).double()
+    learner, tasks = TurningLearner(inner, turns), random_tasks()
+    answers = learner.solve(tasks.support, tasks.query.x)
+    for turn in range(8):
+        moved = Examples(turned(tasks.support.x, turn), tasks.support.y), turned(tasks.query.x, turn)
+        same = torch.allclose(learner.solve(*moved), answers)
+        assert same == (turn < turns)  # quarter turns alone know nothing of mirror images
+        assert turn == 0 or not torch.allclose(inner.solve(*moved), inner.solve(tasks.support, tasks.query.x))
+
+
+def test_a_learner_that_adapts_does_so_in_each_turn() -> None:
+    inner = GradientLearner(conv(), sgd(0.1), 2).double()
+    tasks = random_tasks()
+    each = [
+        inner.solve(Examples(turned(tasks.support.x, t), tasks.support.y), turned(tasks.query.x, t))
+        for t in range(8)
+    ]
+    found = TurningLearner(inner).solve(tasks.support, tasks.query.x)
+    torch.testing.assert_close(found, torch.stack(each).mean(0))
+
+
+def test_what_cannot_be_turned_is_refused() -> None:
+    tasks = random_tasks(dtype=torch.float32)
+    with pytest.raises(
+        FphiError, match="turns is 3; 4 are the quarter turns, and 8 those of mirror images too"
+    ):
+        TurningLearner(PrototypicalLearner(mlp()), 3)
+    oblong = Task(*(Examples(part.x[..., :-1], part.y) for part in tasks))
+    with pytest.raises(FphiError, match=r"examples of size 1x16x15 cannot be turned; leave the turns out"):
+        TurningLearner(PrototypicalLearner(mlp())).solve(oblong.support, oblong.query.x)
+
+
+def test_a_run_is_tested_over_turns_and_its_own_result_stays(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = trained(tmp_path / "run", "--train-ways", 5, method="prototypical", steps=1)
+    assert fphi("evaluate", run, "--tasks", 20, "--json") == 0
+    plain, kept = json.loads(capsys.readouterr().out), (run / "result.json").read_bytes()
+    assert fphi("evaluate", run, "--tasks", 20, "--turns", 8, "--json", "--out", tmp_path / "turns") == 0
+    result = json.loads(capsys.readouterr().out)
+    assert (run / "result.json").read_bytes() == kept
+    weights, own = (load_file(at / "best.safetensors") for at in (tmp_path / "turns", run))
+    assert weights.keys() == own.keys()
+    assert all(torch.equal(weights[name], own[name]) for name in own)
+    assert result["turns"] == 8
+    assert result["accuracy"] != plain["accuracy"]
+    assert methods_table([Row.from_result(result)]).body[0][0] == "prototypical, over 8 turns"
+    waves = trained(tmp_path / "waves", "--tasks", "sine", "--network", "mlp", steps=1)
+    assert "cannot be turned; leave the turns out" in refused(capsys, "evaluate", waves, "--turns", 4)
