@@ -31,6 +31,9 @@ def test_a_run_is_tested_on_all_published_trials(run: Path, capsys: Capture) -> 
     assert (result["tasks"], result["ways"], result["shots"], result["queries"]) == (20, 20, 1, 1)
     assert (result["split"], result["images"]) == ("trials", "16×16 grey")
     assert not (run / "result.json").exists()
+    assert fphi("evaluate", run, "--split", "trials", "--out", run.parent / "trials") == 0
+    kept = json.loads((run.parent / "trials" / "result.json").read_text())
+    assert (kept["split"], kept["accuracy"]) == ("trials", result["accuracy"])
     table = methods_table([Row.from_result(result)])
     line = dict(zip(table.header, table.body[0], strict=True))
     assert line["Protocol"] == "P-KOCH, trials, 16×16 grey"

@@ -39,9 +39,10 @@ def test_a_row_is_repeated_from_its_weights(path: Path) -> None:
 def test_a_row_says_how_it_came_about(path: Path) -> None:
     result = json.loads(path.read_text(encoding="utf-8"))
     kept = load_file(path.parent / "per_task.safetensors")
+    fewest = 20 if result.get("split") == "trials" else 600  # of the trials there are no more
     for name, interval in result["accuracy"].items():
         values = kept[name].double()
-        assert len(values) == result["tasks"] >= 600
+        assert len(values) == result["tasks"] >= fewest
         assert interval["mean"] == pytest.approx(float(values.mean()), abs=1e-9)
         assert interval["ci95"] == pytest.approx(1.96 * float(values.std()) / len(values) ** 0.5, abs=1e-9)
     assert result["command"].startswith("fphi train ")

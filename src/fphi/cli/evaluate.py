@@ -36,8 +36,8 @@ def run(arguments: list[str]) -> int:
     at_least(1, tasks=o.tasks, chunk_size=o.chunk_size, **other)
     at_least(0, steps=o.steps)
     if o.out is not None:
-        if o.split != "test":
-            raise FphiError("--out keeps a result on test tasks; leave --split out")
+        if o.split not in ("test", "trials"):
+            raise FphiError("--out keeps a result on test tasks or trials; leave --split out")
         _require_new(o.out)
     how = (o.run, o.tasks, o.seed, o.split, o.steps, o.chunk_size, o.turns)
     tested = launch(
