@@ -1,5 +1,5 @@
 """Reducing drawings, and distorting them: by affine maps as Koch, Zemel and Salakhutdinov (2015) draw them,
-and by bending them smoothly, as Simard, Steinkraus and Platt (2003) do to handwriting.
+and by bending them smoothly, in the manner of Simard, Steinkraus and Platt (2003).
 """
 
 import math
@@ -110,7 +110,7 @@ def affine_maps(u: Tensor) -> Tensor:
 
 
 def _bent(u: Tensor, size: torch.Size) -> Tensor:
-    """How far each place is moved: ``[n, height, width, 2]``."""
+    """How much farther each place of a copy is taken from: ``[n, height, width, 2]``."""
     net = _BEND * (2 * u - 1).view(-1, 2, _NET, _NET)
     return F.interpolate(net, list(size), mode="bicubic", align_corners=True).permute(0, 2, 3, 1)
 
