@@ -93,6 +93,25 @@ def test_support_mode_takes_the_statistics_of_the_support_rows() -> None:
         assert torch.equal(norm(other)[:7], y[:7])
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")
+@pytest.mark.parametrize("shape", [(5, 3, 4, 2), (6, 3), (4, 2, 7)])
+def test_every_derivative_of_the_moments_is_right(shape: tuple[int, ...]) -> None:
+    """Against differences: reverse, reverse twice, forward, forward over reverse, each of them batched too."""
+    norm, x = BatchNorm(shape[1]), torch.randn(shape, dtype=torch.float64) + 3
+    var, mean = torch.var_mean(x, [d for d in range(x.dim()) if d != 1], correction=0)
+    torch.testing.assert_close(norm.moments(x), (mean, var))
+    x.requires_grad_()
+    assert torch.autograd.gradcheck(norm.moments, x, check_forward_ad=True, check_batched_grad=True)
+    assert torch.autograd.gradgradcheck(norm.moments, x, check_fwd_over_rev=True, check_batched_grad=True)
+
+
+def test_moments_do_not_lose_figures_to_a_large_mean() -> None:
+    values = torch.randn(50, 2, 8, 8, dtype=torch.float64)
+    mean, var = BatchNorm(2).moments((values + 1000).float())
+    torch.testing.assert_close(var.double(), values.var((0, 2, 3), correction=0), rtol=1e-4, atol=0)
+    torch.testing.assert_close(mean.double(), values.mean((0, 2, 3)) + 1000, rtol=1e-6, atol=0)
+
+
 def test_per_step_mode_has_a_scale_and_shift_for_each_step() -> None:
     norm, x = BatchNorm(3, "per-step", steps=2), torch.randn(5, 3)
     assert norm.weight is not None
