@@ -160,6 +160,36 @@ def test_the_best_validation_chooses_the_final_parameters(
     assert torch.equal(stored.vector, script.seen[best])
 
 
+@pytest.mark.parametrize(
+    ("outcomes", "best"),
+    [
+        ([(0.8, 0.2), (0.9, 0.5), (0.85, 0.1)], 1),  # the accuracy, whatever the losses say
+        ([(0.8, 0.3), (0.8, 0.2), (0.8, 0.2)], 1),  # of equals the lower loss, of equal ones the first
+        ([(None, 0.3), (None, 0.2), (None, 0.4)], 1),  # there is none: the loss
+        ([(float("nan"), 0.3), (0.1, 9.0), (0.1, float("nan"))], 1),
+    ],
+)
+def test_best_by_accuracy(outcomes: list[tuple[float | None, float]], best: int, tmp_path: Path) -> None:
+    learner, script = FakeLearner(), Script(*outcomes)
+    training = replace(SHORT, steps=6, validate_every=2, best_by="accuracy")
+    result = train(learner, sgd(learner), FakeTasks(), training, tmp_path / "run", validate=script)
+    assert (result.best_step, result.validation_accuracy) == (2 * (best + 1), outcomes[best][0])
+    assert torch.equal(learner.vector, script.seen[best])
+
+
+def test_patience_counts_what_best_by_compares(tmp_path: Path) -> None:
+    script = Script((0.5, 5.0), (0.6, 6.0), (0.7, 7.0), (0.7, 7.0), (0.6, 1.0), (0.9, 0.0))
+    training = replace(SHORT, steps=100, validate_every=1, patience=2, best_by="accuracy")
+    learner = FakeLearner()
+    result = train(learner, sgd(learner), FakeTasks(), training, tmp_path / "run", validate=script)
+    assert (result.step, result.best_step, result.stopped_early) == (5, 3, True)
+
+
+def test_an_unknown_best_by_is_refused() -> None:
+    with pytest.raises(FphiError, match="best_by is 'acc'; choose one of loss, accuracy"):
+        replace(SHORT, best_by="acc")  # type: ignore[arg-type]
+
+
 def test_dropout_is_off_in_validation_and_on_again_after_it(tmp_path: Path) -> None:
     modes: list[bool] = []
 

@@ -33,7 +33,7 @@ from fphi.run.logs import Log, Row, open_logs
 from fphi.run.meta_step import Wishes, meta_step
 from fphi.run.progress import ProgressLine, progress_line
 from fphi.run.ranks import Ranks, launch
-from fphi.run.training import Run, Training, TrainingResult, Validate
+from fphi.run.training import BestBy, Run, Training, TrainingResult, Validate
 from fphi.tasks.distribution import TaskDistribution
 
 __all__ = ["Training", "TrainingResult", "Validate", "train"]
@@ -223,19 +223,18 @@ def _validate(run: Run) -> tuple[float | None, float]:
 
 
 def _compare(ranks: Ranks, run: Run, standing: Standing, accuracy: float | None, loss: float) -> Standing:
-    """Keep the parameters if theirs is the lowest validation loss so far. Of equals, the first are kept.
-
-    The loss, not the accuracy: of a few hundred tasks with a handful of queries each, the accuracy is
-    too coarse to tell late checkpoints apart.
-    """
-    if standing.best_step is not None and not loss < _worst_if_nan(standing.best_loss):
+    """Keep the parameters if they are the best so far, by ``best_by``. Of equals, the first are kept."""
+    by = run.training.best_by
+    before = _badness(by, standing.best_accuracy, standing.best_loss)
+    if standing.best_step is not None and not _badness(by, accuracy, loss) < before:
         return replace(standing, misses=standing.misses + 1)
     ranks.first(lambda: _save_best(run, standing.step, accuracy, loss))
     return replace(standing, best_step=standing.step, best_accuracy=accuracy, best_loss=loss, misses=0)
 
 
-def _worst_if_nan(loss: float | None) -> float:
-    return math.inf if loss is None or math.isnan(loss) else loss
+def _badness(by: BestBy, accuracy: float | None, loss: float | None) -> tuple[float, float]:
+    worst_if_nan = math.inf if loss is None or math.isnan(loss) else loss
+    return -accuracy if by == "accuracy" and accuracy is not None else 0.0, worst_if_nan
 
 
 def _is_over(standing: Standing, training: Training) -> bool:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal, get_args
 
 from fphi.errors import FphiError
 from fphi.learnable.base import LearningAlgorithm
@@ -14,6 +15,7 @@ __all__ = ["Run", "Training", "TrainingResult", "Validate"]
 
 # To accuracy (a fraction; None or nan where the tasks have none) and mean task loss on validation tasks.
 Validate = Callable[[LearningAlgorithm], tuple[float | None, float]]
+BestBy = Literal["loss", "accuracy"]
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,9 @@ class Training:
             is adapted; names are those in best.safetensors). None: all of it learns.
         validate_every: meta-steps from one validation to the next; 0: at the end only.
         validation_tasks: tasks per validation.
+        best_by: what makes the parameters of one validation better than those of another: a lower loss, or a
+            higher accuracy (of equals, and of tasks without accuracy, the lower loss). Of a few hundred tasks
+            an accuracy is coarse; a loss may rise while answers still get better, by growing too sure.
         patience: validations without improvement after which training stops; 0: never.
         checkpoint_seconds: seconds from one checkpoint to the next. Each validation, the end, SIGTERM
             and Ctrl-C save one too.
@@ -51,6 +56,7 @@ class Training:
     freeze: str | None = None
     validate_every: int = 500
     validation_tasks: int = 200
+    best_by: BestBy = "loss"
     patience: int = 0
     checkpoint_seconds: float = 30.0
     log_every: int = 10
@@ -70,6 +76,8 @@ class Training:
                 raise FphiError(f"{name} is {getattr(self, name)}; it must be at least {bound}")
         if not -(2**63) <= self.seed < 2**64:
             raise FphiError(f"seed is {self.seed}; it must fit into 64 bits")
+        if self.best_by not in get_args(BestBy):
+            raise FphiError(f"best_by is {self.best_by!r}; choose one of {', '.join(get_args(BestBy))}")
         if self.devices > self.meta_batch:
             raise FphiError(
                 f"meta_batch is {self.meta_batch} and devices {self.devices}; each device needs a task"
