@@ -112,6 +112,15 @@ def test_moments_do_not_lose_figures_to_a_large_mean() -> None:
     torch.testing.assert_close(mean.double(), values.mean((0, 2, 3)) + 1000, rtol=1e-6, atol=0)
 
 
+def test_moments_of_bfloat16_are_summed_in_float32() -> None:
+    x = (torch.randn(40, 3, 6, 6) + 50).bfloat16()
+    mean, var = BatchNorm(3).moments(x)
+    exact = x.double()
+    assert mean.dtype == var.dtype == torch.bfloat16
+    torch.testing.assert_close(mean.double(), exact.mean((0, 2, 3)), rtol=4e-3, atol=0)
+    torch.testing.assert_close(var.double(), exact.var((0, 2, 3), correction=0), rtol=4e-3, atol=0)
+
+
 def test_per_step_mode_has_a_scale_and_shift_for_each_step() -> None:
     norm, x = BatchNorm(3, "per-step", steps=2), torch.randn(5, 3)
     assert norm.weight is not None

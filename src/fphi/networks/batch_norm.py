@@ -140,8 +140,10 @@ class BatchNorm(nn.Module):
         """Mean and variance ``[channels]`` to normalise ``x`` with."""
         if not self.uses_batch:
             return self.running_mean, self.running_var
-        found: tuple[Tensor, Tensor] = _Moments.apply(self.rows(x))  # type: ignore[no-untyped-call]
-        return found
+        rows = self.rows(x)
+        wide = rows.to(torch.promote_types(rows.dtype, torch.float32))  # bfloat16 has three figures
+        mean, var = _Moments.apply(wide)  # type: ignore[no-untyped-call]
+        return mean.to(x.dtype), var.to(x.dtype)
 
     def coefficients(self, mean: Tensor, var: Tensor, offset: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """``(scale, shift)``, each ``[channels]``: the layer is ``scale * x + shift``.
