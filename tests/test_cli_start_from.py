@@ -115,7 +115,9 @@ def test_a_learner_within_another_is_a_start_and_so_is_one_for_the_baseline(
     run = trained(tmp_path / "run", *still, "--start-from", prototypical, method="imaginary", steps=1)
     inner, start = (load_file(folder / "best.safetensors") for folder in (run, prototypical))
     for name in start:
-        torch.testing.assert_close(inner[f"learner.{name}"], start[name], rtol=0, atol=1e-20)
+        # Statistics are sums over the same examples in another order (its support sets come shuffled).
+        rtol, atol = (1e-5, 1e-7) if "running" in name else (0, 1e-20)
+        torch.testing.assert_close(inner[f"learner.{name}"], start[name], rtol=rtol, atol=atol)
     network = ("--network", "conv4-pool", "--start-from", prototypical)
     quietly("train", "from-scratch", *network, "--out", tmp_path / "scratch")
     baseline = load_file(tmp_path / "scratch" / "best.safetensors")
