@@ -2,12 +2,13 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test setup lint format results clean
+.PHONY: demo test setup lint format results docs clean
 demo: setup
 	$(BIN)/fphi demo --out report.html
 
+# Two processes of one thread each: on two cores nearly twice as fast as one process of two threads.
 test: setup lint
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 setup: .venv/.complete
 
@@ -26,12 +27,18 @@ format: setup
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-# The tables of the README and of docs/ from results/.
-COMPARING := prototypical matching relation siamese metric imaginary snail mann lstm
+# The tables of the README, of results/README.md and of docs/, from results/.
 results: setup
-	$(BIN)/python -m fphi.report.results README.md results
-	$(BIN)/python -m fphi.report.results docs/comparison.md results --methods $(COMPARING)
-	$(BIN)/python -m fphi.report.searches docs/architecture.md results/searches --picture docs/images/architecture/searches.png
+	$(BIN)/fphi results
+
+# The pages of docs/ as HTML in docs/_build; a warning is an error.
+docs: .venv/.docs
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+	@echo docs/_build/html/index.html
+
+.venv/.docs: .venv/.complete
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
+	touch $@
 
 clean:
-	rm -rf .venv build dist report.html .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv build dist report.html docs/_build .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -13,7 +13,7 @@ import time
 
 import torch
 
-from fphi.tasks.episodes import EpisodeShape
+from fphi.tasks.episodes import EpisodeShape, SplitRule
 from fphi.tasks.few_shot import FewShotTasks
 from fphi.tasks.hershey import load_hershey
 from fphi.tasks.omniglot import find_omniglot, load_omniglot
@@ -73,9 +73,8 @@ def _load_seconds() -> float:
 
 def _episodes_per_second() -> float:
     """Drawn in batches as for training; the first batches are not counted."""
-    tasks = FewShotTasks(
-        {"train": _load()}, {"train": EpisodeShape(ways=5, shots=1, queries=1)}, rotation={"train": "class"}
-    )
+    rule = SplitRule(EpisodeShape(ways=5, shots=1, queries=1), rotation="class")
+    tasks = FewShotTasks({"train": _load()}, {"train": rule})
     for i in range(_BATCHES // 10):
         tasks.batch("train", range(i * _BATCH, (i + 1) * _BATCH))
     start = time.perf_counter()

@@ -5,11 +5,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fphi.learnable.architecture import DartsSpace, Mixture, NASBench201Space, Tokens
+from fphi.learnable.architecture import DartsSpace, NASBench201Space
 from fphi.learnable.architecture.darts import DARTS_OPERATIONS, PRIMITIVES
+from fphi.learnable.mixture import Mixture
+from fphi.learnable.space import Tokens
 from fphi.networks.cells import INPUTS, CellNetwork
 from fphi.networks.mixture import ways
-from fphi.run.bilevel import Bilevel, BilevelPhase
+from fphi.optimize.bilevel import Bilevel, BilevelPhase
 from fphi.tasks.supervised import Supervised
 from fphi.tasks.types import Examples
 

@@ -3,11 +3,11 @@
 import torch
 from torch import Tensor
 
-from fphi.learnable.architecture import EnasMacroSpace, EnasMicroSpace, SharingSpace, Supernet
+from fphi.learnable.architecture import EnasMacroSpace, EnasMicroSpace, SharingSpace, Standalone, Supernet
 from fphi.tasks.supervised import Supervised
 from fphi.tasks.types import Examples
 
-__all__ = ["DATA", "MACRO", "MICRO", "SHAPE", "images", "labelled", "supernet_of"]
+__all__ = ["DATA", "MACRO", "MICRO", "SHAPE", "hand_down", "images", "labelled", "supernet_of"]
 
 MICRO, MACRO = EnasMicroSpace(nodes=3, layers=1, channels=3), EnasMacroSpace(layers=5, channels=3)
 SHAPE = (1, 8, 9)
@@ -16,6 +16,14 @@ SHAPE = (1, 8, 9)
 def supernet_of(space: SharingSpace, seed: int = 0) -> Supernet:
     torch.manual_seed(seed)
     return space.supernet(SHAPE, 4)
+
+
+def hand_down(supernet: Supernet, child: Standalone) -> None:
+    """Copy into a stand-alone network the shared weights of its parts; what only the child has stays as it is."""
+    shared = supernet.network.state_dict()
+    for name, own in child.network.state_dict().items():
+        if name in shared:
+            own.copy_(shared[name])
 
 
 def images(n: int = 6, seed: int = 0) -> Tensor:

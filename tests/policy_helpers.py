@@ -6,18 +6,12 @@ from random import Random
 from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from fphi.learnable.architecture import (
-    Decision,
-    FixedSpace,
-    Graph,
-    LayerSpace,
-    LSTMController,
-    Policy,
-    SearchSpace,
-    Tokens,
-)
+from fphi.learnable.architecture import LayerSpace
+from fphi.learnable.controller import LSTMController
+from fphi.learnable.policy import Policy
+from fphi.learnable.space import Decision, FixedSpace, Space, Tokens
 from fphi.optimize import PolicyUpdate
 
 __all__ = [
@@ -55,12 +49,6 @@ class Toy(FixedSpace):
     def parse(self, text: str) -> Tokens:
         raise NotImplementedError
 
-    def build(self, tokens: Tokens, input_shape: tuple[int, ...], outputs: int) -> nn.Module:
-        raise NotImplementedError
-
-    def graphs(self, tokens: Tokens) -> list[Graph]:
-        return []
-
 
 PICKS = Toy(
     tuple(
@@ -71,7 +59,7 @@ PICKS = Toy(
 )
 
 
-class Variable(SearchSpace):
+class Variable(Space):
     """As many parts as the first answer says; each points at one before it, and has as many kinds as its number."""
 
     name = "variable"
@@ -84,13 +72,14 @@ class Variable(SearchSpace):
             return None
         return Decision("kind", part, part) if place else Decision("source", part, part, tuple(range(part)))
 
-    text, parse, build, graphs = Toy.text, Toy.parse, Toy.build, Toy.graphs
+    text, parse = Toy.text, Toy.parse
 
     def mutate(self, tokens: Tokens, rng: Random) -> Tokens:
         raise NotImplementedError
 
 
-def everything(space: SearchSpace, prefix: Tokens = ()) -> Iterator[Tokens]:
+def everything(space: Space, prefix: Tokens = ()) -> Iterator[Tokens]:
+    """All that can be chosen, for spaces small enough."""
     decision = space.decision(prefix)
     if decision is None:
         yield prefix
@@ -104,7 +93,7 @@ def loss_of(tokens: Tokens) -> float:
     return 1 - sum(tokens) / len(tokens)
 
 
-def lstm(space: SearchSpace, seed: int = 0, spread: float = DEEP, **options: float) -> LSTMController:
+def lstm(space: Space, seed: int = 0, spread: float = DEEP, **options: float) -> LSTMController:
     return LSTMController(space, seed, hidden=6, layers=2, spread=spread, **options).double()
 
 

@@ -18,10 +18,12 @@ from torch import Tensor, nn
 from fphi.errors import FphiError
 from fphi.learnable import LearningAlgorithm
 from fphi.optimize import GradientDescent, cosine
-from fphi.run.checkpoint import LAST
-from fphi.run.train import Training, TrainingResult, train
+from fphi.run.disk.checkpoint import LAST
+from fphi.run.meta.loop import Training, TrainingResult, train
+from fphi.run.meta.ranks import in_first_process
 from fphi.tasks.distribution import TaskDistribution
 from fphi.tasks.types import Examples, Task
+from waiting import wait_for_sigterm
 
 SIZE = 6
 
@@ -70,7 +72,7 @@ class FakeLearner(LearningAlgorithm):
         self.register_buffer("offset", torch.tensor(0.25, dtype=dtype))
         self.dropout = dropout
 
-    def solve(self, support: Examples, query_x: Tensor, transductive: bool = True) -> Tensor:
+    def solve(self, support: Examples, query_x: Tensor) -> Tensor:
         return F.dropout(query_x, self.dropout, self.training) @ self.vector + self.offset
 
 
@@ -104,6 +106,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=5)
     parser.add_argument("--devices", type=int, default=1)
     parser.add_argument("--slow", type=float, default=0.0, help="seconds added to each step")
+    parser.add_argument("--wait-at", type=int, help="the first rank waits for SIGTERM before this task")
     parser.add_argument("--double", action="store_true", help="float64 and no dropout")
     parser.add_argument("--die-at", type=int, help="the last rank kills itself when it comes to this task")
     parser.add_argument("--poison", type=int, help="this task's targets are nan")
@@ -111,6 +114,8 @@ def main() -> None:
 
     def at(indices: Sequence[int]) -> None:
         time.sleep(options.slow)
+        if options.wait_at is not None and max(indices) >= options.wait_at and in_first_process():
+            wait_for_sigterm(options.out / "waits")
         if options.die_at in indices:
             os.kill(os.getpid(), signal.SIGKILL)
 

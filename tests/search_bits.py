@@ -4,9 +4,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import ClassVar
 
-from torch import nn
-
-from fphi.learnable.architecture import Decision, FixedSpace, Graph, Tokens
+from fphi.learnable.space import Decision, FixedSpace, Tokens
 
 LENGTH = 100
 BITS = tuple(Decision("bit", 2, part) for part in range(LENGTH))
@@ -33,9 +31,3 @@ class BitSpace(FixedSpace):
 
     def parse(self, text: str) -> Tokens:
         return self.check([int(bit) for bit in text])
-
-    def build(self, tokens: Tokens, input_shape: tuple[int, ...], outputs: int) -> nn.Module:
-        raise NotImplementedError
-
-    def graphs(self, tokens: Tokens) -> list[Graph]:
-        return []

@@ -10,10 +10,12 @@ from typing import TypeVar
 
 import torch
 
-from fphi.learnable.architecture import GraphSpace, IndependentPolicy, NASBench201Space, Tokens
+from fphi.learnable.architecture import GraphSpace, NASBench201Space
+from fphi.learnable.policy import IndependentPolicy
+from fphi.learnable.space import Candidate, Tokens
+from fphi.objective.outcome import Outcome
 from fphi.optimize import (
     AgingEvolution,
-    Candidate,
     PairwiseTournament,
     PolicyGradient,
     PolicyUpdate,
@@ -21,10 +23,9 @@ from fphi.optimize import (
     SearchOptimizer,
     TournamentWithoutRemoval,
 )
-from fphi.run.executors import Executor
-from fphi.run.history import History
-from fphi.run.outcome import Outcome
-from fphi.run.search import Budget, search
+from fphi.run.search.executors import Executor
+from fphi.run.search.history import History
+from fphi.run.search.loop import Budget, search
 
 A = TypeVar("A")
 R = TypeVar("R")

@@ -6,8 +6,6 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -15,11 +13,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from fphi.learnable.architecture import Decision, FixedSpace, Graph, Tokens
-from fphi.optimize.ask_tell import Candidate
-from fphi.run.outcome import Outcome
+from fphi.learnable.architecture import ArchitectureSpace, Graph
+from fphi.learnable.space import Candidate, Decision, FixedSpace, Tokens
+from fphi.objective.outcome import Outcome
 from fphi.tasks.supervised import Supervised
 from fphi.tasks.types import Examples
+from waiting import PATIENCE, wait_until
 
 WIDTHS = (2, 4, 8)
 
@@ -39,7 +38,7 @@ class Told(nn.Module):
 
 
 @dataclass(frozen=True)
-class TinySpace(FixedSpace):
+class TinySpace(FixedSpace, ArchitectureSpace):
     """Networks of one hidden layer: its width, and whether it drops half of its units."""
 
     name: ClassVar[str] = "tiny"
@@ -90,10 +89,16 @@ def fine(candidate: Candidate) -> Outcome:
     return Outcome(loss_of(candidate.tokens), 0.25)
 
 
-def slow_when_even(candidate: Candidate) -> Outcome:
-    """The later of two is done first."""
-    time.sleep(0.0 if candidate.number % 2 else 0.2)
-    return fine(candidate)
+@dataclass(frozen=True)
+class SecondFirst:
+    """The first of two candidates ends once ``told`` is there, which says that the second one's end is known."""
+
+    told: Path
+
+    def __call__(self, candidate: Candidate) -> Outcome:
+        if candidate.number == 0:
+            wait_until(self.told.exists)
+        return fine(candidate)
 
 
 class AwkwardError(Exception):
@@ -125,13 +130,13 @@ def troubled(candidate: Candidate) -> Outcome:
 
 @dataclass(frozen=True)
 class Sleeps:
-    """Says who it is, then sleeps for ever."""
+    """Says who it is, then sleeps for longer than any test waits."""
 
     folder: Path
 
     def __call__(self, candidate: Candidate) -> Outcome:
         (self.folder / str(os.getpid())).touch()
-        time.sleep(600)
+        time.sleep(2 * PATIENCE)
         return fine(candidate)
 
 
@@ -147,10 +152,3 @@ def alive(process: int) -> bool:
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
-
-
-@contextmanager
-def within(seconds: float) -> Iterator[None]:
-    start = time.monotonic()
-    yield
-    assert time.monotonic() - start < seconds

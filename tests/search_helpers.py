@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from cli_helpers import quietly
+from policy_helpers import everything
 
 # 6,561 networks of some 30 parameters, each trained for two steps.
 TINY_SPACE = ("--space", "nasbench-macro", "--channels", "1", "--features", "4")
@@ -41,7 +42,7 @@ def small_table(folder: Path, changed: int = 0) -> Path:
     space = NASBenchMacroSpace()
     rows = {
         space.text(tokens): {"test_acc": [49 + sum(tokens), 50 + sum(tokens), 51 + sum(tokens)], "params": 10}
-        for tokens in space.everything()
+        for tokens in everything(space)
     }
     for text in list(rows)[:changed]:
         del rows[text]

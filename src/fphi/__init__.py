@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from fphi.errors import DataError, FphiError
 
 if TYPE_CHECKING:
+    from fphi.experiment import compare, evaluate, load, train
     from fphi.learnable import (
         GradientLearner,
         ImaginaryLearner,
@@ -21,11 +22,12 @@ if TYPE_CHECKING:
         SequenceLearner,
         SiameseLearner,
     )
+    from fphi.methods import FewShotMethod, Setting, method
     from fphi.networks import MLP, BatchNorm, Conv4
     from fphi.objective import meta_gradient
-    from fphi.run import build, evaluate
-    from fphi.tasks import Examples, Task, TaskDistribution, load_tasks, stack
-    from fphi.within import adam, learned_rate, sgd
+    from fphi.optimize import GradientDescent
+    from fphi.tasks import Examples, Task, TaskDistribution, load_folder, load_tasks, stack
+    from fphi.within import InnerOptimizer, adam, learned_rate, sgd
 
 __version__ = "0.1.0"
 
@@ -35,9 +37,12 @@ __all__ = [
     "Conv4",
     "DataError",
     "Examples",
+    "FewShotMethod",
     "FphiError",
+    "GradientDescent",
     "GradientLearner",
     "ImaginaryLearner",
+    "InnerOptimizer",
     "LearningAlgorithm",
     "MatchingLearner",
     "MetricLearner",
@@ -45,17 +50,22 @@ __all__ = [
     "RelationLearner",
     "ReptileLearner",
     "SequenceLearner",
+    "Setting",
     "SiameseLearner",
     "Task",
     "TaskDistribution",
     "adam",
-    "build",
+    "compare",
     "evaluate",
     "learned_rate",
+    "load",
+    "load_folder",
     "load_tasks",
     "meta_gradient",
+    "method",
     "sgd",
     "stack",
+    "train",
 ]
 
 _HOMES = {
@@ -73,9 +83,11 @@ _HOMES = {
     ),
     "networks": ("MLP", "BatchNorm", "Conv4"),
     "objective": ("meta_gradient",),
-    "run": ("build", "evaluate"),
-    "tasks": ("Examples", "Task", "TaskDistribution", "load_tasks", "stack"),
-    "within": ("adam", "learned_rate", "sgd"),
+    "experiment": ("compare", "evaluate", "load", "train"),
+    "methods": ("FewShotMethod", "Setting", "method"),
+    "optimize": ("GradientDescent",),
+    "tasks": ("Examples", "Task", "TaskDistribution", "load_folder", "load_tasks", "stack"),
+    "within": ("InnerOptimizer", "adam", "learned_rate", "sgd"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 

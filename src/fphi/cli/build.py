@@ -6,12 +6,13 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from fphi.cli.options import Parser, require_no_folder
+from fphi.cli.arguments import require_no_folder
 from fphi.errors import FphiError
+from fphi.experiment.architecture import Architecture, load_architecture
+from fphi.experiment.parser import Parser
 from fphi.report.tables import Table
-from fphi.run.built import Architecture, build
-from fphi.run.child_training import parameter_count
-from fphi.run.files import disk_errors
+from fphi.run.disk.files import disk_errors, replace_file
+from fphi.within.training import parameter_count
 
 __all__ = ["run"]
 
@@ -26,7 +27,7 @@ def run(arguments: list[str]) -> int:
     if not o.run.is_dir():
         raise FphiError(f"{o.run} is no folder: give the --out of an fphi search")
     found = Architecture.read(o.run)
-    module = build(o.run)
+    module = load_architecture(o.run)
     _layers(module).show()
     shape = " x ".join(map(str, found.input_shape))
     print(f"{found.space.name}: {found.space.text(found.tokens)}")
@@ -62,4 +63,4 @@ def _write(path: Path, module: nn.Module) -> None:
     state = {name: tensor.detach().contiguous().clone() for name, tensor in module.state_dict().items()}
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(save(state))
+    replace_file(path, save(state))

@@ -2,8 +2,8 @@
 
 import os
 
-from fphi.cli.options import Parser
 from fphi.errors import FphiError
+from fphi.experiment.parser import Parser
 from fphi.report.tables import Table
 from fphi.tasks import DataRow, describe
 
@@ -22,7 +22,7 @@ def run(arguments: list[str]) -> int:
     parser.add_argument(
         "source", type=str, nargs="?", help="omniglot, hershey, sine or a path (default: all known)"
     )
-    parser.add_argument("--data-root", type=str, default=None, help="folder that data sets are looked for in")
+    parser.add_option("--data-root", str, None, "folder that data sets are looked for in")
     o = parser.read(arguments)
     root = o.data_root or os.environ.get("FPHI_DATA")
     names = [o.source] if o.source else ["hershey", "omniglot", "sine"]

@@ -2,41 +2,35 @@
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
-from fphi.cli.evaluate import evaluate_run
-from fphi.cli.options import Parser, TaskOptions, at_least, require_no_folder
-from fphi.cli.runs import CONFIG, RunConfig, load_run
-from fphi.cli.train import train_run
+from fphi.cli.arguments import require_no_folder
 from fphi.errors import FphiError
+from fphi.experiment.config import CONFIG, Config
+from fphi.experiment.draw import episode_of
+from fphi.experiment.evaluation import EvaluationOptions, evaluate_run
+from fphi.experiment.loading import load_learner, trained_run
+from fphi.experiment.parser import Parser, at_least
+from fphi.experiment.prepare import Named, prepare
+from fphi.experiment.training import train_as_configured
 from fphi.learnable import evaluation_mode
-from fphi.methods import MAML, FromScratch, Method, Prototypical
+from fphi.methods.table import get_method
 from fphi.report.plots import Episode
+from fphi.report.rows import ResultRow, methods_table
 from fphi.report.runs import read_run, report_runs
-from fphi.report.tables import Row, methods_table
-from fphi.run.checkpoint import BEST, LAST
-from fphi.run.train import Training
+from fphi.run.disk.checkpoint import BEST, LAST
+from fphi.run.meta.training import TrainingResult
 
 __all__ = ["run"]
 
 _TASKS = 300
 
 
-@dataclass(frozen=True)
-class _Part:
-    method: Method
-    steps: int
-    meta_batch: int
-
-
-# Budgets that fit into five minutes on two cores, not the papers'.
-_PARTS: Mapping[str, _Part] = {
-    "maml": _Part(MAML(), 450, 16),
-    "prototypical": _Part(Prototypical(train_ways=20), 300, 1),
-    "from-scratch": _Part(FromScratch(inner_steps=20), 1, 1),
+# Budgets that fit into five minutes on two cores, not the papers'; options by method.
+_PARTS: Mapping[str, Mapping[str, object]] = {
+    "maml": {"steps": 450, "meta_batch": 16},
+    "prototypical": {"steps": 300, "meta_batch": 1, "train_ways": 20},
+    "from-scratch": {"steps": 1, "meta_batch": 1, "inner_steps": 20},
 }
 
 
@@ -58,52 +52,53 @@ def run(arguments: list[str]) -> int:
     require_no_folder(o.out)
     console = Console(markup=False, highlight=False)
     folders = []
-    for name, part in _PARTS.items():
+    for name in _PARTS:
         out = o.runs / name
-        config = _config(name, part, o.seed, o.steps)
-        if (out / CONFIG).is_file() and RunConfig.read(out).fingerprint != config.fingerprint:
+        config = _config(name, out, o.seed, o.steps)
+        if (out / CONFIG).is_file() and Config.read(out).fingerprint(out) != config.fingerprint(out):
             raise FphiError(f"{out} was trained with other options; repeat them, or choose another --runs")
-        if not (out / "result.json").is_file():
-            console.print(f"{name}: {part.method.paper}")
+        if not (out / "tests").is_dir():
+            console.print(f"{name}: {get_method(name).paper}")
             _train_and_test(config, out)
         folders.append(out)
-    rows = [Row.from_result(read_run(folder).result) for folder in folders]
+    tested = [read_run(folder) for folder in folders]
+    rows = [ResultRow.from_record(run.record) for run in tested]
     console.print(
         methods_table(rows).rich("5-way 1-shot on characters never seen before, per cent of answers right")
     )
-    report_runs(o.out, folders, _episodes(folders))
+    report_runs(o.out, tested, _episodes(folders))
     console.print(f"report: {o.out}")
     return 0
 
 
-def _config(name: str, part: _Part, seed: int, steps: int | None) -> RunConfig:
-    training = Training(
-        steps=part.steps if steps is None else steps,
-        meta_batch=part.meta_batch,
-        seed=seed,
-        validate_every=150,
-        tensorboard=False,
-    )
-    return RunConfig(name, part.method, TaskOptions(), training)
+def _config(name: str, out: Path, seed: int, steps: int | None) -> Config:
+    prepared = prepare(Named("train", {"method": name}, [], out, False))
+    options = {
+        "seed": seed,
+        "validate_every": 150,
+        **_PARTS[name],
+        **({} if steps is None else {"steps": steps}),
+    }
+    return prepared.config(prepared.parser.check({"method": name, **options}))
 
 
-def _train_and_test(config: RunConfig, out: Path) -> None:
+def _train_and_test(config: Config, out: Path) -> None:
     begun, best = (out / LAST).is_file(), (out / BEST).is_file()
     if begun or not best:  # what learns nothing across tasks has only its best parameters
-        result = train_run(config, out, resume=begun)
-        if result is not None and result.interrupted:
+        result = train_as_configured(config, out, resume=begun)
+        if isinstance(result, TrainingResult) and result.interrupted:
             print("the same command goes on from here", file=sys.stderr)
             raise KeyboardInterrupt
-    evaluate_run(out, _TASKS)
+    evaluate_run(out, EvaluationOptions(_TASKS)).keep(out)
 
 
-@torch.no_grad()
 def _episodes(folders: list[Path]) -> dict[str, Episode]:
     """The same test task as each method answers it."""
     episodes = {}
     for folder in folders:
-        config, learner, tasks = load_run(folder, seed=0)
-        task = tasks.task("test", 0)
+        trained = trained_run(folder)
+        tasks = trained.tasks(0, ["test"])
+        learner = load_learner(folder, trained, trained.setting(tasks))
         with evaluation_mode(learner):
-            episodes[config.name] = Episode(task, learner(task.support, task.query.x))
+            episodes[trained.config.name] = episode_of(learner, tasks, 0)
     return episodes

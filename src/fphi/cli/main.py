@@ -11,17 +11,21 @@ from fphi.errors import FphiError, printable
 
 __all__ = ["main"]
 
-# name: (module with `run(arguments) -> exit status`, what it does)
+# name: (module and its function from arguments to an exit status, what it does)
 _COMMANDS = {
-    "train": ("fphi.cli.train", "meta-train a method on tasks, or go on with a run (--resume)"),
-    "evaluate": ("fphi.cli.evaluate", "test a trained run on new tasks"),
-    "compare": ("fphi.cli.compare", "compare runs on the same test tasks, pair by pair"),
-    "search": ("fphi.cli.search", "search architectures by reinforcement learning, evolution or gradient"),
-    "build": ("fphi.cli.build", "show the network that a search found, and write its weights"),
-    "draw": ("fphi.cli.draw", "draw a test task with a run's answers, and its embedding of test classes"),
-    "methods": ("fphi.cli.methods", "list the methods with their papers and measured accuracies"),
-    "data": ("fphi.cli.data", "show what data is found, its counts and checks"),
-    "demo": ("fphi.cli.demo", "meta-train and test on the embedded data in a few minutes, write a report"),
+    "train": ("train:run", "train any method, or go on with a run (--resume)"),
+    "evaluate": ("evaluate:run", "test a trained run on new tasks"),
+    "compare": ("compare:run", "compare runs on the same test tasks, pair by pair"),
+    "search": (
+        "train:search",
+        "the same, for methods that search architectures",
+    ),
+    "build": ("build:run", "show the network that a search found, and write its weights"),
+    "draw": ("draw:run", "draw a test task with a run's answers, and its embedding of test classes"),
+    "methods": ("methods:run", "list the methods with their papers"),
+    "results": ("results:run", "write the tables of kept results, or print them as CSV"),
+    "data": ("data:run", "show what data is found, its counts and checks"),
+    "demo": ("demo:run", "meta-train and test on the embedded data in a few minutes, write a report"),
 }
 
 
@@ -91,8 +95,8 @@ def _run(command: str, arguments: list[str]) -> int:
         raise FphiError(
             f"unknown command {command!r}: choose one of {', '.join(_COMMANDS)}, or see fphi --help"
         )
-    module = import_module(_COMMANDS[command][0])
-    status: int = module.run(arguments)
+    module, _, function = _COMMANDS[command][0].partition(":")
+    status: int = getattr(import_module(f"fphi.cli.{module}"), function)(arguments)
     return status
 
 

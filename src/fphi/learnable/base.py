@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -15,11 +16,13 @@ from fphi.tasks.types import Examples, Task
 from fphi.within.task_map import Batching, TaskMap, call_network
 
 __all__ = [
+    "AnswersAtTest",
     "LearningAlgorithm",
     "Loss",
-    "answers_alone",
+    "each_query_alone",
     "evaluation_mode",
     "over_network",
+    "passes_alone",
     "require_answerable",
     "run_network",
 ]
@@ -28,11 +31,28 @@ __all__ = [
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 
+class AnswersAtTest(NamedTuple):
+    """What a learner answers at test.
+
+    Attributes:
+        final: ``[B, Q, ways]``, as `LearningAlgorithm.solve` gives them.
+        alone: ``[B, Q, ways]``, those of which none depends on another query; None: nobody asked.
+        by_step: ``[steps + 1, B, Q, ways]``, after 0, 1, … inner steps; None where there are no steps.
+    """
+
+    final: Tensor
+    alone: Tensor | None = None
+    by_step: Tensor | None = None
+
+
 class LearningAlgorithm(nn.Module):
     """F_φ, the learning algorithm that is learned; a subclass overrides `forward` or `solve`.
 
     `forward` answers one task and `solve` a batch of them; each is by default written with the
     other. No call changes state: what happens inside depends on φ and on the arguments alone.
+
+    Something that changes in the course of training, such as the weight of a second loss, is set in a
+    method ``set_progress(fraction)``: see `fphi.within.progress`.
 
     Args:
         loss: scalar loss of one task from predictions and targets.
@@ -48,19 +68,54 @@ class LearningAlgorithm(nn.Module):
         """Predictions ``[Q, ways]`` for ``query_x: [Q, *input]`` from ``support.x: [n, *input]``."""
         return self.solve(Examples(support.x[None], support.y[None]), query_x[None])[0]
 
-    def solve(self, support: Examples, query_x: Tensor, transductive: bool = True) -> Tensor:
+    def solve(self, support: Examples, query_x: Tensor) -> Tensor:
         """Predictions ``[B, Q, ways]`` for a batch of tasks.
 
         Args:
             support: ``x: [B, n, *input]``, ``y: [B, n]``.
             query_x: ``[B, Q, *input]``.
-            transductive: False forbids a query's answer to depend on the other queries.
         """
         if type(self).forward is LearningAlgorithm.forward:
             raise NotImplementedError(
                 f"{type(self).__name__} must define forward (one task) or solve (a batch)"
             )
-        return self.over_tasks(lambda x, y, q: self.forward(Examples(x, y), q), *support, query_x)
+        own = dict(self.named_parameters())
+        return self.over_tasks(lambda x, y, q: call_network(self, own, Examples(x, y), q), *support, query_x)
+
+    def solve_alone(self, support: Examples, query_x: Tensor) -> Tensor:
+        """As `solve`, but no query's answer depends on another query: the inductive answers.
+
+        Each query is asked in a task of its own. A network that normalises by batch statistics must see
+        support set and query in one batch, or the statistics are those of a single example. Learners
+        whose networks all go through `run_network` or `EmbeddingLearner.embed` save time with
+        `each_query_alone` in its place.
+
+        Raises:
+            FphiError: one of torch's batch norms is given a query by itself, which has no variance.
+        """
+        try:
+            return torch.cat([self.solve(support, query) for query in torch.split(query_x, 1, dim=1)], 1)
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            raise FphiError(
+                f"{type(self).__name__} gives its batch norm a single query, which has no variance: pass the "
+                "support set and the queries through the network together, or evaluate with inductive=False"
+            ) from error
+
+    def answers_at_test(
+        self, support: Examples, query_x: Tensor, steps: int | None = None, alone: bool = True
+    ) -> AnswersAtTest:
+        """What is asked of a learner at test: every kind of answer, from as little work as it can be had.
+
+        Args:
+            support: see `solve`.
+            query_x: see `solve`.
+            steps: inner steps up to which the answers by step go; None: as many as the learner takes.
+            alone: whether the inductive answers are wanted.
+        """
+        final = self.solve(support, query_x)
+        return AnswersAtTest(final, self.solve_alone(support, query_x) if alone else None)
 
     def task_losses(self, tasks: Task) -> Tensor:
         """lⁿ: the loss ``[B]`` on each task's query set after learning from its support set."""
@@ -125,54 +180,56 @@ def run_network(
     parameters: dict[str, Tensor] | None,
     support_x: Tensor,
     query_x: Tensor,
-    transductive: bool,
     step: int = 0,
 ) -> Tensor:
     """The network's outputs for the queries ``[B, Q, *out]``, by the rule that its norm layers name.
 
     Args:
+        over_tasks: how tasks are batched.
+        network: ``[n, *input]`` to ``[n, *out]``.
         parameters: by name ``[B, *shape]``; None: the network's own, shared by all tasks.
         support_x: ``[B, n, *input]``, which statistics may be taken from.
+        query_x: ``[B, Q, *input]``.
+        step: inner steps done, for norm layers of mode ``per-step``.
     """
-    if answers_alone(network, transductive):
-        return _each_alone(over_tasks, network, parameters, support_x, query_x, step)
-    if "support" not in _norm_modes(network):
-        with network_pass(step=step):
-            return over_network(over_tasks, network, parameters, query_x)
     rows = support_x.shape[1]
-    with network_pass(rows, step):
+    if passes_alone(network):
+        with network_pass(network, step=step):
+            batches = (torch.cat([support_x, query], 1) for query in torch.split(query_x, 1, dim=1))
+            answers = [over_network(over_tasks, network, parameters, batch)[:, rows] for batch in batches]
+        return torch.stack(answers, 1)
+    if "support" not in _norm_modes(network):
+        with network_pass(network, step=step):
+            return over_network(over_tasks, network, parameters, query_x)
+    with network_pass(network, rows, step):
         together = torch.cat([support_x, query_x], 1)
         return over_network(over_tasks, network, parameters, together)[:, rows:]
 
 
-def answers_alone(network: nn.Module, transductive: bool) -> bool:
+@contextmanager
+def each_query_alone(learner: nn.Module) -> Iterator[None]:
+    """Within it, networks that would mix the statistics of queries get each query in a batch of its own.
+
+    That batch holds the support set too, as with norm layers of mode ``support+1``. It is `run_network`,
+    `EmbeddingLearner.embed` and the like that keep to it; a plain call of a network does not.
+    """
+    sharing = [m for m in learner.modules() if _uses_query_batch(m)]
+    for module in sharing:
+        module.query_alone = True  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        for module in sharing:
+            del module.query_alone
+
+
+def passes_alone(network: nn.Module) -> bool:
     """Whether each query must pass in a batch of its own, with the support set."""
-    shared = any(_uses_query_batch(m) for m in network.modules())
-    return "support+1" in _norm_modes(network) or (not transductive and shared)
+    return "support+1" in _norm_modes(network) or any("query_alone" in vars(m) for m in network.modules())
 
 
 def _norm_modes(network: nn.Module) -> set[str]:
     return {m.mode for m in network.modules() if isinstance(m, BatchNorm)}
-
-
-def _each_alone(
-    over_tasks: TaskMap,
-    network: nn.Module,
-    parameters: dict[str, Tensor] | None,
-    support_x: Tensor,
-    query_x: Tensor,
-    step: int,
-) -> Tensor:
-    """Each query in a batch of its own with the whole support set: inductive, in "support+1" mode."""
-    queries = query_x.shape[1]
-    with network_pass(step=step):
-        answers = [
-            over_network(over_tasks, network, parameters, torch.cat([support_x, query_x[:, i : i + 1]], 1))[
-                :, -1
-            ]
-            for i in range(queries)
-        ]
-    return torch.stack(answers, 1)
 
 
 def over_network(

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fphi.learnable.base import LearningAlgorithm, Loss, answers_alone, over_network, run_network
+from fphi.learnable.base import LearningAlgorithm, Loss, over_network, passes_alone, run_network
 from fphi.networks.batch_norm import network_pass
 from fphi.within.task_map import Batching
 
@@ -26,17 +26,18 @@ class EmbeddingLearner(LearningAlgorithm):
         super().__init__(loss, batching)
         self.network = network
 
-    def embed(self, support_x: Tensor, query_x: Tensor, transductive: bool = True) -> tuple[Tensor, Tensor]:
+    def embed(self, support_x: Tensor, query_x: Tensor) -> tuple[Tensor, Tensor]:
         """Embeddings ``[B, n, d]`` and ``[B, Q, d]`` of ``[B, n, *input]`` and ``[B, Q, *input]``.
 
-        In training, support and query share one batch, as in the papers' code, and so the batch
-        statistics. With ``transductive=False`` no query's embedding depends on another query.
+        Support and query share one batch, as in the papers' code, and so the batch statistics. Within
+        `each_query_alone`, or in mode ``support+1``, the support set is embedded by itself, and each
+        query together with it.
         """
-        if answers_alone(self.network, transductive):
-            queries = run_network(self.over_tasks, self.network, None, support_x, query_x, transductive)
+        if passes_alone(self.network):
+            queries = run_network(self.over_tasks, self.network, None, support_x, query_x)
             return over_network(self.over_tasks, self.network, None, support_x), queries
         rows = support_x.shape[1]
-        with network_pass(support_rows=rows):
+        with network_pass(self.network, support_rows=rows):
             embedded = over_network(self.over_tasks, self.network, None, torch.cat([support_x, query_x], 1))
         return embedded[:, :rows], embedded[:, rows:]
 

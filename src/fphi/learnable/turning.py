@@ -1,5 +1,7 @@
 """Answers averaged over turns of a whole task: turned alike, images ask the same."""
 
+from collections.abc import Callable
+
 from torch import Tensor
 
 from fphi.errors import FphiError
@@ -11,10 +13,10 @@ __all__ = ["TurningLearner"]
 
 
 class TurningLearner(LearningAlgorithm):
-    """Another learner, whose answers are the mean of those to a task seen from several sides.
+    """The mean of another learner's answers to one task, turned by several angles.
 
-    For tests: it takes as many times as long, and helps a learner that was trained on turned tasks. What its
-    learner tells besides is told of the task as it is.
+    For tests: it takes as many times as long, and helps a learner that was trained on turned tasks. The
+    other learner's `measures` are taken of the task as it is, not turned.
 
     Args:
         learner: of tasks of square images.
@@ -27,14 +29,21 @@ class TurningLearner(LearningAlgorithm):
             raise FphiError(f"turns is {turns}; 4 are the quarter turns, and 8 those of mirror images too")
         self.learner, self.turns = learner, turns
 
-    def solve(self, support: Examples, query_x: Tensor, transductive: bool = True) -> Tensor:
+    def solve(self, support: Examples, query_x: Tensor) -> Tensor:
+        return self._mean_answer(self.learner.solve, support, query_x)
+
+    def solve_alone(self, support: Examples, query_x: Tensor) -> Tensor:
+        return self._mean_answer(self.learner.solve_alone, support, query_x)
+
+    def _mean_answer(
+        self, solve: Callable[[Examples, Tensor], Tensor], support: Examples, query_x: Tensor
+    ) -> Tensor:
         height, width = query_x.shape[-2:]
         if query_x.dim() != 5 or height != width:
             size = "x".join(map(str, query_x.shape[2:]))
             raise FphiError(f"examples of size {size} cannot be turned; leave the turns out")
         answers = [
-            self.learner.solve(Examples(turned(support.x, t), support.y), turned(query_x, t), transductive)
-            for t in range(self.turns)
+            solve(Examples(turned(support.x, t), support.y), turned(query_x, t)) for t in range(self.turns)
         ]
         return sum(answers[1:], answers[0]) / self.turns
 

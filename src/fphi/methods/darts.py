@@ -6,22 +6,23 @@
 """
 
 from dataclasses import dataclass, fields, replace
-from pathlib import Path
 from random import Random
 from typing import ClassVar, Literal
 
 import torch
 
 from fphi.errors import FphiError
-from fphi.learnable.architecture import MixingSpace, Mixture, SearchSpace
-from fphi.methods.searching import Derived, SupernetMethod, Tell, search_method
-from fphi.run.bilevel import Bilevel, BilevelPhase
+from fphi.learnable.architecture import ArchitectureSpace, MixingSpace
+from fphi.learnable.mixture import Mixture
+from fphi.methods.families.searching import SupernetMethod
+from fphi.methods.table import method
+from fphi.optimize.bilevel import Bilevel, BilevelPhase
 from fphi.tasks.supervised import Supervised
 
 __all__ = ["DARTS"]
 
 
-@search_method(
+@method(
     "darts",
     paper="Liu, Simonyan, Yang: DARTS: Differentiable Architecture Search, ICLR 2019",
     arxiv="1806.09055",
@@ -51,6 +52,10 @@ class DARTS(SupernetMethod):
     """
 
     usual_space: ClassVar[str] = "darts"
+    paper_budget: ClassVar[str] = (
+        "50 epochs of 8 cells and 16 channels: --epochs 50 --supernet-cells 2 --supernet-channels 16 "
+        "--alpha-lr 0.0003 --order 2"
+    )
 
     order: Literal[1, 2] = 1
     derivative: Literal["difference", "exact"] = "difference"
@@ -72,39 +77,32 @@ class DARTS(SupernetMethod):
         """Refuse a search that gives nothing."""
         self.phase()
 
+    @property
+    def variant(self) -> str:
+        return f"{self.title} ({'first' if self.order == 1 else 'second'} order)"
+
     def phase(self) -> BilevelPhase:
         """The settings of the training."""
         return BilevelPhase(**{f.name: getattr(self, f.name) for f in fields(BilevelPhase)})
 
-    def require(self, space: SearchSpace) -> None:
+    def require(self, space: ArchitectureSpace) -> None:
         if not isinstance(space, MixingSpace):
             raise FphiError(
                 f"the operations of the space {space.name} cannot be mixed; "
                 "choose the space darts or nasbench201"
             )
 
-    def supernet(self, space: SearchSpace, data: Supervised, seed: int) -> Mixture:
+    def supernet(self, space: ArchitectureSpace, data: Supervised, seed: int) -> Mixture:
         """The mixture of all architectures, new."""
         sizes = {"cells": self.supernet_cells, "channels": self.supernet_channels}
         given = {name: size for name, size in sizes.items() if size is not None}
-        smaller: SearchSpace = replace(space, **given)  # type: ignore[type-var]
+        smaller: ArchitectureSpace = replace(space, **given)  # type: ignore[type-var]
         self.require(smaller)
         assert isinstance(smaller, MixingSpace)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(Random(f"{seed}/supernet").getrandbits(63))
             return smaller.mixture(data.input_shape, data.classes)
 
-    def begin(self, space: SearchSpace, data: Supervised, seed: int) -> Bilevel:
+    def begin(self, space: ArchitectureSpace, data: Supervised, seed: int) -> Bilevel:
         self.require(space)
         return Bilevel(self.supernet(space, data, seed), data, seed, self.phase())
-
-    def search(
-        self, space: SearchSpace, data: Supervised, seed: int, out: Path | None, resume: bool, tell: Tell
-    ) -> Derived:
-        bilevel = self.begin(space, data, seed)
-        if resume:
-            if out is None:
-                raise FphiError("there is no folder to resume from; give the search's own")
-            bilevel.restore(out)
-        rows = bilevel.run(out=out, tell=tell)
-        return Derived(bilevel.result(), rows)

@@ -10,18 +10,18 @@ from typing import ClassVar
 
 from fphi.errors import FphiError
 from fphi.learnable.architecture import EnasMicroSpace, SharingSpace
-from fphi.learnable.architecture.controller import LSTMController
-from fphi.learnable.architecture.enas_controller import MicroController
-from fphi.methods.searching import search_method
-from fphi.methods.weight_sharing import SharingMethod
-from fphi.run.sharing_phases import ControllerPhase
+from fphi.learnable.architecture.enas_controller import MacroController, MicroController
+from fphi.learnable.controller import LSTMController
+from fphi.methods.families.weight_sharing import SharingMethod
+from fphi.methods.table import method
+from fphi.optimize.sharing_phases import ControllerPhase
 
 __all__ = ["ENAS", "ENASMacro"]
 
 _PAPER = "Pham, Guan, Zoph, Le, Dean: Efficient Neural Architecture Search, ICML 2018"
 
 
-@search_method("enas", paper=_PAPER, arxiv="1802.03268")
+@method("enas", paper=_PAPER, arxiv="1802.03268")
 @dataclass(frozen=True)
 class ENAS(SharingMethod):
     """The micro search: a normal and a reduction cell.
@@ -37,6 +37,7 @@ class ENAS(SharingMethod):
     """
 
     usual_space: ClassVar[str] = "enas-micro"
+    paper_budget: ClassVar[str] = "150 epochs: --epochs 150 --batch-size 160 --steps 30 --samples 10"
 
     controller_lr: float = 3.5e-3
     entropy: float = 1e-4
@@ -63,7 +64,7 @@ class ENAS(SharingMethod):
         return ControllerPhase(self.steps, self.samples, self.batch_size, self.controller_lr, self.entropy)
 
 
-@search_method("enas-macro", paper=_PAPER, arxiv="1802.03268")
+@method("enas-macro", paper=_PAPER, arxiv="1802.03268")
 @dataclass(frozen=True)
 class ENASMacro(SharingMethod):
     """The macro search: the branch of each layer, and its skip connections.
@@ -78,6 +79,7 @@ class ENASMacro(SharingMethod):
     """
 
     usual_space: ClassVar[str] = "enas-macro"
+    paper_budget: ClassVar[str] = "310 epochs: --epochs 310 --batch-size 128 --steps 50 --samples 20"
 
     controller_lr: float = 1e-3
     entropy: float = 1e-4
@@ -87,7 +89,7 @@ class ENASMacro(SharingMethod):
     skip_weight: float = 0.8
 
     def controller(self, space: SharingSpace, seed: int) -> LSTMController:
-        return LSTMController(space, seed, hidden=self.hidden, spread=0.1, tanh_constant=self.tanh_constant)
+        return MacroController(space, seed, hidden=self.hidden, spread=0.1, tanh_constant=self.tanh_constant)
 
     def controller_phase(self) -> ControllerPhase:
         return ControllerPhase(

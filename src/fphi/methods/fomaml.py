@@ -8,8 +8,10 @@
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from fphi.methods.base import Usual
+from fphi.methods.families.networks import Rate
 from fphi.methods.maml import MAML
-from fphi.methods.registry import method
+from fphi.methods.table import method
 
 __all__ = ["FOMAML"]
 
@@ -25,6 +27,13 @@ class FOMAML(MAML):
 
     order: ClassVar[Literal[1, 2]] = 1
 
-    inner_lr: float = 0.1
+    usual: ClassVar[Usual] = Usual(
+        steps=600,
+        meta_batch=16,
+        paper="as MAML's, 60,000 steps of 32 tasks: --steps 60000 --meta-batch 32",
+        regression_steps=4000,
+    )
+    usual_inner_lr: ClassVar[Rate] = Rate(classification=0.1, regression=0.01)
+
     inner_steps: int = 5
     test_steps: int = 5

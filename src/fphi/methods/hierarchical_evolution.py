@@ -8,14 +8,15 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from fphi.learnable.architecture import SearchSpace
-from fphi.methods.searching import SearchMethod, search_method
+from fphi.learnable.space import Space
+from fphi.methods.families.searching import SearchMethod
+from fphi.methods.table import method
 from fphi.optimize import TournamentWithoutRemoval
 
 __all__ = ["HierarchicalEvolution"]
 
 
-@search_method(
+@method(
     "hierarchical-evolution",
     paper="Liu, Simonyan, Vinyals, Fernando, Kavukcuoglu: Hierarchical Representations, ICLR 2018",
     arxiv="1711.00436",
@@ -32,9 +33,10 @@ class HierarchicalEvolution(SearchMethod):
 
     usual_space: ClassVar[str] = "hierarchical"
     usual_evaluations: ClassVar[int] = 12
+    paper_budget: ClassVar[str] = "7,000 architectures: --evaluations 7000 --population 200"
 
     population: int = 6
     share: float = 0.05
 
-    def optimizer(self, space: SearchSpace, seed: int) -> TournamentWithoutRemoval:
+    def optimizer(self, space: Space, seed: int) -> TournamentWithoutRemoval:
         return TournamentWithoutRemoval(space, seed, size=self.population, share=self.share)

@@ -5,8 +5,8 @@
 3. Optimize: by gradient, end to end; there is no inner loop.
 """
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal
 
 from fphi.learnable import (
     ComparisonLearner,
@@ -18,9 +18,10 @@ from fphi.learnable import (
     PrototypicalLearner,
 )
 from fphi.learnable.embedding import embedding_size
-from fphi.methods.comparing import ComparingEmbeddings
-from fphi.methods.registry import Setting, method
-from fphi.tasks.episodes import Order
+from fphi.methods.base import Setting, Usual
+from fphi.methods.families.comparing import ComparingEmbeddings
+from fphi.methods.table import method
+from fphi.tasks.episodes import TrainingTasks
 
 __all__ = ["Imaginary"]
 
@@ -39,6 +40,10 @@ class Imaginary(ComparingEmbeddings):
         generated: imagined examples of each class.
     """
 
+    usual: ClassVar[Usual] = Usual(
+        steps=400, meta_batch=1, paper="the paper's is for features of ImageNet, not for drawings"
+    )
+
     taught: Literal["prototypical", "matching", "prototype-matching"] = "prototypical"
     generated: int = 5
 
@@ -54,6 +59,6 @@ class Imaginary(ComparingEmbeddings):
             learner = MatchingLearner(network, context=FullContext(width), prototypes=True)
         return ImaginaryLearner(learner, Generator(width), self.generated)
 
-    @property
-    def train_order(self) -> Order:
-        return "shuffled"  # no LSTM shall find classes by their place
+    def train_tasks(self, ways: int, shots: int) -> TrainingTasks:
+        # No LSTM shall find classes by their place.
+        return replace(super().train_tasks(ways, shots), order="shuffled")

@@ -8,14 +8,15 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from fphi.learnable.architecture import SearchSpace
-from fphi.methods.searching import SearchMethod, search_method
+from fphi.learnable.space import Space
+from fphi.methods.families.searching import SearchMethod
+from fphi.methods.table import method
 from fphi.optimize import PairwiseTournament
 
 __all__ = ["LargeScaleEvolution"]
 
 
-@search_method(
+@method(
     "large-scale-evolution",
     paper="Real et al.: Large-Scale Evolution of Image Classifiers, ICML 2017",
     arxiv="1703.01041",
@@ -31,9 +32,10 @@ class LargeScaleEvolution(SearchMethod):
 
     usual_space: ClassVar[str] = "graphs"
     usual_evaluations: ClassVar[int] = 100
+    paper_budget: ClassVar[str] = "1,000 alive, trained by 250 workers for days: --population 1000"
     inherits: ClassVar[bool] = True
 
     population: int = 10
 
-    def optimizer(self, space: SearchSpace, seed: int) -> PairwiseTournament:
+    def optimizer(self, space: Space, seed: int) -> PairwiseTournament:
         return PairwiseTournament(space, seed, size=self.population)

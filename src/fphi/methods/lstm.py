@@ -6,12 +6,14 @@
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from fphi.learnable import LearningAlgorithm, LSTMCore
 from fphi.learnable.sequence.learner import Labels
-from fphi.methods.registry import Setting, method
-from fphi.methods.sequencing import Streaming
-from fphi.tasks.episodes import EpisodeShape, Order
+from fphi.methods.base import Setting, Usual
+from fphi.methods.families.sequencing import Streaming
+from fphi.methods.table import method
+from fphi.tasks.episodes import TrainingTasks
 
 __all__ = ["LSTM"]
 
@@ -27,6 +29,12 @@ class LSTM(Streaming):
             does; ``given`` shows it beside its example and trains on the queries.
     """
 
+    usual: ClassVar[Usual] = Usual(
+        steps=4000,
+        meta_batch=16,
+        paper="as MANN's, 100,000 streams, 16 a step: --steps 6250 --meta-batch 16 --train-shots 9",
+    )
+
     hidden: int = 200
     labels: Labels = "shifted"
 
@@ -35,9 +43,7 @@ class LSTM(Streaming):
         core = LSTMCore(size + ways, ways, hidden=self.hidden)
         return self.sequence(network, size, core, ways, self.labels)
 
-    def train_shape(self, ways: int, shots: int) -> EpisodeShape | None:
-        return super().train_shape(ways, shots) if self.labels == "shifted" else None
-
-    @property
-    def train_order(self) -> Order:
-        return super().train_order if self.labels == "shifted" else "shuffled"
+    def train_tasks(self, ways: int, shots: int) -> TrainingTasks:
+        if self.labels == "shifted":
+            return super().train_tasks(ways, shots)
+        return TrainingTasks(order="shuffled")

@@ -6,10 +6,12 @@
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from fphi.learnable import LearningAlgorithm, MemoryCore
-from fphi.methods.registry import Setting, method
-from fphi.methods.sequencing import Streaming
+from fphi.methods.base import Setting, Usual
+from fphi.methods.families.sequencing import Streaming
+from fphi.methods.table import method
 
 __all__ = ["MANN"]
 
@@ -25,8 +27,8 @@ class MANN(Streaming):
     """Write examples into a memory, find them again when their class is shown the next time.
 
     The paper's stream is 5 ways, 9 shots and 1 query of protocol P-MANN: ten presentations of each
-    class. It read flattened images of 20x20 pixels and trained with RMSProp; here a Conv4 embeds them
-    and Adam trains, as in later comparisons.
+    class. It read flattened images of 20x20 pixels and trained with RMSProp; here an MLP embeds them, or in
+    a longer training a Conv4 (``--network conv4-pool``), and Adam trains.
 
     Args:
         hidden: size of the controller's state.
@@ -37,6 +39,13 @@ class MANN(Streaming):
         sharpness: of the reading: factor of the cosines before the softmax. The paper has 1, where the
             best of 128 slots gets hardly more than 5 per cent of the weight: that learns, but late.
     """
+
+    usual: ClassVar[Usual] = Usual(
+        steps=1500,
+        meta_batch=16,
+        paper="100,000 streams, 16 a step: --protocol P-MANN --steps 6250 --meta-batch 16 --train-shots 9 "
+        "--network none",
+    )
 
     hidden: int = 200
     slots: int = 128

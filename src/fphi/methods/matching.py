@@ -6,14 +6,16 @@
 3. Optimize: by gradient; there is no inner loop.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from fphi.learnable import FullContext, LearningAlgorithm, MatchingLearner
 from fphi.learnable.comparison.similarity import Distance
 from fphi.learnable.embedding import embedding_size
-from fphi.methods.comparing import ComparingEmbeddings
-from fphi.methods.registry import Setting, method
-from fphi.tasks.episodes import Order
+from fphi.methods.base import Setting, Usual
+from fphi.methods.families.comparing import ComparingEmbeddings
+from fphi.methods.table import method
+from fphi.tasks.episodes import TrainingTasks
 
 __all__ = ["Matching"]
 
@@ -33,6 +35,12 @@ class Matching(ComparingEmbeddings):
         reads: steps of the LSTM that attends to the support set, where there is context.
     """
 
+    usual: ClassVar[Usual] = Usual(
+        steps=400,
+        meta_batch=1,
+        paper="the paper does not say; comparisons train as long as prototypical",
+    )
+
     distance: Distance = "cosine"
     context: bool = False
     reads: int = 5
@@ -44,6 +52,6 @@ class Matching(ComparingEmbeddings):
         )
         return MatchingLearner(network, distance=self.distance, context=context)
 
-    @property
-    def train_order(self) -> Order:
-        return "shuffled"  # no LSTM shall find classes by their place
+    def train_tasks(self, ways: int, shots: int) -> TrainingTasks:
+        # No LSTM shall find classes by their place.
+        return replace(super().train_tasks(ways, shots), order="shuffled")

@@ -6,19 +6,13 @@
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from fphi.learnable import GradientLearner
 from fphi.learnable.base import LearningAlgorithm
-from fphi.methods.registry import (
-    Method,
-    NetworkName,
-    ScheduleName,
-    Setting,
-    adam_descent,
-    build_network,
-    method,
-)
+from fphi.methods.base import FewShotMethod, Setting, Usual
+from fphi.methods.families.networks import Rate, ScheduleName, adam_descent, build_network
+from fphi.methods.table import method
 from fphi.networks.batch_norm import Mode
 from fphi.optimize import GradientDescent
 from fphi.within import learned_rate
@@ -28,35 +22,48 @@ __all__ = ["MetaSGD"]
 
 @method("meta-sgd", paper="Li, Zhou, Chen, Li: Meta-SGD, 2017", arxiv="1707.09835")
 @dataclass(frozen=True)
-class MetaSGD(Method):
+class MetaSGD(FewShotMethod):
     """Learn initial parameters and a learning rate for each of them.
 
     Args:
-        rate_low: lower bound of the initial rates, drawn uniformly.
-        rate_high: upper bound of the initial rates.
+        rate_low: lower bound of the initial rates, drawn uniformly; null: 0.005, in regression 0.0005.
+        rate_high: upper bound of the initial rates; null: 0.1, in regression 0.01.
         per: a rate for every parameter, or one for each tensor.
         inner_steps: steps in training and test; the paper takes one.
         outer_lr: Adam's learning rate for φ.
         schedule: course of the outer learning rate.
         clip_value: largest absolute value of a meta-gradient's entry; none by default.
-        network: the network that is adapted.
+        network: the network that is adapted, one of conv4-pool, conv4-stride, conv4-stride-mean, conv5, mlp,
+            koch.
         norm: source of the batch-norm statistics.
     """
 
-    rate_low: float = 0.005
-    rate_high: float = 0.1
+    usual: ClassVar[Usual] = Usual(
+        steps=450,
+        meta_batch=16,
+        paper="as MAML's, 60,000 steps of 32 tasks: --steps 60000 --meta-batch 32",
+        regression_steps=4000,
+    )
+
+    usual_low: ClassVar[Rate] = Rate(classification=0.005, regression=0.0005)
+    usual_high: ClassVar[Rate] = Rate(classification=0.1, regression=0.01)
+
+    rate_low: float | None = None
+    rate_high: float | None = None
     per: Literal["parameter", "tensor"] = "parameter"
     inner_steps: int = 1
     outer_lr: float = 1e-3
     schedule: ScheduleName = "cosine"
     clip_value: float | None = None
-    network: NetworkName = "conv4-pool"
+    network: str = "conv4-pool"
     norm: Mode = "query-batch"
 
     def learner(self, setting: Setting) -> LearningAlgorithm:
+        low = self.usual_low.of(setting) if self.rate_low is None else self.rate_low
+        high = self.usual_high.of(setting) if self.rate_high is None else self.rate_high
         return GradientLearner(
             build_network(self.network, setting, self.norm),
-            learned_rate((self.rate_low, self.rate_high), self.per),
+            learned_rate((low, high), self.per),
             self.inner_steps,
             order=2,
             loss=setting.loss,

@@ -6,11 +6,13 @@
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from fphi.learnable import LearningAlgorithm, MetricLearner
 from fphi.learnable.comparison.metric import MetricLoss
-from fphi.methods.comparing import ComparingEmbeddings
-from fphi.methods.registry import Setting, method
+from fphi.methods.base import Setting, Usual
+from fphi.methods.families.comparing import ComparingEmbeddings
+from fphi.methods.table import method
 
 __all__ = ["Metric"]
 
@@ -30,6 +32,10 @@ class Metric(ComparingEmbeddings):
             0.5 radian arcface, the factor 4 sphereface).
         scale: of the cosines, where there is a softmax.
     """
+
+    usual: ClassVar[Usual] = Usual(
+        steps=250, meta_batch=1, paper="the papers' are for millions of faces, not for few-shot tasks"
+    )
 
     metric_loss: MetricLoss = "triplet"
     margin: float | None = None

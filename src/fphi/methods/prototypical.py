@@ -6,11 +6,13 @@
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from fphi.learnable import LearningAlgorithm, PrototypicalLearner
 from fphi.learnable.comparison.similarity import Distance
-from fphi.methods.comparing import ComparingEmbeddings
-from fphi.methods.registry import Setting, method
+from fphi.methods.base import Setting, Usual
+from fphi.methods.families.comparing import ComparingEmbeddings
+from fphi.methods.table import method
 
 __all__ = ["Prototypical"]
 
@@ -23,6 +25,13 @@ class Prototypical(ComparingEmbeddings):
     Args:
         distance: squared Euclidean, or cosine with a learned scale.
     """
+
+    usual: ClassVar[Usual] = Usual(
+        steps=400,
+        meta_batch=1,
+        paper="epochs of 100 steps of one 60-way task, until 200 epochs bring nothing, the rate halved every "
+        "2,000 steps: --steps 40000 --meta-batch 1 --patience 200 --validate-every 100",
+    )
 
     distance: Distance = "euclidean"
 

@@ -8,24 +8,25 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from fphi.learnable.architecture import SearchSpace
-from fphi.methods.searching import SearchMethod, search_method
-from fphi.optimize import RandomSearch as Drawing
+from fphi.learnable.space import Space
+from fphi.methods.families.searching import SearchMethod
+from fphi.methods.table import method
+from fphi.optimize import RandomSearch
 
-__all__ = ["RandomSearch"]
+__all__ = ["RandomSearchMethod"]
 
 
-@search_method(
+@method(
     "random-search",
     paper="Li, Talwalkar: Random Search and Reproducibility for NAS, UAI 2019",
     arxiv="1902.07638",
 )
 @dataclass(frozen=True)
-class RandomSearch(SearchMethod):
+class RandomSearchMethod(SearchMethod):
     """Every architecture as likely as any other answer by answer."""
 
     usual_space: ClassVar[str] = "cells"
-    usual_evaluations: ClassVar[int] = 60
+    usual_evaluations: ClassVar[int] = 40
 
-    def optimizer(self, space: SearchSpace, seed: int) -> Drawing:
-        return Drawing(space, seed)
+    def optimizer(self, space: Space, seed: int) -> RandomSearch:
+        return RandomSearch(space, seed)

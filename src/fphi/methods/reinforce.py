@@ -10,36 +10,43 @@ from typing import ClassVar
 
 import torch
 
-from fphi.learnable.architecture import IndependentPolicy, SearchSpace
-from fphi.methods.searching import SearchMethod, search_method
+from fphi.learnable.policy import IndependentPolicy
+from fphi.learnable.space import Space
+from fphi.methods.families.searching import SearchMethod
+from fphi.methods.table import method
 from fphi.optimize import MovingBaseline, PolicyGradient, PolicyUpdate
 
 __all__ = ["Reinforce"]
 
 
-@search_method(
+@method(
     "reinforce",
     paper="Williams, Machine Learning 1992; for NAS-Bench-201: Dong and Yang, ICLR 2020",
     arxiv="2001.00326",
 )
 @dataclass(frozen=True)
 class Reinforce(SearchMethod):
-    """The published search on NAS-Bench-201: rewards in per cent, a baseline that knows the current one.
+    """The published search on NAS-Bench-201, with larger steps.
+
+    Rewards are in per cent, and the baseline knows the current one. The published rate of 0.01 finds what
+    random search finds: in the hundred updates that the budget pays for, the policy hardly leaves the uniform
+    one.
 
     Args:
-        lr: Adam's learning rate for the logits.
+        lr: Adam's learning rate for the logits (published: 0.01).
         decay: of the moving average of the rewards that is the baseline.
         entropy: weight of the policy's entropy in the objective.
     """
 
     usual_space: ClassVar[str] = "nasbench201"
     usual_evaluations: ClassVar[int] = 60
+    paper_budget: ClassVar[str] = "12,000 seconds of a table: --table FILE --seconds 12000 --lr 0.01"
 
-    lr: float = 0.01
+    lr: float = 0.1
     decay: float = 0.9
     entropy: float = 0.0
 
-    def optimizer(self, space: SearchSpace, seed: int) -> PolicyGradient:
+    def optimizer(self, space: Space, seed: int) -> PolicyGradient:
         policy = IndependentPolicy(space, seed)
         return PolicyGradient(
             policy,

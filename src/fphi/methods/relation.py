@@ -12,8 +12,10 @@ import torch
 
 from fphi.errors import FphiError
 from fphi.learnable import LearningAlgorithm, RelationLearner
-from fphi.methods.comparing import Comparing, require_classes
-from fphi.methods.registry import Setting, method, schedule_named
+from fphi.methods.base import Setting, Usual
+from fphi.methods.families.comparing import Comparing, require_classes
+from fphi.methods.families.networks import schedule_named
+from fphi.methods.table import method
 from fphi.networks.relation import (
     RelationModule,
     RelationNorm,
@@ -36,7 +38,8 @@ _PIXELS = 28  # what the two unpadded blocks and the two poolings of the relatio
 class Relation(Comparing):
     """A class is the sum of its feature maps; a learned network tells how alike it is to a query.
 
-    Training tasks are the protocol's; P-RN has the paper's. The paper halves the rate every 100,000 tasks.
+    Training tasks are the protocol's if nothing else is asked for; P-RN has the paper's. The paper halves the
+    rate every 100,000 tasks.
 
     Args:
         norm: source of the batch-norm statistics in both networks; the paper's ``query-batch`` is
@@ -46,12 +49,20 @@ class Relation(Comparing):
     # The sum over shots: another number of them is another scale of all that the module sees.
     bound_to: ClassVar[tuple[Literal["ways", "shots"], ...]] = ("shots",)
 
-    train_ways: int | None = None
-    train_queries: int | None = None
+    usual: ClassVar[Usual] = Usual(
+        steps=2000,
+        meta_batch=4,
+        paper="1,000,000 tasks of protocol P-RN, one a step: --protocol P-RN --steps 1000000 --meta-batch 1",
+    )
+    auto_ways: ClassVar[int | None] = None
+    auto_queries: ClassVar[int | None] = None
+
     norm: RelationNorm = "running"
 
     def learner(self, setting: Setting) -> LearningAlgorithm:
         require_classes(self.title, setting)
+        if setting.network is not None:
+            raise FphiError("relation compares maps, and has networks of its own: choose prototypical")
         if len(setting.input_shape) != 3 or setting.input_shape[1:] != (_PIXELS, _PIXELS):
             raise FphiError(f"relation needs images of {_PIXELS}x{_PIXELS} pixels: choose prototypical")
         network = relation_embedding(setting.input_shape[0], norm=self.norm)

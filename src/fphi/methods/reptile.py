@@ -6,19 +6,23 @@
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 
 from fphi.learnable import ReptileLearner
 from fphi.learnable.base import LearningAlgorithm
-from fphi.methods.registry import Method, NetworkName, Setting, adam_descent, build_network, method
+from fphi.methods.base import Auto, FewShotMethod, Setting, Usual
+from fphi.methods.families.networks import Rate, adam_descent, build_network
+from fphi.methods.table import method
 from fphi.networks.batch_norm import Mode
 from fphi.optimize import GradientDescent, linear_to_zero
-from fphi.tasks.episodes import EpisodeShape
+from fphi.tasks.episodes import TrainingTasks
 from fphi.within import adam, sgd
 
 __all__ = ["Reptile"]
+
+_SHOTS = 10  # of a training task
 
 
 @method(
@@ -27,7 +31,7 @@ __all__ = ["Reptile"]
     arxiv="1803.02999",
 )
 @dataclass(frozen=True)
-class Reptile(Method):
+class Reptile(FewShotMethod):
     """Move φ towards the parameters that ordinary training on a task leads to.
 
     With ``inner="sgd"`` the step θ̃ - φ is α times the sum of the inner gradients, which ``outer="adam"``
@@ -38,36 +42,49 @@ class Reptile(Method):
 
     Args:
         inner: the inner optimizer, gradient descent or Adam with β₁ = 0.
-        inner_lr: its learning rate.
+        inner_lr: its learning rate; null: 0.2, in regression 0.02.
         inner_steps: minibatches per training task.
         inner_batch: examples per minibatch in training.
-        train_shots: examples of a class in a training task.
+        train_shots: examples of a class in a training task. auto: 10, or as many as the data have if
+            these are fewer.
         test_steps: minibatches per test task.
         test_batch: examples per minibatch at test.
         outer: "epsilon" moves φ by ε (θ̃ - φ); "adam" takes (φ - θ̃)/α as a gradient for Adam.
         epsilon: the first step size ε towards θ̃; it falls to 0 in a line, as Adam's rate does.
         outer_lr: Adam's first learning rate for φ.
-        network: the network that is adapted.
+        network: the network that is adapted, one of conv4-pool, conv4-stride, conv4-stride-mean, conv5, mlp,
+            koch.
         norm: source of the batch-norm statistics.
     """
 
+    usual: ClassVar[Usual] = Usual(
+        steps=400,
+        meta_batch=6,
+        paper="100,000 steps of 5 tasks with Adam inside: --steps 100000 --meta-batch 5 --inner adam "
+        "--inner-lr 0.001 --outer epsilon",
+        regression_steps=4000,
+    )
+
+    usual_inner_lr: ClassVar[Rate] = Rate(classification=0.2, regression=0.02)
+
     inner: Literal["sgd", "adam"] = "sgd"
-    inner_lr: float = 0.2
+    inner_lr: float | None = None
     inner_steps: int = 5
     inner_batch: int = 10
-    train_shots: int = 10
+    train_shots: int | Auto = "auto"
     test_steps: int = 50
     test_batch: int = 5
     outer: Literal["adam", "epsilon"] = "adam"
     epsilon: float = 1.0
     outer_lr: float = 3e-3
-    network: NetworkName = "conv4-pool"
+    network: str = "conv4-pool"
     norm: Mode = "query-batch"
 
     def learner(self, setting: Setting) -> LearningAlgorithm:
+        rate = self.usual_inner_lr.of(setting) if self.inner_lr is None else self.inner_lr
         return ReptileLearner(
             build_network(self.network, setting, self.norm),
-            sgd(self.inner_lr) if self.inner == "sgd" else adam(self.inner_lr, betas=(0.0, 0.999)),
+            sgd(rate) if self.inner == "sgd" else adam(rate, betas=(0.0, 0.999)),
             self.inner_steps,
             order=1,
             loss=setting.loss,
@@ -80,8 +97,13 @@ class Reptile(Method):
         if self.outer == "adam":
             return adam_descent(learner, self.outer_lr, "linear", clip_value=None)
         # The learner's gradient is (φ - θ̃)/α.
-        outer = torch.optim.SGD(learner.parameters(), lr=self.epsilon * self.inner_lr)
+        assert isinstance(learner, ReptileLearner)
+        outer = torch.optim.SGD(learner.parameters(), lr=self.epsilon * learner.inner_rate)
         return GradientDescent(outer, linear_to_zero())
 
-    def train_shape(self, ways: int, shots: int) -> EpisodeShape:
-        return EpisodeShape(ways, self.train_shots, 1)
+    def train_tasks(self, ways: int, shots: int) -> TrainingTasks:
+        # Minibatches take the same rows in every task: class by class, a minibatch would hold each label as
+        # often in all of them, and the head would learn to prefer one.
+        auto = self.train_shots == "auto"
+        wanted = _SHOTS if self.train_shots == "auto" else self.train_shots
+        return TrainingTasks(shots=wanted, queries=1, order="shuffled", at_most=auto)

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from fphi.learnable import LearningAlgorithm, SNAILCore
-from fphi.methods.registry import Setting, method
-from fphi.methods.sequencing import Sequencing
+from fphi.methods.base import Setting, Usual
+from fphi.methods.families.sequencing import Sequencing
+from fphi.methods.table import method
 from fphi.networks.batch_norm import StepFree
-from fphi.tasks.episodes import Order
+from fphi.tasks.episodes import TrainingTasks
 
 __all__ = ["SNAIL"]
 
@@ -34,6 +35,7 @@ class SNAIL(Sequencing):
     norm: StepFree = "support"
     dropout: float = 0.2
 
+    usual: ClassVar[Usual] = Usual(steps=700, meta_batch=16, paper="the paper does not say")
     bound_to: ClassVar[tuple[Literal["ways", "shots"], ...]] = ("ways", "shots")
 
     def learner(self, setting: Setting) -> LearningAlgorithm:
@@ -41,6 +43,5 @@ class SNAIL(Sequencing):
         core = SNAILCore(size + ways, ways, length=ways * setting.shots + 1)
         return self.sequence(network, size, core, ways, "given")
 
-    @property
-    def train_order(self) -> Order:
-        return "shuffled"
+    def train_tasks(self, ways: int, shots: int) -> TrainingTasks:
+        return TrainingTasks(order="shuffled")

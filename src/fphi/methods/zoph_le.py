@@ -11,15 +11,18 @@ from typing import ClassVar
 import torch
 
 from fphi.errors import FphiError
-from fphi.learnable.architecture import LayerSpace, LSTMController, SearchSpace
-from fphi.methods.searching import SearchMethod, search_method
+from fphi.learnable.architecture import LayerSpace
+from fphi.learnable.controller import LSTMController
+from fphi.learnable.space import Space
+from fphi.methods.families.searching import SearchMethod
+from fphi.methods.table import method
 from fphi.optimize import MovingBaseline, PolicyGradient, PolicyUpdate
 from fphi.optimize.ask_tell import Growth
 
 __all__ = ["ZophLe"]
 
 
-@search_method(
+@method(
     "zoph-le",
     paper="Zoph, Le: Neural Architecture Search with Reinforcement Learning, ICLR 2017",
     arxiv="1611.01578",
@@ -48,6 +51,7 @@ class ZophLe(SearchMethod):
 
     usual_space: ClassVar[str] = "layers"
     usual_evaluations: ClassVar[int] = 80
+    paper_budget: ClassVar[str] = "12,800 networks: --evaluations 12800 --lr 0.0006 --batch 8"
 
     lr: float = 0.01
     batch: int = 1
@@ -70,7 +74,7 @@ class ZophLe(SearchMethod):
                 "at least 0"
             )
 
-    def optimizer(self, space: SearchSpace, seed: int) -> PolicyGradient:
+    def optimizer(self, space: Space, seed: int) -> PolicyGradient:
         policy = LSTMController(space, seed, hidden=self.hidden, layers=self.lstm_layers, spread=self.spread)
         return PolicyGradient(
             policy,
@@ -82,7 +86,7 @@ class ZophLe(SearchMethod):
             growth=self.growth(space),
         )
 
-    def growth(self, space: SearchSpace) -> Growth | None:
+    def growth(self, space: Space) -> Growth | None:
         if not isinstance(space, LayerSpace) or not self.depth_every:
             return None
         most = max(space.depth, self.max_depth)

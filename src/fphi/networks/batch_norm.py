@@ -1,14 +1,13 @@
 """Batch normalisation whose source of statistics is named, and whose calls change no state."""
 
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, NamedTuple, TypeVar, get_args
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Affine", "BatchNorm", "Mode", "StepFree", "calibrate", "network_pass"]
+__all__ = ["Affine", "BatchNorm", "Mode", "Pass", "StepFree", "calibrate", "network_pass"]
 
 Mode = Literal["query-batch", "support", "support+1", "running", "per-step"]
 StepFree = Literal["query-batch", "support", "support+1", "running"]  # of a network that is not adapted
@@ -16,26 +15,38 @@ Affine = Literal["scale+shift", "shift", "none"]
 T = TypeVar("T")
 
 
-class _Pass(threading.local):
-    """What a norm layer must know of the pass that it is in, per thread."""
+class Pass(NamedTuple):
+    """What a norm layer must know of the pass of a network that it takes part in.
+
+    Args:
+        support_rows: how many of the leading rows are the support set; None: all.
+        step: number of the inner step, from 0.
+    """
 
     support_rows: int | None = None
     step: int = 0
-    records: dict[int, list[tuple[Tensor, Tensor]]] | None = None
-
-
-_PASS = _Pass()
 
 
 @contextmanager
-def network_pass(support_rows: int | None = None, step: int = 0) -> Iterator[None]:
-    """Tell the norm layers which leading rows are the support set, and which inner step this is."""
-    before = _PASS.support_rows, _PASS.step
-    _PASS.support_rows, _PASS.step = support_rows, step
+def network_pass(network: nn.Module, support_rows: int | None = None, step: int = 0) -> Iterator[None]:
+    """Tell the norm layers of ``network`` which leading rows are the support set, and the inner step.
+
+    Args:
+        network: a module that holds `BatchNorm` layers or none.
+        support_rows: see `Pass`.
+        step: see `Pass`.
+    """
+    # The layers hold it, as they hold their parameters: threads have copies of a network, since
+    # `functional_call` swaps those too.
+    layers = [m for m in network.modules() if isinstance(m, BatchNorm)]
+    before = [layer.pass_at_hand for layer in layers]
+    for layer in layers:
+        layer.pass_at_hand = Pass(support_rows, step)
     try:
         yield
     finally:
-        _PASS.support_rows, _PASS.step = before
+        for layer, earlier in zip(layers, before, strict=True):
+            layer.pass_at_hand = earlier
 
 
 class _Moments(torch.autograd.Function):
@@ -88,7 +99,8 @@ class BatchNorm(nn.Module):
     ``support``       the support set alone; queries are normalised with its statistics
     ``support+1``     the support set and one query at a time (Reptile, inductive)
     ``running``       the batch in training; in ``eval()`` the statistics that `calibrate` stored
-    ``per-step``      as ``query-batch``, with its own scale and shift for each inner step (MAML++)
+    ``per-step``      as ``query-batch``, with its own scale and shift for each inner step (MAML++):
+                      a `GradientLearner` gives as many as it takes steps, by `set_steps`
     ================  ==========================================================================
 
     Written from `_Moments` and one multiply-add, not with ``F.batch_norm``: every derivative of it is
@@ -98,7 +110,6 @@ class BatchNorm(nn.Module):
         channels: number of channels.
         mode: see above.
         affine: which of scale γ and shift β are parameters.
-        steps: inner steps that have their own γ and β (``per-step`` only).
         eps: added to the variance.
     """
 
@@ -110,13 +121,16 @@ class BatchNorm(nn.Module):
         channels: int,
         mode: Mode = "query-batch",
         affine: Affine = "scale+shift",
-        steps: int | None = None,
         eps: float = 1e-5,
     ) -> None:
         super().__init__()
-        _check(mode, steps)
-        self.mode, self.eps, self.steps = mode, eps, steps
-        shape = (channels,) if steps is None else (steps + 1, channels)
+        if mode not in get_args(Mode):
+            raise ValueError(f"unknown batch-norm mode {mode!r}: choose one of {', '.join(get_args(Mode))}")
+        self.mode, self.eps = mode, eps
+        self.pass_at_hand = Pass()
+        self.records: list[tuple[Tensor, Tensor]] = []  # the moments of each pass, while `calibrate` collects
+        self.collects = False
+        shape = (1, channels) if mode == "per-step" else (channels,)
         self.weight = nn.Parameter(torch.ones(shape)) if affine == "scale+shift" else None
         self.bias = nn.Parameter(torch.zeros(shape)) if affine != "none" else None
         if mode == "running":
@@ -134,7 +148,7 @@ class BatchNorm(nn.Module):
 
     def rows(self, x: Tensor) -> Tensor:
         """The rows of ``x`` that the statistics are taken from."""
-        return x[: _PASS.support_rows] if self.mode == "support" else x
+        return x[: self.pass_at_hand.support_rows] if self.mode == "support" else x
 
     def moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and variance ``[channels]`` to normalise ``x`` with."""
@@ -150,9 +164,9 @@ class BatchNorm(nn.Module):
 
         ``offset`` is what ``mean`` lacks of the mean to record when statistics are collected.
         """
-        if _PASS.records is not None:
+        if self.collects:
             whole = mean if offset is None else mean + offset
-            _PASS.records.setdefault(id(self), []).append((whole.detach(), var.detach()))
+            self.records.append((whole.detach(), var.detach()))
         scale = (var + self.eps).rsqrt()
         if self.weight is not None:
             scale = scale * self.of_step(self.weight)
@@ -161,20 +175,24 @@ class BatchNorm(nn.Module):
 
     def of_step(self, parameter: Tensor) -> Tensor:
         """A parameter's entry for the inner step at hand, where there is one for each."""
+        if self.mode != "per-step":
+            return parameter
         # More steps at test than in training: the last entry serves for the rest.
-        return parameter if self.steps is None else parameter[min(_PASS.step, self.steps)]
+        return parameter[min(self.pass_at_hand.step, len(parameter) - 1)]
+
+    @torch.no_grad()
+    def set_steps(self, steps: int) -> None:
+        """Give ``steps`` inner steps, and the pass after the last, a scale and shift each.
+
+        They begin as the first is. Only in ``per-step`` mode is there anything to do.
+        """
+        if self.mode != "per-step":
+            return
+        for name, parameter in list(self.named_parameters()):
+            setattr(self, name, nn.Parameter(parameter[:1].repeat(steps + 1, 1)))
 
     def extra_repr(self) -> str:
         return f"mode={self.mode!r}, eps={self.eps}"
-
-
-def _check(mode: str, steps: int | None) -> None:
-    if mode not in get_args(Mode):
-        raise ValueError(f"unknown batch-norm mode {mode!r}: choose one of {', '.join(get_args(Mode))}")
-    if (mode == "per-step") != (steps is not None):
-        raise ValueError(
-            f"mode {mode!r} with steps={steps}: 'per-step', and only it, needs the number of steps"
-        )
 
 
 @torch.no_grad()
@@ -194,18 +212,22 @@ def calibrate(network: nn.Module, batches: Iterable[T], call: Callable[[T], obje
         return
     was_training = network.training
     network.train()
-    records: dict[int, list[tuple[Tensor, Tensor]]] = {}
-    _PASS.records = records
+    for layer in layers:
+        layer.collects = True
     try:
         for batch in batches:
             (call or network)(batch)
+        for layer in layers:
+            _set_running(layer, layer.records)
     finally:
-        _PASS.records = None
+        for layer in layers:
+            layer.collects, layer.records = False, []
         network.train(was_training)
-    for layer in layers:
-        means, variances = zip(*records[id(layer)], strict=True)
-        mean = torch.stack(means).mean(0)
-        layer.running_mean.copy_(mean)
-        # The variance of all batches together: the mean of theirs, plus that of their means.
-        between = (torch.stack(means) - mean).square().mean(0)
-        layer.running_var.copy_(torch.stack(variances).mean(0) + between)
+
+
+def _set_running(layer: BatchNorm, records: list[tuple[Tensor, Tensor]]) -> None:
+    means, variances = (torch.stack(moments) for moments in zip(*records, strict=True))
+    mean = means.mean(0)
+    layer.running_mean.copy_(mean)
+    # The variance of all batches together: the mean of theirs, plus that of their means.
+    layer.running_var.copy_(variances.mean(0) + (means - mean).square().mean(0))

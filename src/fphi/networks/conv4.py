@@ -95,7 +95,7 @@ class ConvBlock(nn.Module):
 
 
 class Conv4(nn.Module):
-    """Four `ConvBlock`s or more (``body``) and a linear ``head``; ``ways=None`` leaves the head out.
+    """Four convolution blocks or more (``body``) and a linear ``head``; ``ways=None`` leaves the head out.
 
     ============================  ==============================================  ==========
     setting                       arguments                                       parameters
@@ -105,8 +105,8 @@ class Conv4(nn.Module):
                                   affine="shift"``
     strided, as Reptile's         ``downsample="stride"``                            113,221
     mini (84x84 RGB)              ``filters=32, channels=3, image_size=84``           32,901
-    five blocks (105x105,         ``None, image_size=105, last_pool=False,           536,640
-    embedding)                    filters=(32, 64, 128, 128, 256)``
+    five blocks, for 105x105      ``None, image_size=105, last_pool=False,           536,640
+                                  filters=(32, 64, 128, 128, 256)``
     ============================  ==============================================  ==========
 
     Args:
@@ -119,7 +119,6 @@ class Conv4(nn.Module):
         features: flatten what the body gives, or average it over positions.
         norm: source of the batch-norm statistics, see `BatchNorm`.
         affine: which of the batch norms' scale and shift are parameters.
-        norm_steps: inner steps with their own scale and shift, for ``norm="per-step"``.
     """
 
     def __init__(
@@ -134,14 +133,13 @@ class Conv4(nn.Module):
         features: Literal["flatten", "mean"] = "flatten",
         norm: Mode = "query-batch",
         affine: Affine = "scale+shift",
-        norm_steps: int | None = None,
     ) -> None:
         super().__init__()
         blocks: list[nn.Module] = []
         inputs, size, widths = channels, image_size, [filters] * 4 if isinstance(filters, int) else filters
         for block, width in enumerate(widths, 1):
             halving = downsample if block < len(widths) or last_pool else "none"
-            blocks.append(ConvBlock(inputs, width, halving, BatchNorm(width, norm, affine, norm_steps)))
+            blocks.append(ConvBlock(inputs, width, halving, BatchNorm(width, norm, affine)))
             inputs = width
             size = {"pool": size // 2, "stride": (size + 1) // 2, "none": size}[halving]
         if size == 0:

@@ -15,8 +15,8 @@ from fphi.errors import FphiError
 from fphi.within import Parameters
 
 __all__ = [
+    "BilevelLoss",
     "Hypergradient",
-    "Loss",
     "Solve",
     "Step",
     "conjugate_gradient",
@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 # Of θ and φ: a scalar. It changes nothing, and gives the same value again for the same arguments.
-Loss = Callable[[Parameters, Parameters], Tensor]
+BilevelLoss = Callable[[Parameters, Parameters], Tensor]
 
 # A symmetric linear map, e.g. v to Hv.
 Linear = Callable[[Parameters], Parameters]
@@ -79,14 +79,16 @@ def virtual_step(theta: Parameters, gradient: Parameters, step: Step) -> Paramet
     return moved
 
 
-def first_order(validation: Loss, theta: Parameters, phi: Parameters) -> Hypergradient:
+def first_order(validation: BilevelLoss, theta: Parameters, phi: Parameters) -> Hypergradient:
     """∂L_val(θ, φ)/∂φ as if θ were no function of φ: the exact one of a step with ξ = 0."""
     phi = _leaf(phi)
     loss = validation(_detached(theta), phi)
     return Hypergradient(loss.detach(), _gradient(loss, phi))
 
 
-def exact(training: Loss, validation: Loss, theta: Parameters, phi: Parameters, step: Step) -> Hypergradient:
+def exact(
+    training: BilevelLoss, validation: BilevelLoss, theta: Parameters, phi: Parameters, step: Step
+) -> Hypergradient:
     """dL_val(θ'(φ), φ)/dφ through the step θ'(φ) = θ - ξ (μ velocity + ∂L_train(θ, φ)/∂θ + decay θ).
 
     It differentiates a gradient, so it takes the memory of two backward passes.
@@ -105,7 +107,12 @@ def exact(training: Loss, validation: Loss, theta: Parameters, phi: Parameters, 
 
 
 def finite_difference(
-    training: Loss, validation: Loss, theta: Parameters, phi: Parameters, step: Step, scale: float = 0.01
+    training: BilevelLoss,
+    validation: BilevelLoss,
+    theta: Parameters,
+    phi: Parameters,
+    step: Step,
+    scale: float = 0.01,
 ) -> Hypergradient:
     """As `exact`, with a central difference in place of the second derivative (DARTS, arXiv 1806.09055).
 
@@ -113,7 +120,11 @@ def finite_difference(
     2R; R = ``scale`` / ‖v‖. Both points are new tensors: θ is not moved and so need not be restored.
 
     Args:
-        training, validation, theta, phi, step: see `exact`.
+        training: L_train, which θ steps along.
+        validation: L_val, of the stepped θ'; it need not depend on φ directly.
+        theta: what is trained.
+        phi: what is learned.
+        step: see `Step`.
         scale: how far the two points are from θ (paper: 0.01).
     """
     if not scale > 0:
@@ -135,7 +146,7 @@ def finite_difference(
 
 
 def implicit(
-    training: Loss, validation: Loss, theta: Parameters, phi: Parameters, solve: Solve
+    training: BilevelLoss, validation: BilevelLoss, theta: Parameters, phi: Parameters, solve: Solve
 ) -> Hypergradient:
     """dL_val(θ*(φ), φ)/dφ at a minimum θ* of L_train, by the implicit function theorem.
 

@@ -1,13 +1,12 @@
 """Step 3, how φ is optimized."""
 
-from fphi.optimize.ask_tell import Candidate, RandomSearch, SearchOptimizer
+from fphi.optimize.ask_tell import RandomSearch, SearchOptimizer
 from fphi.optimize.evolution import AgingEvolution, Evolution, PairwiseTournament, TournamentWithoutRemoval
-from fphi.optimize.gradient import GradientDescent, constant, cosine, halving, linear_to_zero
+from fphi.optimize.gradient import GradientDescent, constant, cosine, linear_to_zero
 from fphi.optimize.policy_gradient import MovingBaseline, PolicyGradient, PolicyUpdate
 
 __all__ = [
     "AgingEvolution",
-    "Candidate",
     "Evolution",
     "GradientDescent",
     "MovingBaseline",
@@ -19,6 +18,5 @@ __all__ = [
     "TournamentWithoutRemoval",
     "constant",
     "cosine",
-    "halving",
     "linear_to_zero",
 ]

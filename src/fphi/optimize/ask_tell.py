@@ -3,31 +3,15 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
 from random import Random
 
 from fphi.errors import FphiError
-from fphi.learnable.architecture.space import SearchSpace, Tokens
+from fphi.learnable.space import Candidate, Space
 
-__all__ = ["Candidate", "Growth", "RandomSearch", "SearchOptimizer"]
+__all__ = ["Growth", "RandomSearch", "SearchOptimizer"]
 
 # The space that a candidate is from, by its number, where networks grow in the course of a search.
-Growth = Callable[[int], SearchSpace]
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """An architecture to be evaluated.
-
-    Args:
-        number: how many were asked for before it.
-        tokens: the architecture.
-        parent: number of the candidate that it was changed from, whose weights it may inherit.
-    """
-
-    number: int
-    tokens: Tokens
-    parent: int | None = None
+Growth = Callable[[int], Space]
 
 
 class SearchOptimizer(ABC):
@@ -42,7 +26,7 @@ class SearchOptimizer(ABC):
         seed: of everything random.
     """
 
-    def __init__(self, space: SearchSpace, seed: int = 0) -> None:
+    def __init__(self, space: Space, seed: int = 0) -> None:
         self.space, self.seed = space, seed
         self.asked = 0
         self._evaluated: set[int] = set()
@@ -97,7 +81,7 @@ class RandomSearch(SearchOptimizer):
         growth: of the search that it is the control of; None: all candidates are from ``space``.
     """
 
-    def __init__(self, space: SearchSpace, seed: int = 0, *, growth: Growth | None = None) -> None:
+    def __init__(self, space: Space, seed: int = 0, *, growth: Growth | None = None) -> None:
         super().__init__(space, seed)
         self.growth = growth
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from random import Random
 
 from fphi.errors import FphiError
-from fphi.learnable.architecture.space import SearchSpace, Tokens
-from fphi.optimize.ask_tell import Candidate, SearchOptimizer
+from fphi.learnable.space import Candidate, Space, Tokens
+from fphi.optimize.ask_tell import SearchOptimizer
 
 __all__ = ["AgingEvolution", "Evolution", "PairwiseTournament", "TournamentWithoutRemoval"]
 
@@ -28,7 +28,7 @@ class Evolution(SearchOptimizer):
         size: individuals of the first population.
     """
 
-    def __init__(self, space: SearchSpace, seed: int = 0, *, size: int) -> None:
+    def __init__(self, space: Space, seed: int = 0, *, size: int) -> None:
         super().__init__(space, seed)
         if size < 1:
             raise FphiError(f"a population of {size} cannot reproduce; give it at least 1 individual")
@@ -66,7 +66,7 @@ class AgingEvolution(Evolution):
         sample: individuals drawn with replacement, the best of which is the parent; 1 is no selection.
     """
 
-    def __init__(self, space: SearchSpace, seed: int = 0, *, size: int = 100, sample: int = 25) -> None:
+    def __init__(self, space: Space, seed: int = 0, *, size: int = 100, sample: int = 25) -> None:
         super().__init__(space, seed, size=size)
         if sample < 1:
             raise FphiError(f"a sample of {sample} has no best; draw at least 1 individual")
@@ -103,7 +103,7 @@ class TournamentWithoutRemoval(Evolution):
             no rival.
     """
 
-    def __init__(self, space: SearchSpace, seed: int = 0, *, size: int = 200, share: float = 0.05) -> None:
+    def __init__(self, space: Space, seed: int = 0, *, size: int = 200, share: float = 0.05) -> None:
         super().__init__(space, seed, size=size)
         if not 0 < share <= 1:
             raise FphiError(f"a share of {share} of the population is none; it must be above 0, and up to 1")

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from fphi.errors import FphiError
-from fphi.learnable.architecture.policy import Policy
-from fphi.optimize.ask_tell import Candidate, Growth, SearchOptimizer
+from fphi.learnable.policy import Policy
+from fphi.learnable.space import Candidate
+from fphi.optimize.ask_tell import Growth, SearchOptimizer
 
 __all__ = ["MovingBaseline", "PolicyGradient", "PolicyUpdate"]
 

@@ -6,6 +6,7 @@ interval of the difference is far narrower than the intervals of the two accurac
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from torch import Tensor
 
@@ -14,30 +15,48 @@ from fphi.report.tables import Table, percent, points
 
 __all__ = ["Comparison", "TaskScores", "compare", "comparison_table", "paired_difference"]
 
+Kind = Literal["accuracy", "loss"]
+
 
 @dataclass(frozen=True)
 class TaskScores:
-    """The accuracy of one method on each test task.
+    """What one method reached on each test task.
 
-    Shapes: ``accuracy: [tasks]``, fractions in 0..1, task i the same for every method compared.
-    ``settings`` is what fixes the tasks (protocol, ways, shots, queries, seed); it must agree.
+    Attributes:
+        name: of the method or run.
+        values: ``[tasks]``: accuracies, fractions in 0..1, or losses; task i is the same for every method
+            compared.
+        settings: what fixes the tasks (protocol, ways, shots, queries, seed); it must agree.
+        kind: what the values are.
     """
 
     name: str
-    accuracy: Tensor
+    values: Tensor
     settings: Mapping[str, object] = field(default_factory=dict)
+    kind: Kind = "accuracy"
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """``name`` minus ``reference``: mean difference and half width of its 95 % interval, fractions."""
+    """One method minus another.
+
+    Attributes:
+        name: the method.
+        reference: what is subtracted from it.
+        own: the method's mean.
+        mean: mean difference, a fraction or a loss.
+        ci95: half width of its 95 % interval.
+        tasks: how many both were tested on.
+        kind: what was compared.
+    """
 
     name: str
     reference: str
-    accuracy: float
+    own: float
     mean: float
     ci95: float
     tasks: int
+    kind: Kind = "accuracy"
 
     @property
     def clear(self) -> bool:
@@ -75,29 +94,40 @@ def compare(scores: Sequence[TaskScores]) -> list[Comparison]:
 
 
 def comparison_table(comparisons: Sequence[Comparison]) -> Table:
-    """One line per comparison: accuracy, difference in per cent points ± 95 % interval."""
-    header = ("Method", "Accuracy", "Against", "Difference", "Test tasks", "Clear")
-    return Table(header, tuple(_line(c) for c in comparisons))
+    """One line per comparison; a difference of accuracies is in per cent points, ± 95 % interval.
+
+    Accuracies and losses have a column each.
+    """
+    header = ("Method", "Accuracy", "Loss", "Against", "Difference", "Test tasks", "Clear")
+    return Table(header, tuple(_line(c) for c in comparisons)).without_empty_columns()
 
 
 def _line(c: Comparison) -> tuple[str, ...]:
-    verdict = "yes" if c.clear else "no"
-    return (c.name, percent(c.accuracy), c.reference, points(c.mean, c.ci95), str(c.tasks), verdict)
+    accuracy, loss = (percent(c.own), "") if c.kind == "accuracy" else ("", f"{c.own:.4f}")
+    difference = points(c.mean, c.ci95) if c.kind == "accuracy" else _signed(c.mean, c.ci95)
+    return (c.name, accuracy, loss, c.reference, difference, str(c.tasks), "yes" if c.clear else "no")
+
+
+def _signed(difference: float, ci95: float) -> str:
+    """A difference of losses, with a true minus sign."""
+    return f"{difference:+.4f} ± {ci95:.4f}".replace("-", "−")
 
 
 def _against(first: TaskScores, other: TaskScores) -> Comparison:
-    mean, ci95 = paired_difference(first.accuracy, other.accuracy)
-    accuracy = float(other.accuracy.double().mean())
-    return Comparison(other.name, first.name, accuracy, mean, ci95, len(other.accuracy))
+    mean, ci95 = paired_difference(first.values, other.values)
+    own = float(other.values.double().mean())
+    return Comparison(other.name, first.name, own, mean, ci95, len(other.values), other.kind)
 
 
 def _check_same_tasks(first: TaskScores, other: TaskScores) -> None:
     pair = f"{first.name} and {other.name}"
-    if first.accuracy.shape != other.accuracy.shape:
-        sizes = f"{len(first.accuracy)} and {len(other.accuracy)}"
+    if first.values.shape != other.values.shape:
+        sizes = f"{len(first.values)} and {len(other.values)}"
         raise FphiError(f"{pair} were tested on {sizes} tasks; evaluate both on the same number")
-    if len(first.accuracy) < 2:
+    if len(first.values) < 2:
         raise FphiError(f"{pair} were tested on fewer than 2 tasks; an interval needs more")
+    if first.kind != other.kind:
+        raise FphiError(f"{pair} have {first.kind} and {other.kind}; compare runs of one kind")
     for key in sorted(first.settings.keys() | other.settings.keys()):
         values = (first.settings.get(key), other.settings.get(key))
         if values[0] != values[1]:

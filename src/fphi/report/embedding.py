@@ -1,16 +1,23 @@
 """A picture of an embedding: examples of classes that training never saw, in the plane."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from fphi.errors import FphiError
-from fphi.report.plots import new_figure, to_png
+from fphi.report.plots import INK, class_name, new_figure, to_png
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from matplotlib.offsetbox import AnnotationBbox
 
 __all__ = ["draw_embedding", "principal_components"]
 
-_PIXELS = 0.9  # zoom of a character's 28 pixels
+_PIXELS = 0.9  # zoom of an image of 28 pixels, and larger ones are drawn as large
 
 
 def principal_components(x: Tensor, count: int = 2) -> tuple[Tensor, Tensor]:
@@ -36,29 +43,27 @@ def principal_components(x: Tensor, count: int = 2) -> tuple[Tensor, Tensor]:
     return (centered.double() @ directions[:count].T).to(x), share[:count].to(x)
 
 
-def draw_embedding(points: Tensor, images: Tensor, labels: Tensor, share: Sequence[float]) -> bytes:
-    """The examples themselves at their places in the plane, coloured by class, 1024 x 960 pixels.
+def draw_embedding(
+    points: Tensor, images: Tensor, labels: Tensor, share: Sequence[float], names: Sequence[str] = ()
+) -> bytes:
+    """The examples themselves at their places in the plane, coloured by class, 1024 x 1088 pixels.
+
+    The ink of line drawings has the colour of the class; photographs have a frame of it.
 
     Args:
         points: ``[n, 2]``.
-        images: ``[n, 1 or 3, h, w]`` in 0..1.
+        images: ``[n, 1 or 3, h, w]``; the least value of all is black, the greatest white.
         labels: ``[n]``.
         share: fraction of the variance along either axis.
+        names: of the classes 0, 1, ...; "class 0", "class 1", ... where not given.
     """
-    from matplotlib import colormaps
-    from matplotlib.offsetbox import AnnotationBbox, OffsetImage
-
-    figure = new_figure(6.4, 6.0)
+    figure = new_figure(6.4, 6.8)
     figure.set_layout_engine("constrained")
     axes = figure.subplots()
-    colours = colormaps["tab10" if int(labels.max()) < 10 else "tab20"]
-    for place, image, label in zip(points.tolist(), images, labels.tolist(), strict=True):
-        drawn = torch.ones(*image.shape[1:], 4)
-        drawn[..., :3] = torch.tensor(colours(label % colours.N)[:3])
-        ink = image.mean(0)
-        drawn[..., 3] = 1 - ink if ink.mean() > 0.5 else ink  # what there is more of is paper: transparent
-        box = OffsetImage(drawn.numpy(), zoom=_PIXELS)
-        axes.add_artist(AnnotationBbox(box, tuple(place), frameon=False, pad=0))
+    grey = (images - images.min()) / (images.max() - images.min()).clamp_min(1e-12)
+    drawings = _are_line_drawings(grey)
+    for (x, y), image, label in zip(points.tolist(), grey, labels.tolist(), strict=True):
+        axes.add_artist(_example(image, (x, y), _colour(label), drawings))
     axes.update_datalim(points.numpy())
     axes.margins(0.08)
     axes.autoscale_view()
@@ -66,4 +71,48 @@ def draw_embedding(points: Tensor, images: Tensor, labels: Tensor, share: Sequen
     axes.set_ylabel(f"second component ({share[1]:.0%})")
     axes.set_xticks([])
     axes.set_yticks([])
+    _name_classes(figure, sorted(set(labels.tolist())), names)
     return to_png(figure)
+
+
+def _are_line_drawings(images: Tensor) -> bool:
+    """Whether the images have one channel, and nearly all of it is ink or paper."""
+    black_or_white = (images < 0.2) | (images > 0.8)
+    return images.shape[1] == 1 and float(black_or_white.float().mean()) > 0.8
+
+
+def _colour(label: int) -> tuple[float, float, float]:
+    from matplotlib import colormaps
+
+    red, green, blue = colormaps["tab20"]((2 * label + label // 10) % 20)[:3]  # ten strong ones first
+    return red, green, blue
+
+
+def _example(
+    image: Tensor, place: tuple[float, float], colour: tuple[float, float, float], drawing: bool
+) -> AnnotationBbox:
+    """One image, as coloured ink on nothing or in a coloured frame."""
+    from matplotlib.offsetbox import AnnotationBbox, OffsetImage
+
+    zoom = _PIXELS * 28 / max(image.shape[1:])
+    if not drawing:
+        shown = OffsetImage(image.expand(3, -1, -1).permute(1, 2, 0).numpy(), zoom=zoom)
+        frame = {"edgecolor": colour, "linewidth": 2.5, "boxstyle": "square,pad=0"}
+        return AnnotationBbox(shown, place, pad=0, bboxprops=frame)
+    ink = image.mean(0)
+    drawn = torch.ones(*ink.shape, 4)
+    drawn[..., :3] = torch.tensor(colour)
+    drawn[..., 3] = 1 - ink if ink.mean() > 0.5 else ink  # what there is more of is paper: transparent
+    return AnnotationBbox(OffsetImage(drawn.numpy(), zoom=zoom), place, frameon=False, pad=0)
+
+
+def _name_classes(figure: Figure, labels: Sequence[int], names: Sequence[str]) -> None:
+    """A legend below the picture."""
+    from matplotlib.patches import Patch
+
+    patches = [Patch(color=_colour(label), label=class_name(label, names, 18)) for label in labels]
+    legend = figure.legend(
+        handles=patches, loc="outside lower center", ncols=4, frameon=False, labelcolor=INK, fontsize=8
+    )
+    for text in legend.get_texts():
+        text.set_parse_math(False)  # a name may have dollar signs

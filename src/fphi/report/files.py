@@ -1,23 +1,41 @@
-"""What the reports read and write: ``result.json`` of a run, and text files replaced in one move."""
+"""The tests of a run: what each measured, one file of JSON and one of values per task.
 
-import contextlib
+A run's folder holds ``tests/NAME.json`` and ``tests/NAME.safetensors`` for every test of it; NAME says
+what was tested, see `test_name`. An architecture search keeps a ``result.json`` instead.
+"""
+
 import json
-import os
+import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NotRequired, TypedDict
+from types import UnionType
+from typing import Any, NotRequired, TypedDict
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor
 
 from fphi.errors import FphiError
+from fphi.run.disk.files import disk_errors, replace_file, write_text
 
 __all__ = [
+    "TESTS",
     "IntervalRecord",
-    "Result",
+    "StartRecord",
     "StepRecord",
-    "is_of_a_search",
-    "read_result",
+    "TestRecord",
+    "read_record",
+    "read_scores",
+    "read_tests",
     "read_text",
-    "write_text",
+    "test_name",
+    "write_test",
 ]
+
+TESTS = "tests"  # in the folder of a run
+
+_WHOLE = ("shots", "tasks", "seed", "queries", "turns", "test_steps")
+_TEXTS = ("method", "protocol", "data", "command", "split", "images")
 
 
 class IntervalRecord(TypedDict):
@@ -46,12 +64,18 @@ class StartRecord(TypedDict):
     frozen: str | None
 
 
-class Result(TypedDict):
-    """``result.json`` of a run, as far as the reports read it."""
+class TestRecord(TypedDict):
+    """One test of a run, as far as the reports read it.
+
+    ``ways`` is None in regression. ``accuracy`` has ``inductive``, and ``transductive`` too where the
+    network has batch statistics. ``split`` is "test" where it is left out, ``turns`` 1; ``test_steps``
+    are inner steps before the answer, if not the run's own. ``differs`` says in words what keeps the number
+    from being comparable with a published one.
+    """
 
     method: str
     protocol: str
-    ways: int
+    ways: int | None
     shots: int
     tasks: int
     seed: int
@@ -60,6 +84,7 @@ class Result(TypedDict):
     measures: NotRequired[dict[str, IntervalRecord]]
     by_step: NotRequired[list[StepRecord]]
     queries: NotRequired[int]
+    data: NotRequired[str]
     command: NotRequired[str]
     versions: NotRequired[dict[str, str]]
     budget: NotRequired[dict[str, object]]
@@ -67,6 +92,107 @@ class Result(TypedDict):
     split: NotRequired[str]
     images: NotRequired[str]
     turns: NotRequired[int]
+    test_steps: NotRequired[int]
+    differs: NotRequired[list[str]]
+
+
+def test_name(  # not a test of pytest's
+    ways: int | None,
+    shots: int,
+    split: str = "test",  # noqa: PT028
+    turns: int = 1,  # noqa: PT028
+    steps: int | None = None,  # noqa: PT028
+) -> str:
+    """The name of a test's files.
+
+    Args:
+        ways: classes of a task; None in regression.
+        shots: support examples of each class, or of a task of regression.
+        split: what was tested on.
+        turns: how many turns of a task the answers average.
+        steps: inner steps before the answer, where they are not the run's own.
+
+    >>> test_name(20, 1), test_name(20, 1, split="trials"), test_name(20, 1, turns=8), test_name(None, 10)
+    ('20w1s', '20w1s-trials', '20w1s-turns8', '10s')
+    """
+    size = f"{shots}s" if ways is None else f"{ways}w{shots}s"
+    parts = [
+        size,
+        split if split != "test" else "",
+        f"turns{turns}" if turns > 1 else "",
+        "" if steps is None else f"steps{steps}",
+    ]
+    return "-".join(part for part in parts if part)
+
+
+def write_test(run: Path, name: str, record: Mapping[str, Any], scores: Mapping[str, Tensor]) -> None:
+    """Keep a test in the folder of its run, in place of an earlier one of this name.
+
+    What the earlier one says ``differs`` from the published number is kept, unless the new one says it.
+
+    Args:
+        run: the run's folder.
+        name: see `test_name`.
+        record: a `TestRecord`, and what else is worth keeping. What is not finite is written as null.
+        scores: accuracies, losses and measures of each task by name, ``[tasks]`` each.
+
+    Raises:
+        FphiError: the folder cannot be written, or the record lacks what the reports read.
+    """
+    path = run / TESTS / f"{name}.json"
+    finite = _finite(dict(record))
+    if problem := _problem(finite):
+        raise FphiError(f"the record of test {name} {problem}; give all of a TestRecord")
+    if "differs" not in finite and (earlier := _said_to_differ(path)):
+        finite |= {"differs": earlier}
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    # The larger file first: where the disk has no room for it, the earlier test stays whole.
+    replace_file(path.with_suffix(".safetensors"), save({k: v.contiguous() for k, v in scores.items()}))
+    write_text(path, json.dumps(finite, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_tests(run: Path) -> dict[str, TestRecord]:
+    """The tests of a run by name, in alphabetical order; none if it was not tested.
+
+    Raises:
+        FphiError: a file is not one that `write_test` wrote.
+    """
+    paths = {path.stem: path for path in (run / TESTS).glob("*.json")}
+    return {name: read_record(paths[name]) for name in sorted(paths)}
+
+
+def read_record(path: Path) -> TestRecord:
+    """Read one ``tests/NAME.json``.
+
+    Raises:
+        FphiError: the file is missing, is not a JSON object, or lacks one of the required keys.
+    """
+    try:
+        record = json.loads(read_text(path))
+    except (ValueError, RecursionError) as error:
+        raise FphiError(f"{path} is not valid JSON: {error}; evaluate the run again") from error
+    if not isinstance(record, dict):
+        raise FphiError(f"{path} holds no JSON object; evaluate the run again")
+    if problem := _problem(record):
+        raise FphiError(f"{path} {problem}; evaluate the run again")
+    checked: TestRecord = record  # type: ignore[assignment]
+    return checked
+
+
+def read_scores(run: Path, name: str) -> dict[str, Tensor]:
+    """The values per task of a test, ``[tasks]`` each; none if they were not kept.
+
+    Raises:
+        FphiError: the file is damaged.
+    """
+    path = run / TESTS / f"{name}.safetensors"
+    if not path.is_file():
+        return {}
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise FphiError(f"{path} is damaged ({error}); evaluate the run again") from error
 
 
 def read_text(path: Path) -> str:
@@ -77,49 +203,31 @@ def read_text(path: Path) -> str:
         raise FphiError(f"cannot read {path}: {error}; check the path") from error
 
 
-def is_of_a_search(path: Path) -> bool:
-    """Whether a ``result.json`` is that of an architecture search, which has no tasks."""
+def _said_to_differ(path: Path) -> list[str]:
+    """What an earlier test says ``differs``; a damaged one is no reason not to replace it."""
     try:
-        result = json.loads(read_text(path))
-    except json.JSONDecodeError:
-        return False  # whoever reads it will say what is wrong
-    return isinstance(result, dict) and result.get("kind") == "architecture search"
+        return read_record(path).get("differs", []) if path.is_file() else []
+    except FphiError:
+        return []
 
 
-def read_result(path: Path) -> Result:
-    """Read one ``result.json``.
-
-    Raises:
-        FphiError: the file is missing, is not a JSON object, or lacks one of the required keys.
-    """
-    try:
-        result = json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise FphiError(f"{path} is not valid JSON: {error}; evaluate the run again") from error
-    if not isinstance(result, dict):
-        raise FphiError(f"{path} holds no JSON object; evaluate the run again")
-    problem = _problem(result)
-    if problem:
-        raise FphiError(f"{path} {problem}; evaluate the run again")
-    checked: Result = result  # type: ignore[assignment]
-    return checked
-
-
-def _problem(result: Mapping[str, object]) -> str:
-    """What is wrong with a result, as far as the reports read it; "" if nothing is."""
-    missing = sorted(Result.__required_keys__ - result.keys())
+def _problem(record: Mapping[str, object]) -> str:
+    """What is wrong with a record, as far as the reports read it; "" if nothing is."""
+    missing = sorted(TestRecord.__required_keys__ - record.keys())
     if missing:
         return f"lacks {', '.join(missing)}"
-    whole = ("ways", "shots", "tasks", "seed")
-    wrong = [key for key in whole if type(result[key]) is not int]
-    wrong += [key for key in ("method", "protocol") if not isinstance(result[key], str)]
-    records = {"loss": result["loss"]} if "loss" in result else {}
+    wrong = [key for key in _WHOLE if type(record.get(key, 0)) is not int]
+    wrong += [] if record["ways"] is None or _is_positive(record["ways"]) else ["ways"]
+    wrong += [key for key in _TEXTS if not isinstance(record.get(key, ""), str)]
+    intervals = {"loss": record["loss"]} if "loss" in record else {}
     for name in ("accuracy", "measures"):
-        group = result.get(name, {})
-        records |= group if isinstance(group, dict) else {name: group}
-    wrong += [key for key, record in records.items() if not _is_interval(record)]
-    wrong += [key for key in ("versions", "budget", "start") if not isinstance(result.get(key, {}), dict)]
-    wrong += [] if _are_steps(result.get("by_step", [])) else ["by_step"]
+        group = record.get(name, {})
+        intervals |= group if isinstance(group, dict) else {name: group}
+    wrong += [key for key, interval in intervals.items() if not _is_interval(interval)]
+    groups = {"versions": str, "budget": object, "start": str | None}
+    wrong += [key for key, kind in groups.items() if not _is_group(record.get(key, {}), kind)]
+    wrong += [] if _are_steps(record.get("by_step", [])) else ["by_step"]
+    wrong += [] if _are_lines(record.get("differs", [])) else ["differs"]
     return f"has no valid {', '.join(wrong)}" if wrong else ""
 
 
@@ -127,11 +235,31 @@ def _is_interval(record: object) -> bool:
     return isinstance(record, dict) and all(_is_number(record.get(key, "")) for key in ("mean", "ci95"))
 
 
+def _is_positive(value: object) -> bool:
+    return type(value) is int and value > 0
+
+
+def _is_group(values: object, kind: type | UnionType) -> bool:
+    return isinstance(values, dict) and all(isinstance(value, kind) for value in values.values())
+
+
 def _are_steps(records: object) -> bool:
-    return isinstance(records, list) and all(
-        isinstance(r, dict) and type(r.get("step")) is int and all(map(_is_number, r.values()))
-        for r in records
+    """Whether these are records of inner steps, all with an accuracy or none."""
+    return (
+        isinstance(records, list)
+        and all(
+            isinstance(r, dict)
+            and type(r.get("step")) is int
+            and all(map(_is_number, r.values()))
+            and r.get("accuracy", 0.0) is not None
+            for r in records
+        )
+        and len({"accuracy" in r for r in records}) < 2
     )
+
+
+def _are_lines(texts: object) -> bool:
+    return isinstance(texts, list) and all(isinstance(text, str) for text in texts)
 
 
 def _is_number(value: object) -> bool:
@@ -139,14 +267,10 @@ def _is_number(value: object) -> bool:
     return value is None or type(value) in (int, float)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text so that a reader sees the old file or the new one, never a part of it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    except (OSError, UnicodeEncodeError) as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise FphiError(f"cannot write {path}: {error}; choose another place") from error
+def _finite(value: Any) -> Any:
+    """JSON has no infinity: what is not finite, as the interval of a single task, becomes null."""
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,7 +1,8 @@
 """A layered drawing of a graph: nodes in rows, every edge downwards, labels that nothing crosses.
 
 After Sugiyama, Tagawa and Toda 1981: rows by the longest path, a place in each row for every edge that passes
-it, places ordered and shifted towards the mean of their neighbours.
+it, places ordered and shifted towards the mean of their neighbours. Not by a library: the layouts of networkx
+and igraph know neither the widths of texts nor labels of edges, and Graphviz is no Python package.
 """
 
 from collections.abc import Sequence

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-from fphi.report.files import write_text
 from fphi.report.tables import Table
+from fphi.run.disk.files import write_text
 
 __all__ = ["Block", "Code", "Notes", "Picture", "Section", "render_page", "write_report"]
 

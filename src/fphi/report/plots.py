@@ -32,6 +32,7 @@ __all__ = [
     "Answer",
     "Episode",
     "accuracy_by_step",
+    "class_name",
     "draw_episode",
     "learning_curve",
     "moving_average",
@@ -146,6 +147,16 @@ def accuracy_by_step(curves: Mapping[str, Sequence[StepRecord]], chance: float |
     return to_png(figure)
 
 
+def class_name(label: int, names: Sequence[str], longest: int) -> str:
+    """The name of a class, cut to what fits; "class 0", "class 1", ... where there are no names.
+
+    >>> class_name(0, ["a long name"], 6), class_name(1, [], 9)
+    ('a lon…', 'class 1')
+    """
+    name = names[label] if names else f"class {label}"
+    return name if len(name) <= longest else f"{name[: longest - 1]}…"
+
+
 @dataclass(frozen=True)
 class Answer:
     """What the learner said about one query image; ``query`` is its place in the query set."""
@@ -200,8 +211,7 @@ class Episode:
 
     def name(self, label: int, longest: int = 14) -> str:
         """The class's name, cut to what fits."""
-        name = self.names[label] if self.names else f"class {label}"
-        return name if len(name) <= longest else f"{name[: longest - 1]}…"
+        return class_name(label, self.names, longest)
 
     @property
     def summary(self) -> str:
@@ -215,20 +225,21 @@ class Episode:
         return f"{text}; {', '.join(listed)}" if wrong else text
 
 
-_LABEL, _GAP, _ROW, _HEAD, _INCHES = 1.5, 0.7, 1.4, 0.6, 0.75  # in cells of one image, but _INCHES per cell
+# In cells of one image, but _INCHES are of a cell.
+_LABEL, _GAP, _ROW, _HEAD, _FOOT, _INCHES = 1.5, 0.7, 1.4, 0.6, 0.5, 0.75
 
 
 def draw_episode(episode: Episode, max_shots: int = 5, max_queries: int = 5) -> bytes:
     """One row per class: its name, its support images, then its query images with the answers.
 
-    A right answer has a blue frame and ✓, a wrong one an orange frame and ✗ with what was said.
+    A right answer has a blue frame and ✓, a wrong one an orange frame and ✗; a line below says so.
     At most ``max_shots`` and ``max_queries`` images a class are drawn. 120 pixels per image.
     """
     shots = {label: _where(episode.task.support.y, label)[:max_shots] for label in episode.classes}
     asked = {label: _where(episode.task.query.y, label)[:max_queries] for label in episode.classes}
     first = _LABEL + max(len(s) for s in shots.values()) + _GAP
     width = first + max(2, *(len(q) for q in asked.values())) * 1.15 + 0.2  # 2: room for the heading
-    height = _HEAD + _ROW * len(shots)
+    height = _HEAD + _ROW * len(shots) + _FOOT
     figure = new_figure(width * _INCHES, height * _INCHES)
     axes = figure.add_axes((0, 0, 1, 1))
     _write(axes, _LABEL, 0.3, "learns from", align="left")
@@ -244,6 +255,8 @@ def draw_episode(episode: Episode, max_shots: int = 5, max_queries: int = 5) -> 
             _image(axes, episode.task.query.x[index], left, top, frame=_verdict(answers[index]), line=3)
             said = f"{answers[index].symbol} {episode.name(answers[index].predicted, 10)}"
             _write(axes, left + 0.46, top + 1.1, said, _verdict(answers[index]), size=8)
+    _write(axes, _LABEL, height - 0.3, "✓ right", _RIGHT, align="left", size=8)
+    _write(axes, _LABEL + 0.85, height - 0.3, "✗ wrong: what it was taken for", _WRONG, align="left", size=8)
     axes.set(xlim=(0, width), ylim=(height, 0))
     axes.set_axis_off()
     return to_png(figure)

@@ -3,47 +3,99 @@
 import csv
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import yaml
 from torch import Tensor
 
 from fphi.errors import FphiError
 from fphi.report.compare import TaskScores, compare, comparison_table
-from fphi.report.files import Result, read_result, read_text
+from fphi.report.files import TestRecord, read_scores, read_tests, read_text, test_name
 from fphi.report.page import Block, Code, Notes, Picture, Section, write_report
 from fphi.report.plots import Episode, accuracy_by_step, draw_episode, learning_curve
-from fphi.report.tables import Row, Table, methods_table, sources, task_size
+from fphi.report.rows import ResultRow, methods_table, sources, task_size
+from fphi.report.tables import Table
 
-__all__ = ["Run", "read_log", "read_run", "report_runs", "report_sections"]
+__all__ = ["EvaluatedRun", "read_log", "read_run", "report_runs", "report_sections"]
+
+_SAME_TASKS = ("data", "protocol", "split", "ways", "shots", "queries", "tasks", "seed")  # fixes test tasks
 
 
 @dataclass(frozen=True)
-class Run:
-    """What a run directory says of itself; ``config`` is YAML text, ``scores`` are ``[tasks]`` each.
+class EvaluatedRun:
+    """What a run's folder says of itself and of one of its tests.
 
-    ``log``, ``config`` and ``scores`` are empty where the files are missing.
+    Attributes:
+        name: of the folder.
+        record: the test.
+        log: rows of ``log.csv``; empty without one.
+        config: YAML text; empty without any.
+        scores: values per task by name, ``[tasks]`` each; empty where they were not kept.
     """
 
     name: str
-    result: Result
+    record: TestRecord
     log: Sequence[Mapping[str, str]] = ()
     config: str = ""
-    scores: Mapping[str, Tensor] | None = None
+    scores: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def task_scores(self, on: str = "transductive", name: str | None = None) -> TaskScores:
+        """The values per task, to compare with another run's.
+
+        Args:
+            on: "transductive" or "inductive" accuracy; where a run has but the inductive one it stands for
+                both. Regression has its loss, whatever this says.
+            name: to call it by; the folder's if None.
+
+        Raises:
+            FphiError: the values per task were not kept, or are not of this test.
+        """
+        accuracies = "accuracy" in self.record
+        values = self.scores.get(on, self.scores.get("inductive")) if accuracies else self.scores.get("loss")
+        if values is None or values.shape != (self.record["tasks"],):
+            raise FphiError(f"{self.name} lacks the values per task: evaluate it again with fphi evaluate")
+        settings = {key: self.record.get(key) for key in _SAME_TASKS}
+        return TaskScores(name or self.name, values, settings, "accuracy" if accuracies else "loss")
 
 
-def read_run(path: Path) -> Run:
-    """Read a run directory; ``FphiError`` if it was not evaluated (no ``result.json``)."""
-    if not (path / "result.json").is_file():
-        raise FphiError(f"{path} holds no result.json; evaluate the run first")
-    log, config, scores = (path / n for n in ("log.csv", "config.yaml", "per_task.safetensors"))
-    return Run(
+def read_run(path: Path, test: str | None = None) -> EvaluatedRun:
+    """Read a run's folder and one of its tests.
+
+    Args:
+        path: the folder.
+        test: the name of the test; None: that of the size of task that the run was trained for, or the
+            first by name.
+
+    Raises:
+        FphiError: the run was not tested, or has no such test.
+    """
+    tests = read_tests(path)
+    if not tests:
+        raise FphiError(f"{path} holds no tests; evaluate the run first")
+    config = read_text(path / "config.yaml") if (path / "config.yaml").is_file() else ""
+    name = test or next((own for own in _own_tests(config) if own in tests), next(iter(tests)))
+    if name not in tests:
+        raise FphiError(f"{path} has no test {name}, but {', '.join(tests)}; choose one of these")
+    return EvaluatedRun(
         name=path.resolve().name,
-        result=read_result(path / "result.json"),
-        log=read_log(log),
-        config=read_text(config) if config.is_file() else "",
-        scores=_read_scores(scores) if scores.is_file() else None,
+        record=tests[name],
+        log=read_log(path / "log.csv"),
+        config=config,
+        scores=read_scores(path, name),
     )
+
+
+def _own_tests(config: str) -> list[str]:
+    """The names of tests on tasks as the configuration has them."""
+    try:
+        options = yaml.safe_load(config)
+    except yaml.YAMLError:
+        return []  # whoever reads the configuration will say what is wrong
+    if not isinstance(options, dict) or not isinstance(shots := options.get("shots"), int):
+        return []
+    ways = options.get("ways")
+    return [test_name(ways if isinstance(ways, int) else None, shots), test_name(None, shots)]
 
 
 def read_log(path: Path) -> list[dict[str, str]]:
@@ -61,36 +113,27 @@ def _is_whole(row: Mapping[str | None, object]) -> bool:
     return None not in row and str(row.get("step")).isdecimal()
 
 
-def _read_scores(path: Path) -> dict[str, Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise FphiError(f"{path} is damaged ({error}); evaluate the run again") from error
-
-
-def report_runs(path: Path, runs: Sequence[Path], episodes: Mapping[str, Episode] | None = None) -> None:
-    """Write the HTML report about evaluated run directories.
+def report_runs(
+    path: Path, runs: Sequence[EvaluatedRun], episodes: Mapping[str, Episode] | None = None
+) -> None:
+    """Write the HTML report about tested runs.
 
     ``episodes`` maps a caption (the method's name) to one task with that method's answers.
 
     Raises:
-        FphiError: no run is given, one was not evaluated, or the page cannot be written.
+        FphiError: no run is given, or the page cannot be written.
     """
     if not runs:
-        raise FphiError("a report needs at least one run directory; give one")
-    read = [read_run(run) for run in runs]
-    results = [run.result for run in read]
-    methods = ", ".join(dict.fromkeys(r["method"] for r in results))
-    tasks = ", ".join(dict.fromkeys(task_size(r["ways"], r["shots"]) for r in results))
-    verb = "learns" if len(results) == 1 else "learn"
+        raise FphiError("a report needs at least one run; give one")
+    records = [run.record for run in runs]
+    methods = ", ".join(dict.fromkeys(r["method"] for r in records))
+    tasks = ", ".join(dict.fromkeys(task_size(r["ways"], r["shots"]) for r in records))
+    verb = "learns" if len(records) == 1 else "learn"
     intro = f"How well {methods} {verb} new tasks from few examples. Tasks: {tasks}."
-    write_report(path, f"{methods}: {tasks}", intro, report_sections(read, episodes or {}))
+    write_report(path, f"{methods}: {tasks}", intro, report_sections(runs, episodes or {}))
 
 
-def report_sections(runs: Sequence[Run], episodes: Mapping[str, Episode]) -> list[Section]:
+def report_sections(runs: Sequence[EvaluatedRun], episodes: Mapping[str, Episode]) -> list[Section]:
     """Accuracy, learning curves, inner steps, one task, and how to repeat it; empty ones left out."""
     labels = _labels(runs)
     sections = [
@@ -103,46 +146,42 @@ def report_sections(runs: Sequence[Run], episodes: Mapping[str, Episode]) -> lis
     return [section for section in sections if section.blocks]
 
 
-def _labels(runs: Sequence[Run]) -> dict[str, Run]:
+def _labels(runs: Sequence[EvaluatedRun]) -> dict[str, EvaluatedRun]:
     """Runs by method, or by directory name where a method has several; numbered if that repeats too."""
-    methods = Counter(run.result["method"] for run in runs)
-    labels: dict[str, Run] = {}
+    methods = Counter(run.record["method"] for run in runs)
+    labels: dict[str, EvaluatedRun] = {}
     for run in runs:
-        method = run.result["method"]
+        method = run.record["method"]
         label = method if methods[method] == 1 else run.name
         labels[label if label not in labels else f"{label} ({len(labels) + 1})"] = run
     return labels
 
 
-def _accuracy(labels: Mapping[str, Run]) -> list[Block]:
-    named = len({run.result["method"] for run in labels.values()}) < len(labels)
-    rows = [Row.from_result(run.result, run=label if named else "") for label, run in labels.items()]
+def _accuracy(labels: Mapping[str, EvaluatedRun]) -> list[Block]:
+    named = len({run.record["method"] for run in labels.values()}) < len(labels)
+    rows = [ResultRow.from_record(run.record, run=label if named else "") for label, run in labels.items()]
     text = (
         "Per cent, ± half of the 95 % interval over test tasks. Inductive: each query image is answered "
         "alone with the support set; transductive: the statistics of the query batch may help. "
     )
     notes = [f"Published {line}" for line in sources(rows)]
-    gap = ["Gap: measured minus published, in points."] if notes else []
-    return [text + "".join(gap), methods_table(rows), *([Notes(notes)] if notes else []), *_paired(labels)]
+    gap = "In brackets: measured minus published, in points, where they can be compared." if notes else ""
+    return [text + gap, methods_table(rows), *([Notes(notes)] if notes else []), *_paired(labels)]
 
 
-_SAME_TASKS = ("protocol", "ways", "shots", "queries", "tasks", "seed")  # what fixes the test tasks
-
-
-def _paired(labels: Mapping[str, Run]) -> list[Block]:
+def _paired(labels: Mapping[str, EvaluatedRun]) -> list[Block]:
     """A paired comparison for every group of runs that were tested on the same tasks."""
     groups: dict[str, list[TaskScores]] = {}
     for name, run in labels.items():
-        settings = {key: run.result.get(key) for key in _SAME_TASKS}
-        accuracy = (run.scores or {}).get("transductive")
-        if accuracy is not None and len(accuracy) > 1:  # regression has none
-            groups.setdefault(str(settings), []).append(TaskScores(name, accuracy, settings))
+        if run.scores and run.record["tasks"] > 1:
+            scores = run.task_scores(name=name)
+            groups.setdefault(f"{scores.settings} {scores.kind}", []).append(scores)
     tables = [comparison_table(compare(group)) for group in groups.values() if len(group) > 1]
-    text = "The same test tasks, subtracted task by task (transductive; clear: 0 lies outside the interval):"
+    text = "The same test tasks, subtracted task by task (clear: 0 lies outside the interval):"
     return [text, *tables] if tables else []
 
 
-def _curves(labels: Mapping[str, Run]) -> list[Block]:
+def _curves(labels: Mapping[str, EvaluatedRun]) -> list[Block]:
     logs = {name: run.log for name, run in labels.items() if run.log}
     if not logs:
         return []
@@ -151,13 +190,14 @@ def _curves(labels: Mapping[str, Run]) -> list[Block]:
     return [Picture(learning_curve(logs), alt, caption)]
 
 
-def _steps(labels: Mapping[str, Run]) -> list[Block]:
-    steps = {name: run.result.get("by_step", []) for name, run in labels.items()}
+def _steps(labels: Mapping[str, EvaluatedRun]) -> list[Block]:
+    steps = {name: run.record.get("by_step", []) for name, run in labels.items()}
     curves = {name: records for name, records in steps.items() if records and "accuracy" in records[0]}
     if not curves:
         return []
-    ways = {run.result["ways"] for run in labels.values()}
-    chance = 1 / ways.pop() if len(ways) == 1 else None
+    ways = {run.record["ways"] for run in labels.values()}
+    only = ways.pop() if len(ways) == 1 else None
+    chance = None if only is None else 1 / only
     ends = (
         f"{name} from {100 * s[0]['accuracy']:.1f} to {100 * s[-1]['accuracy']:.1f}"
         for name, s in curves.items()
@@ -172,10 +212,10 @@ def _drawing(name: str, episode: Episode) -> Picture:
     return Picture(draw_episode(episode), f"{name}: {episode.summary}.", f"{name}: {episode.summary}.")
 
 
-def _repeat(name: str, run: Run) -> Section:
-    command = run.result.get("command", "")
-    versions = Table(("Package", "Version"), tuple(run.result.get("versions", {}).items()))
-    budget = Table(("Budget", ""), tuple((k, str(v)) for k, v in run.result.get("budget", {}).items()))
+def _repeat(name: str, run: EvaluatedRun) -> Section:
+    command = run.record.get("command", "")
+    versions = Table(("Package", "Version"), tuple(run.record.get("versions", {}).items()))
+    budget = Table(("Budget", ""), tuple((k, str(v)) for k, v in run.record.get("budget", {}).items()))
     blocks: list[Block] = []
     blocks += ["The command:", Code(command)] if command else []
     blocks += ["The configuration:", Code(run.config.strip())] if run.config.strip() else []

@@ -1,15 +1,8 @@
-"""Write the table of ``results/searches/*/result.json`` into a document, and draw how the searches went.
+"""The tables of architecture searches beside random search, and a picture of how the searches went."""
 
-``python -m fphi.report.searches docs/architecture.md results/searches --picture FILE`` rewrites the
-section between the markers of `fphi.report.results` and the picture; with ``--check`` it changes
-nothing and exits with 1 if the section is out of date.
-"""
-
-import argparse
 import csv
 import json
 import statistics
-import sys
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -20,12 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fphi.errors import FphiError
-from fphi.report.files import read_text, write_text
+from fphi.report.files import read_text
 from fphi.report.plots import COLOURS, INK, moving_average, new_figure, style_axes, to_png
-from fphi.report.results import replace_section
 from fphi.report.tables import Table, points
 
-__all__ = ["Search", "main", "read_searches", "searches_section"]
+__all__ = ["Search", "draw_searches", "read_searches", "searches_section"]
 
 _THIRD = 3
 _PLACES = 50  # of a curve
@@ -46,7 +38,7 @@ class Search:
 
     @property
     def key(self) -> tuple[str, str]:
-        """What is the same for several seeds: the data and the method, with its few-shot learner."""
+        """What is the same for several seeds: the data, and the method with its learner."""
         learner = f", {self.result['few_shot']}" if self.few_shot else ""
         return self.result["data"], self.result["method"] + learner
 
@@ -72,7 +64,11 @@ class Search:
 
 
 def read_searches(folder: Path) -> dict[tuple[str, str], list[Search]]:
-    """The searches below ``folder``, grouped by data and method; each group sorted by seed."""
+    """The searches below ``folder``, grouped by data and method; each group sorted by seed.
+
+    Raises:
+        FphiError: there is none, or one has no random search beside it.
+    """
     groups: dict[tuple[str, str], list[Search]] = defaultdict(list)
     for path in sorted(folder.glob("*/result.json")):
         result = json.loads(read_text(path))
@@ -81,6 +77,8 @@ def read_searches(folder: Path) -> dict[tuple[str, str], list[Search]]:
         with (path.parent / "history.csv").open(newline="", encoding="utf-8") as file:
             search = Search(result, [_accuracy(row) for row in csv.DictReader(file)])
         groups[search.key].append(search)
+    if not groups:
+        raise FphiError(f"{folder} holds no searches; give the folder of their directories")
     return {key: sorted(groups[key], key=lambda s: s.result["seed"]) for key in sorted(groups, reverse=True)}
 
 
@@ -151,7 +149,7 @@ def _accuracy(row: dict[str, str]) -> float:
     return float(row.get("accuracy") or row["validation_accuracy"])
 
 
-def draw(groups: dict[tuple[str, str], list[Search]]) -> bytes:
+def draw_searches(groups: dict[tuple[str, str], list[Search]]) -> bytes:
     """The accuracy of what is tried over the search, smoothed, mean over seeds; a panel for each data set."""
     data = list(dict.fromkeys(data for data, _ in groups))
     methods = sorted({method for _, method in groups})
@@ -172,34 +170,3 @@ def draw(groups: dict[tuple[str, str], list[Search]]) -> bytes:
 def _curve(tried: Sequence[float]) -> NDArray[np.float64]:
     smooth = moving_average(tried, max(2, len(tried) // 4))
     return np.interp(np.linspace(0, 1, _PLACES), np.linspace(0, 1, len(smooth)), smooth)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit status: 0 done or up to date, 1 out of date (``--check``), 2 an error of the user."""
-    parser = argparse.ArgumentParser(prog="python -m fphi.report.searches", description=__doc__)
-    parser.add_argument("document", type=Path, help="the Markdown file with the two markers")
-    parser.add_argument("results", type=Path, help="the folder of searches, each with a result.json")
-    parser.add_argument("--picture", type=Path, help="the PNG to draw")
-    parser.add_argument("--check", action="store_true", help="change nothing; exit 1 if out of date")
-    options = parser.parse_args(arguments)
-    try:
-        groups = read_searches(options.results)
-        if not groups:
-            raise FphiError(f"{options.results} holds no searches; give the folder of their directories")
-        old = read_text(options.document)
-        new = replace_section(old, searches_section(groups))
-    except FphiError as error:
-        print(f"fphi: error: {error}", file=sys.stderr)
-        return 2
-    if options.check:
-        if new != old:
-            print(f"{options.document} is out of date: run make results")
-        return int(new != old)
-    if options.picture:
-        options.picture.write_bytes(draw(groups))
-    write_text(options.document, new)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,17 +1,26 @@
 """What is learned from: tasks, distributions over tasks, and the data that they are made of."""
 
 from fphi.tasks.affine import Reduction
+from fphi.tasks.descriptions import DataRow, describe
 from fphi.tasks.distribution import TaskDistribution
-from fphi.tasks.episodes import Distortion, Draw, EpisodeShape, Order, Rotation
+from fphi.tasks.episodes import (
+    Distortion,
+    Draw,
+    EpisodeShape,
+    ExampleOrder,
+    Rotation,
+    SplitRule,
+    TrainingTasks,
+)
 from fphi.tasks.few_shot import FewShotTasks
-from fphi.tasks.folder import load_folder
-from fphi.tasks.from_protocol import few_shot_tasks
+from fphi.tasks.folder import ImageMode, load_folder
 from fphi.tasks.hershey import load_hershey
 from fphi.tasks.omniglot import load_omniglot
+from fphi.tasks.options import TaskOptions, few_shot_tasks, load_tasks
 from fphi.tasks.pool import ClassPool
-from fphi.tasks.protocols import PROTOCOLS, Protocol, TrainingChanges, protocol_named
+from fphi.tasks.protocols import PROTOCOLS, Protocol, protocol_named
 from fphi.tasks.sine import SineTasks
-from fphi.tasks.sources import NAMED, DataRow, describe, load_pool, load_tasks
+from fphi.tasks.sources import NAMED, load_pool
 from fphi.tasks.types import Examples, Task, stack
 
 __all__ = [
@@ -22,16 +31,19 @@ __all__ = [
     "Distortion",
     "Draw",
     "EpisodeShape",
+    "ExampleOrder",
     "Examples",
     "FewShotTasks",
-    "Order",
+    "ImageMode",
     "Protocol",
     "Reduction",
     "Rotation",
     "SineTasks",
+    "SplitRule",
     "Task",
     "TaskDistribution",
-    "TrainingChanges",
+    "TaskOptions",
+    "TrainingTasks",
     "describe",
     "few_shot_tasks",
     "load_folder",

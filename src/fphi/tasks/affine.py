@@ -1,5 +1,7 @@
-"""Reducing drawings, and distorting them: by affine maps as Koch, Zemel and Salakhutdinov (2015) draw them,
-and by bending them smoothly, in the manner of Simard, Steinkraus and Platt (2003).
+"""Images made smaller, and distorted.
+
+Affine maps are drawn as Koch, Zemel and Salakhutdinov (2015) do; images are also bent smoothly, in the manner
+of Simard, Steinkraus and Platt (2003).
 """
 
 import math
@@ -9,16 +11,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["BENDS", "NUMBERS", "Reduction", "affine_copies", "affine_maps", "reduced"]
+__all__ = ["NUMBERS_PER_BEND", "NUMBERS_PER_MAP", "Reduction", "affine_copies", "affine_maps", "reduced"]
 
 Reduction = Literal["nearest", "area"]
 
-# Of each of the four parts: is it there; then the angle, two shears, two scales, two shifts.
-NUMBERS = 11
+# Random numbers of one map: whether each of its four parts is there, then the angle, two shears, two scales
+# and two shifts.
+NUMBERS_PER_MAP = 11
 
-# How far each of the points of a net over the image is moved, along either axis.
+# A net of so many points a side lies over the image; each is moved along either axis.
 _NET = 4
-BENDS = 2 * _NET**2
+NUMBERS_PER_BEND = 2 * _NET**2
 
 _ANGLE = math.radians(10)
 _SHEAR = 0.3
@@ -34,23 +37,24 @@ def affine_copies(
     reduction: Reduction = "nearest",
     bend: Tensor | None = None,
 ) -> Tensor:
-    """Each image under a map of its own; what comes from outside it is 0.
+    """Distort each image by a random affine map of its own; what comes from outside the image is 0.
 
     A copy is turned by up to 10 degrees, sheared by up to 0.3, scaled by 0.8 to 1.2 and shifted by up to
     2 of 105 pixels, along either axis; each of these four with probability one half.
 
     Args:
         x: float images ``[n, C, H, W]``.
-        u: numbers in [0, 1) that decide, ``[n, NUMBERS]``; twice as many, and a copy is distorted twice.
+        u: random numbers in [0, 1), ``[n, NUMBERS_PER_MAP]``; with twice as many, each copy is distorted a
+            second time.
         side: pixels of a side of the copies; None: as the images.
-        reduction: of copies that are smaller. "nearest": a pixel of the copy is the nearest of the image, and
-            copies of two values have two values too, as the images of a test have. "area": it is the mean
-            of places spread over it, each interpolated.
-        bend: numbers in [0, 1), ``[n, BENDS]``: what 16 places of the copy show, in rows of 4, is taken from
-            up to 2.5 of 105 pixels farther along either axis, and between them smoothly so.
+        reduction: of copies that are smaller. "nearest": a pixel of the copy is the nearest of the image, so
+            that images of two values have copies of two values, like the images of a test. "area": it is
+            the mean of places spread over it, each interpolated.
+        bend: random numbers in [0, 1), ``[n, NUMBERS_PER_BEND]``, that move 16 points of the copy, a net of
+            four rows, by up to 2.5 of 105 pixels along either axis; between them it is bent smoothly.
 
     >>> image = torch.rand(1, 1, 8, 8)
-    >>> torch.allclose(affine_copies(image, torch.full((1, NUMBERS), 0.9)), image, atol=1e-6)
+    >>> torch.allclose(affine_copies(image, torch.full((1, NUMBERS_PER_MAP), 0.9)), image, atol=1e-6)
     True
     """
     height, width = x.shape[-2:] if side is None else (side, side)
@@ -100,9 +104,9 @@ def _shares(size: int, side: int) -> Tensor:
 def affine_maps(u: Tensor) -> Tensor:
     """The maps ``[n, 2, 3]`` from places in the copy to places in the image, in units of half an image.
 
-    Of ``k * NUMBERS`` numbers come k maps, one applied after the other.
+    Of ``k * NUMBERS_PER_MAP`` numbers come k maps, one applied after the other.
     """
-    first, *others = (_affine_map(numbers) for numbers in torch.split(u, NUMBERS, 1))
+    first, *others = (_affine_map(numbers) for numbers in torch.split(u, NUMBERS_PER_MAP, 1))
     for other in others:
         moved = first[:, :, :2] @ other
         first = torch.cat([moved[:, :, :2], moved[:, :, 2:] + first[:, :, 2:]], 2)
@@ -110,7 +114,7 @@ def affine_maps(u: Tensor) -> Tensor:
 
 
 def _bent(u: Tensor, size: torch.Size) -> Tensor:
-    """How much farther each place of a copy is taken from: ``[n, height, width, 2]``."""
+    """How far each place of a copy is moved: ``[n, height, width, 2]``, in units of half an image."""
     net = _BEND * (2 * u - 1).view(-1, 2, _NET, _NET)
     return F.interpolate(net, list(size), mode="bicubic", align_corners=True).permute(0, 2, 3, 1)
 

@@ -19,14 +19,32 @@ class TaskDistribution(ABC):
 
     Attributes:
         protocol: how the tasks are made, by the name that belongs beside every number.
+        notes: what a user should know of these tasks, a plain line each: what of the data was dropped, or
+            which number became smaller because the data have no more.
     """
 
     protocol: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     @abstractmethod
     def splits(self) -> tuple[str, ...]:
         """The names of the splits: "train", "validation", "test" (some may be missing), and "trials"."""
+
+    @property
+    def ways(self) -> int | None:
+        """Classes of a task of the last split, which is a test task where there are any; None: regression."""
+        labels = self.task(self.splits[-1], 0).support.y
+        return None if labels.is_floating_point() else int(labels.max()) + 1
+
+    @property
+    def shots(self) -> int:
+        """Support examples of each of these classes; in regression, of the task."""
+        return len(self.task(self.splits[-1], 0).support.y) // (self.ways or 1)
+
+    def class_names(self, split: str, index: int) -> tuple[str, ...]:
+        """Return the names of a task's classes, in the order of its labels; none where they have no names."""
+        return ()
 
     def count(self, split: str) -> int | None:
         """How many tasks a split has; None: any number."""
@@ -41,9 +59,9 @@ class TaskDistribution(ABC):
         """
 
     def on(self, device: torch.device) -> "TaskDistribution":
-        """Return the same tasks, made on a device if that saves time; else these, which come from the CPU.
+        """Return the same tasks, whose tensors are made on a device where that saves time, else on the CPU.
 
-        Another device may round otherwise; on one and the same, task i is the same each time.
+        Task i is the same each time on the same device; another device may round differently.
         """
         return self
 

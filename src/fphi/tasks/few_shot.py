@@ -14,13 +14,11 @@ from fphi.errors import DataError
 from fphi.tasks.affine import Reduction, affine_copies, reduced
 from fphi.tasks.distribution import TaskDistribution
 from fphi.tasks.episodes import (
-    Distortion,
+    DistortionDraw,
     Draw,
     EpisodeShape,
     EpisodeSplit,
-    Numbers,
-    Order,
-    Rotation,
+    SplitRule,
     draw,
     draw_distortion,
     prepare,
@@ -39,45 +37,29 @@ class FewShotTasks(TaskDistribution):
     """Few-shot classification: N classes, K examples of each to learn from, Q of each to be tested on.
 
     The N classes come in a uniformly random order, and that order is the labels 0..N-1: a fresh
-    permutation for each task, so that no head can memorise a class by its label. Sets are class-major
-    unless ``order`` says otherwise. Support and query share no image. Images are float32 in [0, 1].
+    permutation for each task, so that no head can memorise a class by its label. Sets list class by
+    class unless the rule's ``order`` says otherwise. Support and query share no image. Images are float32 in
+    [0, 1].
 
     Args:
         pools: the classes of each split.
-        shapes: the episode size of each split; training may use other numbers than testing.
+        rules: how the tasks of each split are made; training may follow another rule than testing.
         seed: task i of a split is a function of (seed, split, i).
-        rotation: for each split (default "none"): "class" turns each class of a task by its own random
-            multiple of 90 degrees, "episode" turns the whole task by one, "classes" makes the four
-            rotations classes of their own (two of one character may then meet in an episode), and
-            "mirrored" those of the mirror image too.
-        order: for each split (default "classes"): "shuffled" puts the support set in random order, which
-            learners that read it as a sequence need; "stream" shuffles support and query together, so that
-            the query set is the end of one online sequence, and not class-balanced.
-        distortion: for each split (default "none"): "affine" shows every image, each time, as a slightly
-            turned, sheared, scaled and shifted copy of its own; "affine-twice" does so to the copy again,
-            "affine-class" to all drawings of a class of the task alike, first, and "elastic" bends the copy
-            of "affine-class" besides.
-        within_group: for each split (default False), whether all classes of a task come from one group
-            (alphabet), chosen uniformly among those with enough classes.
-        same_drawers: for each split (default False), whether the classes of a task have their examples from
-            the same places in their lists of images, which in Omniglot are the drawers: shot k of every
-            class is by one person, query k by another.
         image_size: pixels of a side of the tasks' images, where those of the pools are larger: these are
             reduced after they were distorted; None: as in the pools.
         image_reduction: "nearest": a pixel is the nearest of the larger image; "area": the mean over its
             area, in grey levels.
         invert: exchange ink and paper. Pools hold ink as 255, so by default ink is 1 and paper 0.
         protocol: name of the protocol that these choices make up.
-        fixed: splits of which all tasks are given, of their shape in ``shapes``: neither their classes nor
-            the order of these depend on the seed.
+        notes: see `TaskDistribution`; those of the pools are added.
 
     Raises:
         DataError: if a split has fewer classes than ways, or a class has too few images.
 
     >>> images = [np.full((3, 1, 4, 4), 9 * c, np.uint8) for c in range(6)]
     >>> pool = ClassPool.from_classes(images, names="abcdef", groups="gggggg")
-    >>> tasks = FewShotTasks({"train": pool}, {"train": EpisodeShape(ways=5, shots=1, queries=2)})
-    >>> support, query = tasks.batch("train", [0, 1, 2])
+    >>> rule = SplitRule(EpisodeShape(ways=5, shots=1, queries=2))
+    >>> support, query = FewShotTasks({"train": pool}, {"train": rule}).batch("train", [0, 1, 2])
     >>> support.x.shape, query.y[0].tolist()
     (torch.Size([3, 5, 1, 4, 4]), [0, 0, 1, 1, 2, 2, 3, 3, 4, 4])
     """
@@ -85,41 +67,23 @@ class FewShotTasks(TaskDistribution):
     def __init__(
         self,
         pools: Mapping[str, ClassPool],
-        shapes: Mapping[str, EpisodeShape],
+        rules: Mapping[str, SplitRule],
         *,
         seed: int = 0,
-        rotation: Mapping[str, Rotation] | None = None,
-        order: Mapping[str, Order] | None = None,
-        distortion: Mapping[str, Distortion] | None = None,
-        within_group: Mapping[str, bool] | None = None,
-        same_drawers: Mapping[str, bool] | None = None,
         image_size: int | None = None,
         image_reduction: Reduction = "nearest",
         invert: bool = False,
         protocol: str = "",
-        fixed: Mapping[str, Draw] | None = None,
+        notes: Sequence[str] = (),
     ) -> None:
         self.seed = seed
         self.image_size = image_size
         self.image_reduction = image_reduction
         self.invert = invert
         self.protocol = protocol
+        self.notes = tuple(dict.fromkeys([*(note for p in pools.values() for note in p.notes), *notes]))
         _check_size(image_size, image_reduction, pools)
-        self._splits = {
-            name: prepare(
-                name,
-                pool,
-                shapes[name],
-                seed,
-                rotation=(rotation or {}).get(name, "none"),
-                order=(order or {}).get(name, "classes"),
-                distortion=(distortion or {}).get(name, "none"),
-                within_group=(within_group or {}).get(name, False),
-                same_drawers=(same_drawers or {}).get(name, False),
-                fixed=(fixed or {}).get(name),
-            )
-            for name, pool in pools.items()
-        }
+        self._splits = {name: prepare(name, pool, rules[name], seed) for name, pool in pools.items()}
         # Writable, in memory and in order, as torch wants them: mostly the arrays themselves.
         arrays = {
             id(pool.images): np.require(pool.images, requirements=["C", "W"]) for pool in pools.values()
@@ -132,20 +96,39 @@ class FewShotTasks(TaskDistribution):
         return tuple(self._splits)
 
     def pool(self, split: str) -> ClassPool:
-        """Return the classes of a split; with rotation "classes" or "mirrored", those are among them."""
+        """Return the classes of a split; with rotation "classes" or "mirrored", the turned ones too."""
         return self._split(split).pool
+
+    def rule(self, split: str) -> SplitRule:
+        """Return how the tasks of a split are made."""
+        return self._split(split).rule
 
     def shape(self, split: str) -> EpisodeShape:
         """Return the ways, shots and queries of a split's episodes."""
-        return self._split(split).shape
+        return self.rule(split).shape
+
+    @property
+    def ways(self) -> int:
+        """Classes of a task of the last split, which is a test task where there are any."""
+        return self.shape(self.splits[-1]).ways
+
+    @property
+    def shots(self) -> int:
+        """Support examples of each of these classes."""
+        return self.shape(self.splits[-1]).shots
 
     def count(self, split: str) -> int | None:
-        """How many tasks a split has: any number, but for the splits that are ``fixed``."""
-        fixed = self._split(split).fixed
+        """How many tasks a split has; None: any number."""
+        fixed = self.rule(split).fixed
         return None if fixed is None else len(fixed.classes)
 
+    def class_names(self, split: str, index: int) -> tuple[str, ...]:
+        """Return the names of a task's classes, in the order of its labels."""
+        part = self._split(split)
+        return tuple(part.pool.names[c] for c in self.draw(split, [index]).classes[0])
+
     def on(self, device: torch.device) -> "FewShotTasks":
-        """Return these tasks with the images kept, and all pixels computed, on a device."""
+        """Return the same tasks, with the images kept and all pixels computed on this device."""
         moved = copy.copy(self)
         # Splits mostly share their images: those go there once.
         there = {id(part.pool.images): self._images[name].to(device) for name, part in self._splits.items()}
@@ -159,7 +142,8 @@ class FewShotTasks(TaskDistribution):
     def batch(self, split: str, indices: Sequence[int]) -> Task:
         """Return these episodes: support.x [B, N*K, C, H, W], support.y [B, N*K], query alike with Q."""
         part, index = self._split(split), task_indices(indices)
-        drawn, shots = draw(part, index), part.shape.shots
+        shape = part.rule.shape
+        drawn, shots = draw(part, index), shape.shots
         distortion = draw_distortion(part, index)
 
         def flat(array: NDArray[T]) -> NDArray[T]:
@@ -168,24 +152,24 @@ class FewShotTasks(TaskDistribution):
             return np.concatenate([half.reshape(math.prod(half.shape[:3]), *half.shape[3:]) for half in each])
 
         turns = np.broadcast_to(drawn.turns[..., None], drawn.images.shape)
-        numbers = Numbers(*map(flat, distortion))
+        numbers = DistortionDraw(*map(flat, distortion))
         x = self._pixels(self._images[split], flat(drawn.images), flat(turns), numbers)
-        of_class = shots, part.shape.queries
-        halves = torch.split(x, [len(index) * part.shape.ways * count for count in of_class])
+        of_class = shots, shape.queries
+        halves = torch.split(x, [len(index) * shape.ways * count for count in of_class])
         task = Task(
             *(
-                _class_major(half, len(index), part.shape.ways, count)
+                _class_major(half, len(index), shape.ways, count)
                 for half, count in zip(halves, of_class, strict=True)
             )
         )
-        return task if part.order == "classes" else _reorder(task, part, index)
+        return task if part.rule.order == "classes" else _reorder(task, part, index)
 
     def _pixels(
         self,
         pixels: Tensor,
         images: NDArray[np.int64],
         turns: NDArray[np.int64],
-        distortion: Numbers,
+        distortion: DistortionDraw,
     ) -> Tensor:
         """Images [n] of a pool as float32 [n, C, H, W], each turned and distorted as its own numbers say."""
         pixels = _taken_turned(pixels, images, turns)
@@ -219,7 +203,7 @@ def _class_major(x: Tensor, tasks: int, ways: int, each: int) -> Examples:
 
 
 def _taken_turned(pixels: Tensor, images: NDArray[np.int64], turns: NDArray[np.int64]) -> Tensor:
-    """These of the images [n, C, H, W], image i turned as turns[i] says (see ``ClassPool``)."""
+    """The images at these places of [n, C, H, W], the i-th turned as turns[i] says (see ``ClassPool``)."""
 
     def taken(of: Tensor, places: NDArray[np.int64]) -> Tensor:
         return of.index_select(0, torch.from_numpy(places).to(of.device))
@@ -234,14 +218,14 @@ def _taken_turned(pixels: Tensor, images: NDArray[np.int64], turns: NDArray[np.i
 
 
 def _reorder(task: Task, part: EpisodeSplit, index: NDArray[np.int64]) -> Task:
-    """The support set in random order, or in "stream" all examples, of which the last are the query set."""
+    """With the support set shuffled; in order "stream" with all examples shuffled, the last as query set."""
     rows = task.support.y.shape[1]
-    first = task.support if part.order == "shuffled" else _joined(task)
+    first = task.support if part.rule.order == "shuffled" else _joined(task)
     places = np.argsort(uniform(part.keys["order"], index, first.y.shape[1]), kind="stable")
     device = first.y.device
     at = torch.arange(len(index), device=device)[:, None], torch.from_numpy(places).to(device)
     x, y = first.x[at], first.y[at]
-    if part.order == "shuffled":
+    if part.rule.order == "shuffled":
         return Task(Examples(x, y), task.query)
     return Task(Examples(x[:, :rows], y[:, :rows]), Examples(x[:, rows:], y[:, rows:]))
 

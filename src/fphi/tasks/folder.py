@@ -6,23 +6,30 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 
 from fphi.errors import DataError
 from fphi.tasks.archive import Archive, decode, open_archive, to_array
 from fphi.tasks.pool import ClassPool
 from fphi.tasks.splits import SPLITS
 
-__all__ = ["has_split_folders", "load_folder", "load_split_folders"]
+__all__ = ["ImageMode", "has_split_folders", "load_folder", "load_split_folders"]
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 _SPLIT_NAMES = {**{split: split for split in SPLITS}, "val": "validation", "valid": "validation"}
+
+_GREY = 16
+"""How far apart the channels of a grey pixel may be, of 255."""
+_GREY_NOTE = "the images are in colour and are read in grey: --mode rgb keeps the colour"
+
+ImageMode = Literal["grey", "rgb"]
+"""Channels of the images: one, or red, green and blue."""
 
 Files = dict[tuple[str, str], list[str]]
 """(split or "", class) to the names of its images."""
 
 
-def load_folder(path: Path | str, size: int = 28, mode: Literal["grey", "rgb"] = "grey") -> ClassPool:
+def load_folder(path: Path | str, size: int = 28, mode: ImageMode = "grey") -> ClassPool:
     """Read ``CLASS/image`` or ``SPLIT/CLASS/image`` from a folder or a zip; images end up square.
 
     A class is the folder that an image is in, so deeper folders (``Greek/alpha/1.png``) are classes
@@ -34,8 +41,9 @@ def load_folder(path: Path | str, size: int = 28, mode: Literal["grey", "rgb"] =
 
     Args:
         path: the folder or the zip.
-        size: pixels of a side after resizing (bilinear).
-        mode: "grey" for one channel, "rgb" for three.
+        size: pixels of a side after resizing (bilinear). Images are shown upright, as their EXIF data say,
+            and transparent pixels over white.
+        mode: "grey" for one channel, "rgb" for three. The pool's notes say if "grey" drops colours.
 
     Raises:
         DataError: if there are no classes, an image does not decode, or a zip names files outside itself.
@@ -44,9 +52,7 @@ def load_folder(path: Path | str, size: int = 28, mode: Literal["grey", "rgb"] =
     return _pool(archive, _merge(_divided(archive)), size, mode)
 
 
-def load_split_folders(
-    path: Path | str, size: int = 28, mode: Literal["grey", "rgb"] = "grey"
-) -> dict[str, ClassPool]:
+def load_split_folders(path: Path | str, size: int = 28, mode: ImageMode = "grey") -> dict[str, ClassPool]:
     """Read ``SPLIT/CLASS/image`` as ordinary classification data: a pool for each split, by its name.
 
     What is in no split is a pool named "". Arguments and errors as in `load_folder`.
@@ -60,15 +66,24 @@ def load_split_folders(
     }
 
 
-def _pool(archive: Archive, files: Files, size: int, mode: str) -> ClassPool:
+def _pool(archive: Archive, files: Files, size: int, mode: ImageMode) -> ClassPool:
     if not files:
         raise DataError(
             f"{archive.path} has no images in class folders; "
             "expected CLASS/image.png or SPLIT/CLASS/image.png"
         )
-    keys = sorted(files)
-    arrays = [np.stack([_image(archive, name, size, mode) for name in files[key]]) for key in keys]
-    return ClassPool.from_classes(arrays, [name for _, name in keys], [group for group, _ in keys])
+    keys, coloured = sorted(files), False
+    arrays = []
+    for key in keys:
+        small = []
+        for name in files[key]:
+            image = _upright_and_opaque(decode(archive, name))
+            coloured = coloured or (mode == "grey" and _in_colour(image))
+            small.append(_small(image, size, mode))
+        arrays.append(np.stack(small))
+    return ClassPool.from_classes(
+        arrays, [name for _, name in keys], [group for group, _ in keys], [_GREY_NOTE] if coloured else []
+    )
 
 
 def has_split_folders(pool: ClassPool) -> bool:
@@ -111,6 +126,25 @@ def _merge(divided: Files) -> Files:
     return merged
 
 
-def _image(archive: Archive, name: str, size: int, mode: str) -> NDArray[np.uint8]:
-    image = decode(archive, name).convert("RGB" if mode == "rgb" else "L")
-    return to_array(image.resize((size, size), Image.Resampling.BILINEAR))
+def _upright_and_opaque(image: Image.Image) -> Image.Image:
+    """As a viewer shows it: turned as its EXIF data say, and laid over white where it is transparent."""
+    if image.mode.startswith("I;16"):  # Pillow would make all but the darkest values white
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    image = ImageOps.exif_transpose(image)
+    if "A" not in image.getbands() and "transparency" not in image.info:
+        return image
+    image = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+
+
+def _in_colour(image: Image.Image) -> bool:
+    """Whether its channels differ by more than what compression leaves of grey."""
+    if len(image.getbands()) == 1 and image.mode != "P":
+        return False
+    pixels = np.asarray(image.convert("RGB").resize((16, 16)), dtype=np.int16)
+    return bool((pixels.max(2) - pixels.min(2)).max() > _GREY)
+
+
+def _small(image: Image.Image, size: int, mode: ImageMode) -> NDArray[np.uint8]:
+    one = image.convert("RGB" if mode == "rgb" else "L")
+    return to_array(one.resize((size, size), Image.Resampling.BILINEAR))

@@ -1,7 +1,9 @@
 """The one-shot trials that people and programs were tested on by Lake, Salakhutdinov and Tenenbaum (2015).
 
-Of ten evaluation alphabets 20 characters each; in two runs of each alphabet one drawer's characters are to be
-found among another's. The trials are published as images: which these are was told by their pixels.
+There are two runs for each of ten evaluation alphabets. A run takes 20 characters of its alphabet, as two
+people drew them: each of the second person's drawings is to be matched with the first person's drawing of the
+same character. The trials are published as images alone; the numbers of characters and drawers below were
+found by comparing these images with Omniglot's, pixel by pixel.
 """
 
 import numpy as np
@@ -12,7 +14,8 @@ from fphi.tasks.pool import ClassPool
 
 __all__ = ["LAKE_ALPHABETS", "lake_runs"]
 
-# For each alphabet its characters, and for each run the drawer to learn from and the one to be tested on.
+# Of each alphabet: the numbers of its 20 characters; then, for either run, the drawer of the support set and
+# the drawer of the queries.
 _RUNS = {
     "Atlantean": (
         (1, 2, 3, 4, 5, 7, 8, 9, 10, 13, 14, 16, 19, 20, 21, 22, 23, 24, 25, 26),

@@ -88,7 +88,10 @@ def _root(data_root: Path | str | None) -> Path:
 
 def _fetch(part: str, data_root: Path | str | None) -> Path:
     target = omniglot_folder(data_root) / f"{part}.zip"
-    download(f"{_URL}/{part}.zip", target, _MD5[part])
+    try:
+        download(f"{_URL}/{part}.zip", target, _MD5[part])
+    except DataError as error:
+        raise DataError(f"{error}, or name the folder that has it by --data-root or FPHI_DATA") from error
     return target
 
 

@@ -23,6 +23,7 @@ class ClassPool:
         groups: one group per class, such as its alphabet.
         turns: int64 [classes], what makes the class from its images: 0 to 3 are quarter turns
             counter-clockwise, 4 to 7 the same of the mirror image (left and right exchanged).
+        notes: what a user should know of how the images were read, a plain line each.
     """
 
     images: NDArray[np.uint8]
@@ -31,6 +32,7 @@ class ClassPool:
     names: tuple[str, ...]
     groups: tuple[str, ...]
     turns: NDArray[np.int64]
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.images.dtype != np.uint8 or self.images.ndim != 4:
@@ -47,7 +49,11 @@ class ClassPool:
 
     @classmethod
     def from_classes(
-        cls, arrays: Sequence[NDArray[np.uint8]], names: Sequence[str], groups: Sequence[str]
+        cls,
+        arrays: Sequence[NDArray[np.uint8]],
+        names: Sequence[str],
+        groups: Sequence[str],
+        notes: Sequence[str] = (),
     ) -> "ClassPool":
         """Build a pool from one array [size, C, H, W] per class."""
         if not arrays:
@@ -60,6 +66,7 @@ class ClassPool:
             names=tuple(names),
             groups=tuple(groups),
             turns=np.zeros(len(sizes), dtype=np.int64),
+            notes=tuple(notes),
         )
 
     def __len__(self) -> int:
@@ -74,8 +81,8 @@ class ClassPool:
     def subset(self, class_ids: Iterable[int]) -> "ClassPool":
         """Return the pool of these classes, in this order, over the same images."""
         ids = np.fromiter(class_ids, dtype=np.int64)
-        return ClassPool(
-            images=self.images,
+        return replace(
+            self,
             starts=self.starts[ids],
             sizes=self.sizes[ids],
             names=tuple(self.names[i] for i in ids),
@@ -87,8 +94,8 @@ class ClassPool:
         """Return the pool of these classes, then those of ``other``, which is over the same images."""
         if other.images is not self.images:
             raise ValueError("only pools over the same images can be joined")
-        return ClassPool(
-            images=self.images,
+        return replace(
+            self,
             starts=np.concatenate([self.starts, other.starts]),
             sizes=np.concatenate([self.sizes, other.sizes]),
             names=self.names + other.names,

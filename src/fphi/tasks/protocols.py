@@ -6,10 +6,10 @@ characters, which depend on the order in which the authors' file systems listed 
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from fphi.errors import DataError
-from fphi.tasks.episodes import Distortion, Draw, Order, Rotation
+from fphi.tasks.episodes import Distortion, Draw, ExampleOrder, Rotation
 from fphi.tasks.hershey import SPLIT_OF_SCRIPT
 from fphi.tasks.lake import lake_runs
 from fphi.tasks.pool import ClassPool
@@ -17,6 +17,7 @@ from fphi.tasks.splits import (
     SPLITS,
     Pools,
     background_evaluation,
+    background_without_five,
     by_counts,
     by_fraction,
     by_group,
@@ -25,7 +26,7 @@ from fphi.tasks.splits import (
     prototypical,
 )
 
-__all__ = ["PROTOCOLS", "Protocol", "TrainingChanges", "protocol_named"]
+__all__ = ["PROTOCOLS", "Protocol", "protocol_named"]
 
 QueryRule = Callable[[int, int], int]  # queries per class, from (ways, shots)
 
@@ -45,24 +46,26 @@ def _relation_training(ways: int, shots: int) -> int:
 
 @dataclass(frozen=True)
 class Protocol:
-    """How tasks are made and how the published numbers were taken.
+    """How a paper divides classes and makes tasks.
 
     Attributes:
         name: as it is written beside a number.
         description: one line for people.
         divide: (pool, split seed) to the pools of the splits.
-        train_rotation, test_rotation: quarter turns in training, and in validation and testing.
-        train_queries, test_queries: queries per class, from (ways, shots).
-        train_within_group, test_within_group: whether all classes of a task come from one alphabet, in
-            training, and in validation and testing.
+        train_rotation: quarter turns in training, see `SplitRule`.
+        test_rotation: the same in validation and testing.
+        train_queries: queries per class in training, from (ways, shots).
+        test_queries: the same in validation and testing.
+        train_within_group: whether all classes of a training task come from one alphabet.
+        test_within_group: the same in validation and testing.
         same_drawers: whether the k-th examples of all classes of a task are by one drawer.
-        test_tasks: how many test tasks the published numbers average.
-        transductive: whether the published number lets a query see the other queries.
-        batch_norm: which statistics normalise the queries.
         invert: the protocol's images have paper 1 and ink 0.
         order: of the examples in a task; "classes" leaves it to the method.
         train_distortion: of the images of training tasks.
-        trials: published tasks of 20 ways and 1 shot, and their classes: the split "trials", for who asks.
+        trials: from all classes to those of published tasks of 20 ways and 1 shot, and these tasks; they
+            are the split "trials", which is loaded only where it is asked for.
+        divide_published: the paper's division, where it has no validation classes. Those of ``divide`` are
+            then some of its training classes, and a last training is on all of these, in their order.
     """
 
     name: str
@@ -75,33 +78,22 @@ class Protocol:
     train_within_group: bool = False
     test_within_group: bool = False
     same_drawers: bool = False
-    test_tasks: int = 600
-    transductive: bool = False
-    batch_norm: str = "either; give both"
     invert: bool = False
-    order: Order = "classes"
+    order: ExampleOrder = "classes"
     train_distortion: Distortion = "none"
     trials: Callable[[ClassPool], tuple[ClassPool, Draw]] | None = None
+    divide_published: Callable[[ClassPool, int], Pools] | None = None
 
-
-@dataclass(frozen=True)
-class TrainingChanges:
-    """What training tasks do otherwise than their protocol says; None: as it says.
-
-    Attributes:
-        rotation: quarter turns, and mirror images.
-        distortion: of the images.
-        within_group: whether all classes of a task come from one alphabet.
-    """
-
-    rotation: Rotation | None = None
-    distortion: Distortion | None = None
-    within_group: bool | None = None
-
-    def applied_to(self, rule: Protocol) -> Protocol:
-        """The protocol with these changes."""
-        changes = {f"train_{name}": value for name, value in vars(self).items() if value is not None}
-        return replace(rule, **changes)
+    def pools(self, pool: ClassPool, split_seed: int, train_on_validation: bool = False) -> Pools:
+        """Return the classes of each split; with ``train_on_validation`` there is no split "validation"."""
+        if not train_on_validation:
+            return self.divide(pool, split_seed)
+        if self.divide_published is not None:
+            return self.divide_published(pool, split_seed)
+        pools = self.divide(pool, split_seed)
+        if "validation" in pools:
+            pools["train"] = pools["train"].joined(pools.pop("validation"))
+        return pools
 
 
 _TABLE = (
@@ -111,19 +103,15 @@ _TABLE = (
         divide=lambda pool, seed: by_counts(pool, (1100, 100, 423), seed),
         train_rotation="class",
         test_rotation="class",
-        transductive=True,
-        batch_norm="statistics of the query batch",
     ),
     Protocol(
         name="P-REP",
-        description="random 1200/-/423 characters, rotations are extra training classes, test unrotated",
-        divide=lambda pool, seed: by_counts(pool, (1200, 0, 423), seed),
+        description="random 1200/423 characters, rotations are extra training classes, test unrotated",
+        divide=lambda pool, seed: by_counts(pool, (1100, 100, 423), seed),
+        divide_published=lambda pool, seed: by_counts(pool, (1200, 0, 423), seed),
         train_rotation="classes",
         train_queries=_always(1),
         test_queries=_always(1),
-        test_tasks=10_000,
-        transductive=True,
-        batch_norm="inductive: support and one query; transductive: the N queries together",
         invert=True,
     ),
     Protocol(
@@ -134,19 +122,15 @@ _TABLE = (
         test_rotation="classes",
         train_queries=_always(5),
         test_queries=_always(15),
-        test_tasks=1000,
-        batch_norm="running statistics of training",
     ),
     Protocol(
         name="P-RN",
-        description="random 1200/-/423 characters, one rotation per task (paper: models chosen on test)",
-        divide=lambda pool, seed: by_counts(pool, (1200, 0, 423), seed),
+        description="random 1200/423 characters, one rotation per task (paper: models chosen on test)",
+        divide=lambda pool, seed: by_counts(pool, (1100, 100, 423), seed),
+        divide_published=lambda pool, seed: by_counts(pool, (1200, 0, 423), seed),
         train_rotation="episode",
         test_rotation="episode",
         train_queries=_relation_training,
-        test_tasks=1000,
-        transductive=True,
-        batch_norm="statistics of the query batch",
         invert=True,
     ),
     Protocol(
@@ -156,29 +140,27 @@ _TABLE = (
         train_rotation="class",
         train_queries=_always(1),
         test_queries=_always(1),
-        transductive=True,
-        batch_norm="statistics of the query batch, at every step",
         invert=True,
     ),
     Protocol(
         name="P-VIN",
-        description="random 1200/-/423 characters, rotations are extra classes (paper: details not given)",
-        divide=lambda pool, seed: by_counts(pool, (1200, 0, 423), seed),
+        description="random 1200/423 characters, rotations are extra classes (paper: details not given)",
+        divide=lambda pool, seed: by_counts(pool, (1100, 100, 423), seed),
+        divide_published=lambda pool, seed: by_counts(pool, (1200, 0, 423), seed),
         train_rotation="classes",
         test_rotation="classes",
         train_queries=_always(5),
         test_queries=_always(5),
-        test_tasks=1000,
     ),
     Protocol(
         name="P-MANN",
         description="as P-VIN, support and query as one shuffled stream; 9 shots make the paper's episode",
-        divide=lambda pool, seed: by_counts(pool, (1200, 0, 423), seed),
+        divide=lambda pool, seed: by_counts(pool, (1100, 100, 423), seed),
+        divide_published=lambda pool, seed: by_counts(pool, (1200, 0, 423), seed),
         train_rotation="classes",
         test_rotation="classes",
         train_queries=_always(1),
         test_queries=_always(1),
-        test_tasks=1000,
         order="stream",
     ),
     Protocol(
@@ -190,20 +172,19 @@ _TABLE = (
         train_within_group=True,
         test_within_group=True,
         same_drawers=True,
-        test_tasks=400,
         train_distortion="affine",
         trials=lake_runs,
     ),
     Protocol(
         name="P-LAKE",
-        description="964/-/659 characters by alphabet, all classes of a task from one alphabet; harder",
-        divide=lambda pool, seed: background_evaluation(pool),
+        description="964/659 characters by alphabet, all classes of a task from one alphabet; harder",
+        divide=lambda pool, seed: background_without_five(pool),
+        divide_published=lambda pool, seed: background_evaluation(pool),
         train_queries=_always(1),
         test_queries=_always(1),
         train_within_group=True,
         test_within_group=True,
         same_drawers=True,
-        test_tasks=400,
         trials=lake_runs,
     ),
     Protocol(
@@ -212,8 +193,6 @@ _TABLE = (
         divide=homework_15,
         train_queries=_always(1),
         test_queries=_always(1),
-        transductive=True,
-        batch_norm="statistics of the query batch",
         invert=True,
     ),
     Protocol(

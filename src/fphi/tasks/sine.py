@@ -37,16 +37,26 @@ class SineTasks(TaskDistribution):
     INPUTS = (-5.0, 5.0)
 
     def __init__(self, shots: int = 10, queries: int | None = None, seed: int = 0) -> None:
-        self.shots = shots
+        self._shots = shots
         self.queries = shots if queries is None else queries
         self.seed = seed
-        if min(self.shots, self.queries) < 1:
-            raise DataError(f"{self.shots} shots and {self.queries} queries; a task needs at least 1 of each")
+        if min(shots, self.queries) < 1:
+            raise DataError(f"{shots} shots and {self.queries} queries; a task needs at least 1 of each")
 
     @property
     def splits(self) -> tuple[str, ...]:
         """Training, validation and test; the three draw from one distribution with different numbers."""
         return ("train", "validation", "test")
+
+    @property
+    def ways(self) -> None:
+        """None: waves have no classes."""
+        return None
+
+    @property
+    def shots(self) -> int:
+        """Examples to learn from."""
+        return self._shots
 
     def waves(self, split: str, indices: Sequence[int]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return amplitude a and phase b of each task, [B] each."""

@@ -19,6 +19,7 @@ __all__ = [
     "FRACTIONS",
     "SPLITS",
     "background_evaluation",
+    "background_without_five",
     "by_counts",
     "by_fraction",
     "by_group",
@@ -32,9 +33,7 @@ SPLITS = ("train", "validation", "test")
 FRACTIONS = (0.64, 0.16, 0.20)
 
 _PROTOTYPICAL_TRAIN = 1200
-_PROTOTYPICAL_VALIDATION = frozenset(
-    {"Armenian", "Bengali", "Early_Aramaic", "Hebrew", "Mkhedruli_(Georgian)"}
-)
+_VALIDATION_ALPHABETS = frozenset({"Armenian", "Bengali", "Early_Aramaic", "Hebrew", "Mkhedruli_(Georgian)"})
 _HOMEWORK_TRAIN = 3200
 
 Pools = dict[str, ClassPool]
@@ -88,7 +87,7 @@ def prototypical(pool: ClassPool) -> Pools:
     Gurmukhi is cut, 01-41 to training and 42-45 to test.
     """
     _require_omniglot(pool)
-    held_out = np.array([group in _PROTOTYPICAL_VALIDATION for group in pool.groups])
+    held_out = np.array([group in _VALIDATION_ALPHABETS for group in pool.groups])
     early = np.arange(CHARACTERS) < _PROTOTYPICAL_TRAIN
     sides = (early & ~held_out, early & held_out, ~early)
     return {s: pool.subset(np.flatnonzero(side)) for s, side in zip(SPLITS, sides, strict=True)}
@@ -98,6 +97,21 @@ def background_evaluation(pool: ClassPool) -> Pools:
     """Divide Omniglot as published: 964 background characters to train, 659 evaluation characters to test."""
     _require_omniglot(pool)
     return _cut(pool, np.arange(CHARACTERS), (BACKGROUND, 0, CHARACTERS - BACKGROUND))
+
+
+def background_without_five(pool: ClassPool) -> Pools:
+    """Divide as `background_evaluation`; five background alphabets, 172 characters, are for validation.
+
+    They are the validation alphabets of Prototypical Networks.
+    """
+    published = background_evaluation(pool)
+    background = published["train"]
+    held_out = np.array([group in _VALIDATION_ALPHABETS for group in background.groups])
+    return {
+        "train": background.subset(np.flatnonzero(~held_out)),
+        "validation": background.subset(np.flatnonzero(held_out)),
+        "test": published["test"],
+    }
 
 
 def homework_15(pool: ClassPool, split_seed: int) -> Pools:

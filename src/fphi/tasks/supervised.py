@@ -1,9 +1,9 @@
-"""One ordinary learning problem, for what is learned while a single model trains: architectures, policies."""
+"""One ordinary learning problem, the large task of searches for architectures and augmentation policies."""
 
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,25 +13,31 @@ from torch import Tensor
 from fphi.errors import DataError
 from fphi.tasks.archive import open_archive
 from fphi.tasks.cache import cache_folder, cached_pool
-from fphi.tasks.folder import load_folder, load_split_folders
+from fphi.tasks.folder import ImageMode, load_folder, load_split_folders
 from fphi.tasks.idx import read_idx
 from fphi.tasks.pool import ClassPool
 from fphi.tasks.types import Examples
 
 __all__ = ["SUPERVISED", "Supervised", "load_supervised"]
 
+_ROOT = "or name the folder that has it by --data-root or FPHI_DATA"
+
 _TEST_SEED = 0
 """Test examples are the same whatever the seed of the search."""
 
 
 class Supervised(NamedTuple):
-    """Data of one problem in three parts; ``x`` float32 of mean 0 and deviation 1, ``y`` int64."""
+    """Data of one problem in three parts; ``x`` float32 of mean 0 and deviation 1, ``y`` int64.
+
+    ``notes`` are what a user should know of how they were read, a plain line each.
+    """
 
     name: str
     train: Examples
     validation: Examples
     test: Examples
     classes: int
+    notes: tuple[str, ...] = ()
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -44,6 +50,7 @@ class _Labelled(NamedTuple):
 
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
+    notes: tuple[str, ...] = ()
 
 
 # What may be trained on, validation included, and what is for testing.
@@ -59,7 +66,7 @@ def load_supervised(
     test: int | None = None,
     seed: int = 0,
     image_size: int = 28,
-    mode: Literal["grey", "rgb"] = "grey",
+    mode: ImageMode = "grey",
 ) -> Supervised:
     """Return one classification problem.
 
@@ -140,6 +147,7 @@ def _divided(name: str, halves: _Halves, counts: tuple[int, int], tests: int, se
         standardised(both, validation),
         standardised(held_out, first_tests),
         classes,
+        both.notes,
     )
 
 
@@ -192,7 +200,7 @@ def _mnist_file(root: Path, name: str) -> Path:
         for path in (folder / f"{name}.gz", folder / name):
             if path.is_file():
                 return path
-    raise DataError(f"{name}.gz of MNIST is not there; put it into {root / 'mnist'}")
+    raise DataError(f"{name}.gz of MNIST is not there; put it into {root / 'mnist'}, {_ROOT}")
 
 
 def _cifar10(root: Path) -> _Halves:
@@ -204,7 +212,7 @@ def _cifar10(root: Path) -> _Halves:
         if not found:
             raise DataError(
                 f"{part}.zip of CIFAR-10, images in class folders, is not there; "
-                f"put it into {root / 'cifar10'}"
+                f"put it into {root / 'cifar10'}, {_ROOT}"
             )
         pool = _cached(f"cifar10-{part}", found[0], lambda path: load_folder(path, 32, "rgb"))
         if len(pool) != 10 or pool.counts["images"] != count:
@@ -220,7 +228,7 @@ def _cached(name: str, path: Path, load: Callable[[Path], ClassPool]) -> ClassPo
     return cached_pool(name, open_archive(path).fingerprint(), lambda: load(path))
 
 
-def _folder(path: Path, size: int, mode: Literal["grey", "rgb"]) -> _Halves:
+def _folder(path: Path, size: int, mode: ImageMode) -> _Halves:
     pools = load_split_folders(path, size, mode)
     test = pools.pop("test", None)
     if not pools:
@@ -238,7 +246,9 @@ def _by_class(where: Path, pools: Sequence[ClassPool], test: ClassPool | None) -
             "in the training set"
         )
     both = _Labelled(
-        np.concatenate([p.images for p in pools]), np.concatenate([_labels(p, names) for p in pools])
+        np.concatenate([p.images for p in pools]),
+        np.concatenate([_labels(p, names) for p in pools]),
+        tuple(dict.fromkeys(note for p in pools for note in p.notes)),
     )
     if len(names) < 2:
         raise DataError(f"{where} has images of {names[0]!r} alone; there is nothing to tell apart")
@@ -258,7 +268,7 @@ def _split_off(data: _Labelled) -> _Halves:
         held_out[places[: len(places) // 5]] = True
     kept = ~held_out
     return (
-        _Labelled(data.images[kept], data.labels[kept]),
+        _Labelled(data.images[kept], data.labels[kept], data.notes),
         _Labelled(data.images[held_out], data.labels[held_out]),
     )
 

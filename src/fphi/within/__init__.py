@@ -7,23 +7,25 @@ from fphi.within.optimizers import (
     LearnedRate,
     Parameters,
     State,
+    UpdateRule,
     adam,
     learned_rate,
     sgd,
 )
 from fphi.within.task_map import Batching, TaskMap, call_network
-from fphi.within.unroll import Order, descend, descend_recomputed
+from fphi.within.unroll import DerivativeOrder, descend, descend_recomputed
 
 __all__ = [
     "SGD",
     "Adam",
     "Batching",
+    "DerivativeOrder",
     "InnerOptimizer",
     "LearnedRate",
-    "Order",
     "Parameters",
     "State",
     "TaskMap",
+    "UpdateRule",
     "adam",
     "call_network",
     "descend",

@@ -1,10 +1,12 @@
 """Inner optimizers: the update rules of within-task training, as pairs of pure functions."""
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, Protocol, get_args
 
 import torch
 from torch import Tensor, nn
+
+from fphi.errors import FphiError
 
 __all__ = [
     "SGD",
@@ -12,7 +14,9 @@ __all__ = [
     "InnerOptimizer",
     "LearnedRate",
     "Parameters",
+    "RatePer",
     "State",
+    "UpdateRule",
     "adam",
     "learned_rate",
     "sgd",
@@ -20,15 +24,28 @@ __all__ = [
 
 Parameters = dict[str, Tensor]
 State = dict[str, Parameters]
+RatePer = Literal["all", "tensor", "parameter"]
+
+
+class UpdateRule(Protocol):
+    """What makes an update rule: two pure functions.
+
+    Nothing is changed in place, and derivatives flow through both. All tensors may carry a leading task
+    dimension. Any object that has them will do; a rule that learns something (a step size, the weights
+    of an LSTM) is an `InnerOptimizer`.
+    """
+
+    def init(self, parameters: Parameters) -> State:
+        """The state before the first step: by name a tensor for each parameter, or ``{}``."""
+
+    def update(
+        self, gradients: Parameters, state: State, parameters: Parameters, step: int
+    ) -> tuple[Parameters, State]:
+        """The parameters and the state after step number ``step`` (from 0)."""
 
 
 class InnerOptimizer(nn.Module):
-    """An update rule: ``init`` gives its state, ``update`` the next parameters and state.
-
-    Both are pure: nothing is changed in place, and derivatives flow through them. All tensors may
-    carry a leading task dimension. What the rule learns (a step size, the weights of an LSTM) are
-    its ``nn.Parameter``s, and so part of φ.
-    """
+    """An `UpdateRule` that is a module: what is a parameter of it is learned, as part of φ."""
 
     def register(self, parameters: Mapping[str, Tensor]) -> None:
         """Create what is learned per parameter; called once by the learner, with φ's shapes."""
@@ -49,7 +66,17 @@ def _map_zero(parameters: Parameters) -> Parameters:
 
 
 class SGD(InnerOptimizer):
-    """Gradient descent, with (Nesterov) momentum and weight decay, equal to ``torch.optim.SGD``."""
+    """Gradient descent, with (Nesterov) momentum and weight decay, equal to ``torch.optim.SGD``.
+
+    Args:
+        lr: step size.
+        momentum: share of the last step that is added to the next; 0: none.
+        nesterov: take the gradient's step ahead of the momentum's.
+        weight_decay: added to the gradients, times the parameters.
+
+    Raises:
+        ValueError: ``nesterov`` without momentum.
+    """
 
     def __init__(
         self, lr: float, momentum: float = 0.0, nesterov: bool = False, weight_decay: float = 0.0
@@ -80,7 +107,13 @@ class SGD(InnerOptimizer):
 
 
 class Adam(InnerOptimizer):
-    """Adam (Kingma and Ba, 2015), equal to ``torch.optim.Adam``; Reptile uses it with β₁ = 0."""
+    """Adam (Kingma and Ba, 2015), equal to ``torch.optim.Adam``; Reptile uses it with β₁ = 0.
+
+    Args:
+        lr: step size.
+        betas: decay of the running means of the gradient, and of its square.
+        eps: added to the root of the latter.
+    """
 
     def __init__(self, lr: float, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8) -> None:
         super().__init__()
@@ -106,40 +139,47 @@ class Adam(InnerOptimizer):
 
 
 class LearnedRate(InnerOptimizer):
-    """Gradient descent with learned step sizes, one per tensor or one per parameter (Meta-SGD).
+    """Gradient descent whose step sizes are learned with the rest of φ.
 
-    The sign is free, so the direction is learned too (Li et al. 2017, arXiv 1707.09835).
+    One for each parameter is Meta-SGD (Li et al. 2017, arXiv 1707.09835). A rate may become negative,
+    so that one for each parameter learns the direction too.
 
     Args:
-        init: a constant, or the bounds of a uniform draw (Meta-SGD: 0.005 to 0.1).
-        per: ``"tensor"`` or ``"parameter"``.
+        initial: the rate to begin with, or the bounds of a uniform draw (Meta-SGD: 0.005 to 0.1).
+        per: ``"all"``: one number, the rate of all parameters; ``"tensor"``: one for each tensor (the
+            weights of a layer, its biases, …); ``"parameter"``: one for each entry of each tensor.
         learnable: False freezes the rates, which makes this plain gradient descent.
     """
 
     def __init__(
         self,
         initial: float | tuple[float, float] = (0.005, 0.1),
-        per: Literal["tensor", "parameter"] = "parameter",
+        per: RatePer = "parameter",
         learnable: bool = True,
     ) -> None:
         super().__init__()
+        if per not in get_args(RatePer):
+            raise FphiError(f"per is {per!r}; choose one of {', '.join(get_args(RatePer))}")
         self.initial, self.per, self.learnable = initial, per, learnable
         self.rates = nn.ParameterDict()
 
     def register(self, parameters: Mapping[str, Tensor]) -> None:
         low, high = self.initial if isinstance(self.initial, tuple) else (self.initial, self.initial)
-        for name, p in parameters.items():
-            rate = torch.empty(p.shape if self.per == "parameter" else (), dtype=p.dtype, device=p.device)
-            self.rates[_key(name)] = nn.Parameter(rate.uniform_(low, high), requires_grad=self.learnable)
+        first = dict(list(parameters.items())[:1])
+        for name, p in (first if self.per == "all" else parameters).items():
+            shape = p.shape if self.per == "parameter" else ()
+            rate = torch.empty(shape, dtype=p.dtype, device=p.device).uniform_(low, high)
+            self.rates[self._key(name)] = nn.Parameter(rate, requires_grad=self.learnable)
 
     def update(
         self, gradients: Parameters, state: State, parameters: Parameters, step: int
     ) -> tuple[Parameters, State]:
-        return {k: p - self.rates[_key(k)] * gradients[k] for k, p in parameters.items()}, state
+        return {k: p - self.rates[self._key(k)] * gradients[k] for k, p in parameters.items()}, state
 
-
-def _key(name: str) -> str:
-    return name.replace(".", "/")  # a module's parameter name may hold no dot
+    def _key(self, name: str) -> str:
+        return (
+            "all" if self.per == "all" else name.replace(".", "/")
+        )  # the name of a module's parameter has no dot
 
 
 def sgd(lr: float, momentum: float = 0.0, nesterov: bool = False, weight_decay: float = 0.0) -> SGD:
@@ -154,8 +194,20 @@ def adam(lr: float, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8
 
 def learned_rate(
     initial: float | tuple[float, float] = (0.005, 0.1),
-    per: Literal["tensor", "parameter"] = "parameter",
+    per: RatePer = "parameter",
     learnable: bool = True,
 ) -> LearnedRate:
-    """Gradient descent with learned step sizes, see `LearnedRate`."""
+    """Gradient descent with learned step sizes: ``learned_rate(0.1, per="all")`` learns one number.
+
+    Args:
+        initial: the rate to begin with, or the bounds of a uniform draw.
+        per: ``"all"`` parameters have one rate, or each ``"tensor"``, or each ``"parameter"`` (Meta-SGD).
+        learnable: False freezes the rates.
+
+    >>> import fphi
+    >>> rule = fphi.learned_rate(0.1, per="all")
+    >>> learner = fphi.GradientLearner(torch.nn.Linear(4, 5), rule, steps=1)
+    >>> {name: round(p.item(), 3) for name, p in learner.optimizer.named_parameters()}
+    {'rates.all': 0.1}
+    """
     return LearnedRate(initial, per, learnable)

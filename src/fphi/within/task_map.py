@@ -58,9 +58,10 @@ def _loop(function: Callable[..., Tensor], batched: tuple[Any, ...]) -> Tensor:
     return torch.stack([function(*tree_map(itemgetter(i), batched)) for i in range(count)])
 
 
-def call_network(network: nn.Module, parameters: Mapping[str, Tensor], *inputs: Tensor) -> Tensor:
+def call_network(network: nn.Module, parameters: Mapping[str, Tensor], *inputs: Any) -> Tensor:
     """The network's output with these parameters in place of its own; its buffers stay as they are."""
-    buffers = {name: _scratch(b, inputs[0]) for name, b in network.named_buffers()}
+    first = tree_leaves(inputs)[0]
+    buffers = {name: _scratch(b, first) for name, b in network.named_buffers()}
     output: Tensor = functional_call(network, (dict(parameters), buffers), inputs)
     return output
 

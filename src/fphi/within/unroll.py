@@ -9,31 +9,35 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from fphi.within.optimizers import InnerOptimizer, Parameters, State
+from fphi.within.optimizers import Parameters, State, UpdateRule
 
-__all__ = ["Order", "TaskLosses", "descend", "descend_recomputed"]
+__all__ = ["DerivativeOrder", "TaskLosses", "descend", "descend_recomputed"]
 
-# 0: no derivative through the step (evaluation). 1: the inner gradient counts as a constant.
-Order = Literal[0, 1, 2]
+# Of what a derivative by φ is taken through an inner step. 0: of nothing (evaluation). 1: of the step, whose
+# gradient counts as a constant. 2: of its gradient too.
+DerivativeOrder = Literal[0, 1, 2]
 TaskLosses = Callable[[Parameters], Tensor]
-StepFrom = Callable[[Parameters, State, int, Order], tuple[Parameters, State]]
+StepFrom = Callable[[Parameters, State, int, DerivativeOrder], tuple[Parameters, State]]
 Tensors = tuple[Tensor, ...]
-Run = Callable[[Tensors, int, Order], Tensors]
+Steps = Callable[[Tensors, int, DerivativeOrder], Tensors]
 
 
 def descend(
     losses: TaskLosses,
-    optimizer: InnerOptimizer,
+    optimizer: UpdateRule,
     parameters: Parameters,
     state: State,
     step: int,
-    order: Order,
+    order: DerivativeOrder,
 ) -> tuple[Parameters, State]:
     """Parameters and optimizer state after one inner step.
 
     Args:
         losses: the support loss of each task ``[B]``, as a function of the batched parameters.
+        optimizer: the update rule.
         parameters: by name, ``[B, *shape]``.
+        state: the update rule's.
+        step: number of the step, from 0.
         order: how far derivatives with respect to φ can be taken through the step.
 
     The tasks' parameters are apart, so the gradient of the summed losses holds every task's own.
@@ -58,7 +62,7 @@ def descend_recomputed(
     parameters: Parameters,
     state: State,
     steps: int,
-    order: Order,
+    order: DerivativeOrder,
     constants: tuple[Tensor, ...],
 ) -> Parameters:
     """Parameters after ``steps`` inner steps, whose graphs are built one at a time in the backward pass.
@@ -70,12 +74,16 @@ def descend_recomputed(
     Args:
         step_from: parameters and state after a step, from those before it, its number, and the order
             of derivatives to be taken through it: `descend`.
+        parameters: by name ``[B, *shape]``, before the first step.
+        state: the update rule's, before the first step.
+        steps: how many.
+        order: see `descend`.
         constants: the other tensors that steps depend on and a derivative may be wanted of: parameters
             of the optimizer and of the part of the network that is not adapted, and its features.
     """
     flat, structure = tree_flatten((parameters, state))
 
-    def run(tensors: Tensors, step: int, order: Order) -> Tensors:
+    def run(tensors: Tensors, step: int, order: DerivativeOrder) -> Tensors:
         now, memory = tree_unflatten(list(tensors), structure)
         return tuple(tree_flatten(step_from(now, memory, step, order))[0])
 
@@ -88,7 +96,9 @@ class _Recomputed(Function):
     """``steps`` calls of ``run(carried, step, order)``, without their graphs."""
 
     @staticmethod
-    def forward(ctx: Any, run: Run, order: Order, steps: int, count: int, *tensors: Tensor) -> Tensors:
+    def forward(
+        ctx: Any, run: Steps, order: DerivativeOrder, steps: int, count: int, *tensors: Tensor
+    ) -> Tensors:
         ctx.save_for_backward(*tensors)
         ctx.run, ctx.order, ctx.steps, ctx.count = run, order, steps, count
         ctx.kept, slots = [], _slots(steps)
@@ -125,7 +135,9 @@ class _Backward:
         sums: the derivatives by the ``constants``, over all steps so far.
     """
 
-    def __init__(self, run: Run, order: Order, cotangents: Tensors, constants: list[Tensor]) -> None:
+    def __init__(
+        self, run: Steps, order: DerivativeOrder, cotangents: Tensors, constants: list[Tensor]
+    ) -> None:
         self.run, self.order, self.constants = run, order, constants
         self.cotangents = cotangents
         self.sums = [torch.zeros_like(c) for c in constants]
@@ -152,7 +164,7 @@ class _Backward:
 
 
 @torch.no_grad()
-def _advanced(run: Run, now: Tensors, first: int, end: int) -> Tensors:
+def _advanced(run: Steps, now: Tensors, first: int, end: int) -> Tensors:
     """What is there before step ``end``, from what is there before step ``first``; no graph."""
     now = tuple(t.detach() for t in now)
     for step in range(first, end):

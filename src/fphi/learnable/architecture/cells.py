@@ -8,11 +8,12 @@ from typing import ClassVar, Literal
 from torch import nn
 
 from fphi.errors import FphiError
-from fphi.learnable.architecture.space import Decision, Edge, FixedSpace, Graph, Tokens
+from fphi.learnable.architecture.space import ArchitectureSpace, Edge, Graph
+from fphi.learnable.space import Decision, FixedSpace, Tokens
 from fphi.networks.cells import INPUTS, CellNetwork, CellPlan, Link, Node
 from fphi.networks.operations import OPERATIONS, Norm
 
-__all__ = ["AMOEBANET_OPERATIONS", "NASNET_OPERATIONS", "CellSpace", "cell_graph"]
+__all__ = ["AMOEBANET_OPERATIONS", "NASNET_OPERATIONS", "AmoebaNetSpace", "CellSpace", "cell_graph"]
 
 NASNET_OPERATIONS = (
     "identity", "conv_1x3_3x1", "conv_1x7_7x1", "dilated_3x3", "avg_pool_3x3", "max_pool_3x3",
@@ -29,7 +30,7 @@ _SIGNS = {"add": "+", "concat": "|"}
 
 
 @dataclass(frozen=True)
-class CellSpace(FixedSpace):
+class CellSpace(FixedSpace, ArchitectureSpace):
     """Two cells of B blocks (Zoph et al., CVPR 2018, arXiv 1707.07012).
 
     A block takes two states, does an operation on each and combines the results to a new state. A state
@@ -110,8 +111,9 @@ class CellSpace(FixedSpace):
     def mutate(self, tokens: Tokens, rng: Random) -> Tokens:
         """Another input, another operation or another combination of one block of one cell.
 
-        Which of the three, then the cell, the block and the element, each uniformly at random (Real et al.
-        2019, arXiv 1802.01548, who have the first two).
+        Which of the three, then the cell, the block and the element, each uniformly at random; with the
+        probability ``unchanged`` nothing at all. Where nobody is asked for combinations, these are the
+        mutations of Real et al. 2019 (arXiv 1802.01548): of a hidden state, of an operation, the identity.
         """
         if rng.random() < self.unchanged:
             return tokens
@@ -185,6 +187,21 @@ class CellSpace(FixedSpace):
     def graphs(self, tokens: Tokens) -> list[Graph]:
         """A graph for each cell."""
         return [cell_graph(kind, plan) for kind, plan in zip(_KINDS, self.plans(tokens), strict=True)]
+
+
+@dataclass(frozen=True)
+class AmoebaNetSpace(CellSpace):
+    """The cells of Real et al., AAAI 2019 (arXiv 1802.01548).
+
+    They are those of `CellSpace` with eight operations, whose results are always added: 40 questions. One
+    mutation in twenty changes nothing; of the others half change an input, and half an operation.
+    """
+
+    name: ClassVar[str] = "amoebanet"
+
+    operations: tuple[str, ...] = AMOEBANET_OPERATIONS
+    combinations: tuple[Literal["add", "concat"], ...] = ("add",)
+    unchanged: float = 0.05
 
 
 def cell_graph(title: str, plan: CellPlan) -> Graph:

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from fphi.errors import FphiError
 from fphi.learnable.architecture.cells import cell_graph
-from fphi.learnable.architecture.mixture import Mixture
-from fphi.learnable.architecture.space import Decision, FixedSpace, Graph, Tokens
+from fphi.learnable.architecture.space import ArchitectureSpace, Graph
+from fphi.learnable.mixture import Mixture
+from fphi.learnable.space import Decision, FixedSpace, Tokens
 from fphi.networks.cells import INPUTS, CellNetwork, CellPlan, Link, Node
 from fphi.networks.mixture import MixedCell, Way, fixed_norm, ways
 from fphi.networks.operations import Norm
@@ -31,7 +32,7 @@ _REDUCTIONS = 2
 
 
 @dataclass(frozen=True)
-class DartsSpace(FixedSpace):
+class DartsSpace(FixedSpace, ArchitectureSpace):
     """Derived cells of DARTS (Liu, Simonyan, Yang, ICLR 2019, arXiv 1806.09055).
 
     A node adds two operations on two different earlier states, and the nodes are concatenated. Three

@@ -1,16 +1,26 @@
-"""The controllers of ENAS: convolutions are preferred at the start, and skip connections rationed."""
-
-from collections.abc import Sequence
+"""The controllers of ENAS's two searches, as in the authors' code."""
 
 import torch
 from torch import Tensor
 
 from fphi.errors import FphiError
-from fphi.learnable.architecture.controller import LSTMController
 from fphi.learnable.architecture.enas_micro import EnasMicroSpace
-from fphi.learnable.architecture.space import Decision, FixedSpace, Tokens
+from fphi.learnable.controller import LSTMController
+from fphi.learnable.space import Decision
 
-__all__ = ["MicroController", "skip_divergence"]
+__all__ = ["MacroController", "MicroController"]
+
+
+class MacroController(LSTMController):
+    """The controller of the macro search (Pham et al., ICML 2018, arXiv 1802.03268).
+
+    No and yes to a skip connection have the logits -s and s of its score s, so both are bounded: yes has the
+    probability σ(2c tanh(s)) with the tanh constant c, from σ(-2c) to σ(2c).
+    """
+
+    def connection_logits(self, score: Tensor) -> Tensor:
+        """Logits of no and yes ``[n, 2]`` from the score s ``[n, 1]`` of a connection: -s and s."""
+        return torch.cat([-score, score], 1)
 
 
 class MicroController(LSTMController):
@@ -62,22 +72,3 @@ class MicroController(LSTMController):
             return logits
         bias = self.fixed_bias if decision.part in self.first_cell else 0.0
         return logits / self.divisor + bias * (2 * self.convolutions - 1)
-
-
-def skip_divergence(policy: LSTMController, tokens: Sequence[Tokens], target: float) -> Tensor:
-    """How far the probabilities of skip connections are from ``target``, a scalar.
-
-    The Kullback-Leibler divergence of each connection's probability from the target, on the way to each
-    architecture; summed over the connections of a layer, and the mean over layers and architectures.
-    """
-    space = policy.space
-    if not isinstance(space, FixedSpace):
-        raise FphiError(f"the connections of the space {space.name} depend on the answers; give no target")
-    decisions = space.decisions
-    layers = {decision.part for decision in decisions if decision.is_connection}
-    wanted = torch.tensor([1 - target, target]).log()
-    total = torch.zeros(())
-    for decision, logs in zip(decisions, policy.distributions(decisions, tokens), strict=True):
-        if decision.is_connection:
-            total = total + (logs.exp() * (logs - wanted)).sum(-1).mean()
-    return total / max(1, len(layers))

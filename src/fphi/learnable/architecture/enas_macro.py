@@ -6,14 +6,15 @@ from typing import ClassVar
 
 from fphi.errors import FphiError
 from fphi.learnable.architecture.enas_macro_network import (
-    Layer,
+    MacroLayer,
     MacroNetwork,
     layers_of,
     pools,
     survivors,
 )
-from fphi.learnable.architecture.space import Decision, Edge, Graph, Tokens
+from fphi.learnable.architecture.space import Edge, Graph
 from fphi.learnable.architecture.supernet import SharingSpace
+from fphi.learnable.space import Decision, Tokens
 from fphi.networks.operations import Norm, batch_statistics
 
 __all__ = ["ENAS_MACRO_OPERATIONS", "EnasMacroSpace"]
@@ -62,7 +63,7 @@ class EnasMacroSpace(SharingSpace):
             )
         )
 
-    def parts(self, tokens: Tokens) -> list[Layer]:
+    def parts(self, tokens: Tokens) -> list[MacroLayer]:
         """The layers in order."""
         return layers_of(tokens, ENAS_MACRO_OPERATIONS)
 

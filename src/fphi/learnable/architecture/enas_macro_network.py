@@ -5,27 +5,27 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from fphi.learnable.architecture.space import Tokens
 from fphi.learnable.architecture.supernet import SubgraphNetwork
+from fphi.learnable.space import Tokens
 from fphi.networks.operations import FactorizedReduce, Norm, conv_block, operation
 
-__all__ = ["Layer", "MacroNetwork", "layers_of", "pools", "survivors"]
+__all__ = ["MacroLayer", "MacroNetwork", "layers_of", "pools", "survivors"]
 
 
-class Layer(NamedTuple):
+class MacroLayer(NamedTuple):
     """A layer's branch, and the earlier ones added to its output; 0 is the stem, the layers follow."""
 
     operation: str
     skips: tuple[int, ...]
 
 
-def layers_of(tokens: Tokens, operations: tuple[str, ...]) -> list[Layer]:
+def layers_of(tokens: Tokens, operations: tuple[str, ...]) -> list[MacroLayer]:
     """The layers from their answers: a branch, then a yes or no for each but the last of those before."""
-    layers: list[Layer] = []
+    layers: list[MacroLayer] = []
     at = 0
     while at < len(tokens):
         bits = tokens[at + 1 : at + 1 + len(layers)]
-        layers.append(Layer(operations[tokens[at]], tuple(i for i, bit in enumerate(bits) if bit)))
+        layers.append(MacroLayer(operations[tokens[at]], tuple(i for i, bit in enumerate(bits) if bit)))
         at += 1 + len(bits)
     return layers
 
@@ -36,7 +36,7 @@ def pools(layers: int) -> tuple[int, ...]:
     return (third + 1, 2 * third + 1) if third else ()
 
 
-def survivors(layers: list[Layer]) -> dict[int, list[int]]:
+def survivors(layers: list[MacroLayer]) -> dict[int, list[int]]:
     """For each place where everything is halved, the layers before it that are still needed after it."""
     needed = [{number - 1, *layer.skips} for number, layer in enumerate(layers, start=1)]
     return {

@@ -7,14 +7,15 @@ from typing import ClassVar
 from fphi.errors import FphiError
 from fphi.learnable.architecture.enas_micro_network import (
     INPUTS,
-    Cells,
-    Link,
+    MicroCells,
+    MicroLink,
     MicroNetwork,
     links_of,
     loose_ends,
 )
-from fphi.learnable.architecture.space import Decision, Edge, Graph, Tokens
+from fphi.learnable.architecture.space import Edge, Graph
 from fphi.learnable.architecture.supernet import SharingSpace
+from fphi.learnable.space import Decision, Tokens
 from fphi.networks.operations import Norm, batch_statistics
 
 __all__ = ["ENAS_MICRO_OPERATIONS", "EnasMicroSpace"]
@@ -79,10 +80,10 @@ class EnasMicroSpace(SharingSpace):
             )
         )
 
-    def cells(self, tokens: Tokens) -> Cells:
+    def cells(self, tokens: Tokens) -> MicroCells:
         """The links of both cells."""
         half = len(tokens) // 2
-        return Cells(*(links_of(part, ENAS_MICRO_OPERATIONS) for part in (tokens[:half], tokens[half:])))
+        return MicroCells(*(links_of(part, ENAS_MICRO_OPERATIONS) for part in (tokens[:half], tokens[half:])))
 
     def text(self, tokens: Tokens) -> str:
         """Each cell's nodes as two operations on earlier states, 0 and 1 being the cell's inputs.
@@ -108,13 +109,13 @@ class EnasMicroSpace(SharingSpace):
     def whole(self, input_shape: tuple[int, ...], outputs: int) -> MicroNetwork:
         nodes = range(INPUTS, INPUTS + self.nodes)
         links = tuple(
-            Link(node, arm, source, name)
+            MicroLink(node, arm, source, name)
             for node in nodes
             for arm in (0, 1)
             for source in range(node)
             for name in ENAS_MICRO_OPERATIONS
         )
-        return self._network(Cells(links, links), (nodes, nodes), input_shape, outputs, batch_statistics)
+        return self._network(MicroCells(links, links), (nodes, nodes), input_shape, outputs, batch_statistics)
 
     def subgraph(
         self, tokens: Tokens, input_shape: tuple[int, ...], outputs: int, norm: Norm
@@ -129,7 +130,7 @@ class EnasMicroSpace(SharingSpace):
 
     def _network(
         self,
-        cells: Cells,
+        cells: MicroCells,
         loose: tuple[range | list[int], range | list[int]],
         input_shape: tuple[int, ...],
         outputs: int,
@@ -149,7 +150,7 @@ class EnasMicroSpace(SharingSpace):
         )
 
 
-def _graph(title: str, links: tuple[Link, ...]) -> Graph:
+def _graph(title: str, links: tuple[MicroLink, ...]) -> Graph:
     last = max(link.node for link in links)
     names = ("cell before last", "last cell", *(str(node) for node in range(INPUTS, last + 1)), "output")
     inner = [Edge(link.source, link.node, link.operation) for link in links]

@@ -5,18 +5,18 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from fphi.learnable.architecture.space import Tokens
 from fphi.learnable.architecture.supernet import SubgraphNetwork
+from fphi.learnable.space import Tokens
 from fphi.networks.drop_path import DropPath
 from fphi.networks.operations import Norm, operation
 
-__all__ = ["INPUTS", "Cell", "Cells", "Link", "MicroNetwork", "links_of", "loose_ends"]
+__all__ = ["INPUTS", "MicroCell", "MicroCells", "MicroLink", "MicroNetwork", "links_of", "loose_ends"]
 
 # A cell's states: 0 and 1 are the outputs of the two cells before it, its own nodes follow.
 INPUTS = 2
 
 
-class Link(NamedTuple):
+class MicroLink(NamedTuple):
     """One arm of a node: an operation on an earlier state."""
 
     node: int
@@ -30,28 +30,28 @@ class Link(NamedTuple):
         return f"{self.node}{'xy'[self.arm]}_{self.source}_{self.operation}"
 
 
-class Cells(NamedTuple):
+class MicroCells(NamedTuple):
     """Links of both kinds of cell: of one architecture, two to a node; or all there are."""
 
-    normal: tuple[Link, ...]
-    reduction: tuple[Link, ...]
+    normal: tuple[MicroLink, ...]
+    reduction: tuple[MicroLink, ...]
 
 
-def links_of(tokens: Tokens, operations: tuple[str, ...]) -> tuple[Link, ...]:
+def links_of(tokens: Tokens, operations: tuple[str, ...]) -> tuple[MicroLink, ...]:
     """The links of one cell from its answers (index, index, operation, operation are four to a node)."""
     return tuple(
-        Link(INPUTS + i // 4, i % 4 // 2, tokens[i], operations[tokens[i + 1]])
+        MicroLink(INPUTS + i // 4, i % 4 // 2, tokens[i], operations[tokens[i + 1]])
         for i in range(0, len(tokens), 2)
     )
 
 
-def loose_ends(links: Collection[Link]) -> list[int]:
+def loose_ends(links: Collection[MicroLink]) -> list[int]:
     """The nodes that no node takes for its input; the last always is one."""
     used = {link.source for link in links}
     return sorted({link.node for link in links} - used)
 
 
-class Cell(nn.Module):
+class MicroCell(nn.Module):
     """A node is the sum of its two arms; the loose ends, concatenated, go through a 1x1 convolution.
 
     The convolution of a concatenation is the sum of a convolution of each part, so each node has a 1x1
@@ -70,7 +70,7 @@ class Cell(nn.Module):
 
     def __init__(
         self,
-        links: Collection[Link],
+        links: Collection[MicroLink],
         loose: Collection[int],
         channels_in: tuple[int, int],
         channels: int,
@@ -98,7 +98,7 @@ class Cell(nn.Module):
         self.norm = norm(channels)
         self.drop = DropPath(drop_path)
 
-    def forward(self, older: Tensor, newer: Tensor, links: tuple[Link, ...]) -> Tensor:
+    def forward(self, older: Tensor, newer: Tensor, links: tuple[MicroLink, ...]) -> Tensor:
         """The cell's output from those of the two cells before it, with two links to each node."""
         states = [adapt(x) for adapt, x in zip(self.inputs, (older, newer), strict=True)]
         for x, y in zip(links[::2], links[1::2], strict=True):
@@ -107,7 +107,7 @@ class Cell(nn.Module):
         out: Tensor = self.norm(sum(parts[1:], start=parts[0]))
         return out
 
-    def _arm(self, link: Link, states: list[Tensor]) -> Tensor:
+    def _arm(self, link: MicroLink, states: list[Tensor]) -> Tensor:
         x: Tensor = self.links[link.name](states[link.source])
         return x if link.operation == "identity" else self.drop(x)
 
@@ -122,7 +122,7 @@ class MicroNetwork(SubgraphNetwork):
         layers: normal cells.
         channels: of the first cells; doubled by each reduction.
         dropout: before the linear layer.
-        drop_path: see `Cell`.
+        drop_path: see `MicroCell`.
         input_shape: ``C, H, W`` of an image.
         outputs: classes.
         norm: normalisation.
@@ -130,7 +130,7 @@ class MicroNetwork(SubgraphNetwork):
 
     def __init__(
         self,
-        cells: Cells,
+        cells: MicroCells,
         loose: tuple[Collection[int], Collection[int]],
         operations: tuple[str, ...],
         *,
@@ -155,14 +155,14 @@ class MicroNetwork(SubgraphNetwork):
             channels *= 2 if reduces else 1
             strides = (2 if sizes[0] != sizes[1] else 1, 1)
             self.cells.append(
-                Cell(cells[reduces], loose[reduces], widths, channels, strides, reduces, norm, drop_path)
+                MicroCell(cells[reduces], loose[reduces], widths, channels, strides, reduces, norm, drop_path)
             )
             widths, sizes = (widths[1], channels), (sizes[1], sizes[1] * (2 if reduces else 1))
         self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(channels, outputs))
 
     def run(self, x: Tensor, tokens: Tokens) -> Tensor:
         half = len(tokens) // 2
-        cells = Cells(*(links_of(part, self.operations) for part in (tokens[:half], tokens[half:])))
+        cells = MicroCells(*(links_of(part, self.operations) for part in (tokens[:half], tokens[half:])))
         older = newer = self.stem(x)
         for cell, reduces in zip(self.cells, self.reduces, strict=True):
             older, newer = newer, cell(older, newer, cells[reduces])

@@ -20,7 +20,8 @@ from fphi.learnable.architecture.graph_architecture import (
 )
 from fphi.learnable.architecture.graph_mutations import mutate_graph
 from fphi.learnable.architecture.graph_network import GraphNetwork
-from fphi.learnable.architecture.space import Decision, Edge, Graph, SearchSpace, Tokens
+from fphi.learnable.architecture.space import ArchitectureSpace, Edge, Graph
+from fphi.learnable.space import Decision, Tokens
 from fphi.networks.operations import Norm
 
 __all__ = ["GraphSpace"]
@@ -34,7 +35,7 @@ _VERTEX = re.compile(r"(\d+) (?:conv (\d+)x(\d+)/(\d+) (\d+)|one-to-one)( bn-rel
 
 
 @dataclass(frozen=True)
-class GraphSpace(GraphLimits, SearchSpace):
+class GraphSpace(GraphLimits, ArchitectureSpace):
     """Graphs of any length up to a limit (Real et al., ICML 2017, arXiv 1703.01041).
 
     An architecture is a chain of vertices, each with the convolution that leads to it or none, and skips

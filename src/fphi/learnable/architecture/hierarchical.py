@@ -9,7 +9,8 @@ from typing import ClassVar, NamedTuple
 from torch import nn
 
 from fphi.errors import FphiError
-from fphi.learnable.architecture.space import Decision, Edge, FixedSpace, Graph, Tokens
+from fphi.learnable.architecture.space import ArchitectureSpace, Edge, Graph
+from fphi.learnable.space import Decision, FixedSpace, Tokens
 from fphi.networks.motifs import Arrow, Motif, MotifNetwork, flatten
 from fphi.networks.operations import OPERATIONS, Norm
 
@@ -26,7 +27,7 @@ class _Place(NamedTuple):
 
 
 @dataclass(frozen=True)
-class HierarchicalSpace(FixedSpace):
+class HierarchicalSpace(FixedSpace, ArchitectureSpace):
     """Cells in levels (Liu et al., ICLR 2018, arXiv 1711.00436).
 
     A motif of level l says for each pair of its nodes which motif of level l - 1 leads from the one to

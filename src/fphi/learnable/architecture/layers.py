@@ -11,7 +11,8 @@ from typing import ClassVar
 from torch import nn
 
 from fphi.errors import FphiError
-from fphi.learnable.architecture.space import Decision, Edge, FixedSpace, Graph, Tokens
+from fphi.learnable.architecture.space import ArchitectureSpace, Edge, Graph
+from fphi.learnable.space import Decision, FixedSpace, Tokens
 from fphi.networks.layers import Layer, LayerNetwork, loose_layers
 from fphi.networks.operations import Norm
 
@@ -21,7 +22,7 @@ _LAYER = re.compile(r"(\d+)x(\d+)/(\d+)x(\d+):(\d+)((?: \+\d+)*)")
 
 
 @dataclass(frozen=True)
-class LayerSpace(FixedSpace):
+class LayerSpace(FixedSpace, ArchitectureSpace):
     """Convolutional networks layer by layer (Zoph and Le, ICLR 2017, arXiv 1611.01578).
 
     Of each layer are asked: filter height, filter width, stride height, stride width, number of filters,

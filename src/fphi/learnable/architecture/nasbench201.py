@@ -8,8 +8,9 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from fphi.errors import FphiError
-from fphi.learnable.architecture.mixture import Mixture
-from fphi.learnable.architecture.space import Decision, Edge, FixedSpace, Graph, Tokens
+from fphi.learnable.architecture.space import ArchitectureSpace, Edge, Graph
+from fphi.learnable.mixture import Mixture
+from fphi.learnable.space import Decision, FixedSpace, Tokens
 from fphi.networks.mixture import fixed_norm
 from fphi.networks.nasbench201 import Cell201, MixedCell201, Network201
 from fphi.networks.operations import Norm
@@ -22,7 +23,7 @@ EDGES_201 = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
 
 
 @dataclass(frozen=True)
-class NASBench201Space(FixedSpace):
+class NASBench201Space(FixedSpace, ArchitectureSpace):
     """15,625 cells (Dong and Yang, ICLR 2020, arXiv 2001.00326); node = sum of its edges' operations.
 
     The network around the cells is the benchmark's: a 3x3 convolution, three stages of equal cells with a

@@ -7,7 +7,8 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from fphi.errors import FphiError
-from fphi.learnable.architecture.space import Decision, Edge, FixedSpace, Graph, Tokens
+from fphi.learnable.architecture.space import ArchitectureSpace, Edge, Graph
+from fphi.learnable.space import Decision, FixedSpace, Tokens
 
 __all__ = ["OPERATIONS_MACRO", "NASBenchMacroSpace"]
 
@@ -18,7 +19,7 @@ _STAGES = (2, 3, 3)  # layers of each; the first of a stage halves the image and
 
 
 @dataclass(frozen=True)
-class NASBenchMacroSpace(FixedSpace):
+class NASBenchMacroSpace(FixedSpace, ArchitectureSpace):
     """6,561 networks (Su et al., CVPR 2021, arXiv 2103.11922): stem, eight layers, 1x1 convolution, mean.
 
     Args:

@@ -2,13 +2,13 @@
 
 from abc import abstractmethod
 
-import torch
 from torch import Tensor, nn
 
-from fphi.learnable.architecture.space import FixedSpace, Tokens
+from fphi.learnable.architecture.space import ArchitectureSpace
+from fphi.learnable.space import FixedSpace, Tokens
 from fphi.networks.operations import Norm
 
-__all__ = ["SharingSpace", "Standalone", "SubgraphNetwork", "Supernet", "hand_down"]
+__all__ = ["SharingSpace", "Standalone", "SubgraphNetwork", "Supernet"]
 
 
 class SubgraphNetwork(nn.Module):
@@ -40,7 +40,7 @@ class Standalone(nn.Module):
         return self.network.run(x, self.tokens)
 
 
-class SharingSpace(FixedSpace):
+class SharingSpace(FixedSpace, ArchitectureSpace):
     """A space whose architectures can share weights: each is a sub-graph of one network."""
 
     @abstractmethod
@@ -86,16 +86,3 @@ class Supernet(nn.Module):
     def forward(self, x: Tensor, tokens: Tokens) -> Tensor:
         """``[n, C, H, W]`` to ``[n, outputs]`` by one child: exactly its sub-graph is computed."""
         return self.network.run(x, tokens)
-
-
-@torch.no_grad()
-def hand_down(supernet: Supernet, child: Standalone) -> None:
-    """Copy into a stand-alone network the shared weights of its parts.
-
-    What only the child has, as scales and running statistics of its batch norms, stays as it is. With
-    batch statistics the child then computes exactly what the supernet computes along its sub-graph.
-    """
-    shared = supernet.network.state_dict()
-    for name, own in child.network.state_dict().items():
-        if name in shared:
-            own.copy_(shared[name])

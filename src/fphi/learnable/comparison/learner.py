@@ -4,6 +4,7 @@ from abc import abstractmethod
 
 from torch import Tensor
 
+from fphi.learnable.base import each_query_alone
 from fphi.learnable.embedding import EmbeddingLearner
 from fphi.tasks.types import Examples
 
@@ -14,13 +15,17 @@ class ComparisonLearner(EmbeddingLearner):
     """A learner whose answers come from embedded examples alone; a subclass defines `compare`."""
 
     @abstractmethod
-    def compare(self, support: Examples, queries: Tensor, transductive: bool = True) -> Tensor:
+    def compare(self, support: Examples, queries: Tensor) -> Tensor:
         """Answers ``[B, Q, ways]`` for embedded ``queries: [B, Q, *d]``; ``support.x: [B, n, *d]``.
 
         Raises:
             FphiError: a class of 0..max(support.y) has no example.
         """
 
-    def solve(self, support: Examples, query_x: Tensor, transductive: bool = True) -> Tensor:
-        embedded, queries = self.embed(support.x, query_x, transductive)
-        return self.compare(Examples(embedded, support.y), queries, transductive)
+    def solve(self, support: Examples, query_x: Tensor) -> Tensor:
+        embedded, queries = self.embed(support.x, query_x)
+        return self.compare(Examples(embedded, support.y), queries)
+
+    def solve_alone(self, support: Examples, query_x: Tensor) -> Tensor:
+        with each_query_alone(self):
+            return self.solve(support, query_x)

@@ -29,6 +29,7 @@ class MatchingLearner(ComparisonLearner):
             matching network of Wang et al. 2018 (arXiv 1801.05401).
         scale: first scale of the cosines; 1 is the paper's.
         loss: scalar loss of one task from log-probabilities and labels.
+        batching: ``"auto"``, ``"vmap"`` or ``"loop"``, see `TaskMap`.
     """
 
     def __init__(
@@ -46,7 +47,7 @@ class MatchingLearner(ComparisonLearner):
         self.similarity = Similarity(distance, scale)
         self.context, self.prototypes = context, prototypes
 
-    def compare(self, support: Examples, queries: Tensor, transductive: bool = True) -> Tensor:
+    def compare(self, support: Examples, queries: Tensor) -> Tensor:
         keys, labels = support
         if self.prototypes:
             keys, labels = _prototypes(keys, labels)

@@ -45,6 +45,7 @@ class MetricLearner(ComparisonLearner):
         metric_loss: which loss, see `fphi.learnable.comparison.metric_losses`.
         margin: of that loss; None: the usual one.
         scale: of the cosines, s in the papers.
+        batching: ``"auto"``, ``"vmap"`` or ``"loop"``, see `TaskMap`.
     """
 
     def __init__(
@@ -69,12 +70,12 @@ class MetricLearner(ComparisonLearner):
         whole = metric_loss == "sphereface"
         self.margin = {} if margin is None else {"margin": int(margin) if whole else margin}
 
-    def embed(self, support_x: Tensor, query_x: Tensor, transductive: bool = True) -> tuple[Tensor, Tensor]:
+    def embed(self, support_x: Tensor, query_x: Tensor) -> tuple[Tensor, Tensor]:
         """Embeddings on the unit sphere, see `EmbeddingLearner.embed`."""
-        support, queries = super().embed(support_x, query_x, transductive)
+        support, queries = super().embed(support_x, query_x)
         return F.normalize(support, dim=-1), F.normalize(queries, dim=-1)
 
-    def compare(self, support: Examples, queries: Tensor, transductive: bool = True) -> Tensor:
+    def compare(self, support: Examples, queries: Tensor) -> Tensor:
         return self.scale * _cosines(support, queries)
 
     def task_losses(self, tasks: Task) -> Tensor:

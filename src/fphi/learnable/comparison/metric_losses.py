@@ -25,6 +25,7 @@ def contrastive_loss(embedded: Tensor, labels: Tensor, margin: float = 1.0) -> T
     Args:
         embedded: ``[n, d]``.
         labels: ``[n]``, at least two of one class and two classes.
+        margin: distance from which two of different classes cost nothing.
     """
     apart = _squared_distances(embedded)
     pair = ~torch.eye(len(labels), dtype=torch.bool, device=labels.device)

@@ -22,6 +22,7 @@ class PrototypicalLearner(ComparisonLearner):
         network: ``[n, *input]`` to embeddings ``[n, d]``.
         distance: ``"euclidean"`` means the squared distance, as in the paper.
         loss: scalar loss of one task from logits (the similarities) and labels.
+        batching: ``"auto"``, ``"vmap"`` or ``"loop"``, see `TaskMap`.
     """
 
     def __init__(
@@ -35,6 +36,6 @@ class PrototypicalLearner(ComparisonLearner):
         super().__init__(network, loss=loss, batching=batching)
         self.similarity = Similarity(distance)
 
-    def compare(self, support: Examples, queries: Tensor, transductive: bool = True) -> Tensor:
+    def compare(self, support: Examples, queries: Tensor) -> Tensor:
         similar: Tensor = self.similarity(queries, class_means(*support))
         return similar

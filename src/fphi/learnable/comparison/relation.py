@@ -4,10 +4,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fphi.learnable.base import Loss, answers_alone
+from fphi.learnable.base import Loss, passes_alone
 from fphi.learnable.comparison.classes import members, require_equal_shots
 from fphi.learnable.comparison.learner import ComparisonLearner
-from fphi.networks.batch_norm import network_pass
 from fphi.tasks.types import Examples, Task
 from fphi.within.task_map import Batching, call_network
 
@@ -29,6 +28,7 @@ class RelationLearner(ComparisonLearner):
         network: ``[n, *input]`` to feature maps ``[n, c, h, w]``.
         relation: classes ``[N, c, h, w]`` and queries ``[Q, c, h, w]`` to relations ``[Q, N]``.
         loss: scalar loss of one task from relations and labels.
+        batching: ``"auto"``, ``"vmap"`` or ``"loop"``, see `TaskMap`.
     """
 
     def __init__(
@@ -42,17 +42,15 @@ class RelationLearner(ComparisonLearner):
         super().__init__(network, loss=loss, batching=batching)
         self.relation = relation
 
-    def compare(self, support: Examples, queries: Tensor, transductive: bool = True) -> Tensor:
+    def compare(self, support: Examples, queries: Tensor) -> Tensor:
         classes = _summed(support)
-        if answers_alone(self.relation, transductive):
-            alone = [self._relate(classes, queries[:, i : i + 1]) for i in range(queries.shape[1])]
-            return torch.cat(alone, 1)
+        if passes_alone(self.relation):
+            return torch.cat([self._relate(classes, query) for query in torch.split(queries, 1, dim=1)], 1)
         return self._relate(classes, queries)
 
     def _relate(self, classes: Tensor, queries: Tensor) -> Tensor:
         own = dict(self.relation.named_parameters())
-        with network_pass():
-            return self.over_tasks(lambda c, q: call_network(self.relation, own, c, q), classes, queries)
+        return self.over_tasks(lambda c, q: call_network(self.relation, own, c, q), classes, queries)
 
     def observe(self, task: Task) -> None:
         """The relation module sees pairs, so it is passed what it would be in training."""

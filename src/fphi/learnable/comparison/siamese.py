@@ -33,24 +33,28 @@ def balanced_loss(logits: Tensor, same: Tensor) -> Tensor:
 
 
 class SiameseLearner(ComparisonLearner):
-    """Answers σ(Σⱼ aⱼ |hⱼ(x₁) - hⱼ(x₂)| + b), as logits (Koch et al. 2015).
+    """Answers ``σ(Σⱼ aⱼ |hⱼ(x₁) - hⱼ(x₂)| + b)``, as logits (Koch et al. 2015).
 
-    φ = the embedding h, and the weights a and b of the L1 distance. With several shots a class answers by
-    its best match. By verification (the paper), the loss is over all pairs of a query and a support example.
-    By matching, h and a learn from the softmax over a query's matches, in which a wrong class costs the more
-    the more it is like the query. What makes a distance a certainty, b and a factor of the distance, learns
-    from all pairs beside, and h and a do not learn from those. The loss is then the sum of the two.
+    φ = the embedding h, and the weights a and b of the L1 distance. With several shots, the answer for a
+    class is that of its example most like the query. There are two losses to train with:
+
+    ================  ================================================================================
+    ``verification``  the paper's: binary cross-entropy over all pairs of a query and a support example
+    ``matching``      cross-entropy of the softmax over the classes' likeness to a query, which trains h
+                      and a; plus the verification loss, which then trains b and a factor of the
+                      likeness only, so that logits of "same" stay calibrated
+    ================  ================================================================================
 
     Args:
         network: ``[n, *input]`` to embeddings ``[n, width]``.
         width: of the embeddings.
-        features: that a linear layer with a sigmoid makes of an embedding, to be compared in its place;
-            None: the embedding itself is compared.
-        dropout: share of an embedding's values that is set to 0 in training, before they are described or
-            compared.
-        learn_by: what h and a learn from.
-        weight: first weight of each feature; None: one that suits features of size 1, or sigmoids, which
-            hardly differ at first.
+        features: size of a linear layer with a sigmoid after ``network``, whose outputs are compared
+            (Koch: 4096); None: the embeddings are compared as they are.
+        dropout: share of an embedding's values that is set to 0 in training.
+        learn_by: which loss, see above.
+        weight: what each entry of a begins with; None: -10 / ``width``, or -50 / ``features``, since
+            sigmoids hardly differ at first.
+        batching: ``"auto"``, ``"vmap"`` or ``"loop"``, see `TaskMap`.
     """
 
     def __init__(
@@ -84,7 +88,7 @@ class SiameseLearner(ComparisonLearner):
         """Logits ``[B, Q, n]`` that a query and a support example, both embedded, are of one class."""
         return self._certainty(self._likeness(support_x, queries))
 
-    def compare(self, support: Examples, queries: Tensor, transductive: bool = True) -> Tensor:
+    def compare(self, support: Examples, queries: Tensor) -> Tensor:
         return _best_match(self.pairs(support.x, queries), support.y)
 
     def task_losses(self, tasks: Task) -> Tensor:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from fphi.errors import FphiError
-from fphi.learnable.base import LearningAlgorithm
+from fphi.learnable.base import LearningAlgorithm, each_query_alone
 from fphi.learnable.comparison.classes import members
 from fphi.learnable.comparison.learner import ComparisonLearner
 from fphi.tasks.types import Examples, Task
@@ -62,13 +62,17 @@ class ImaginaryLearner(LearningAlgorithm):
             raise FphiError(f"generated is {generated}; it must be at least 0")
         self.learner, self.generator, self.generated = learner, generator, generated
 
-    def solve(self, support: Examples, query_x: Tensor, transductive: bool = True) -> Tensor:
-        embedded, queries = self.embed(support.x, query_x, transductive)
-        return self.learner.compare(self.extended(Examples(embedded, support.y)), queries, transductive)
+    def solve(self, support: Examples, query_x: Tensor) -> Tensor:
+        embedded, queries = self.embed(support.x, query_x)
+        return self.learner.compare(self.extended(Examples(embedded, support.y)), queries)
 
-    def embed(self, support_x: Tensor, query_x: Tensor, transductive: bool = True) -> tuple[Tensor, Tensor]:
+    def solve_alone(self, support: Examples, query_x: Tensor) -> Tensor:
+        with each_query_alone(self):
+            return self.solve(support, query_x)
+
+    def embed(self, support_x: Tensor, query_x: Tensor) -> tuple[Tensor, Tensor]:
         """As the learner embeds them, see `EmbeddingLearner.embed`."""
-        return self.learner.embed(support_x, query_x, transductive)
+        return self.learner.embed(support_x, query_x)
 
     def extended(self, support: Examples) -> Examples:
         """The embedded support set ``x: [B, n, d]`` and ``generated`` more of each class."""

@@ -10,12 +10,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fphi.errors import FphiError
-from fphi.learnable.base import LearningAlgorithm, Loss, over_network, run_network
-from fphi.networks.batch_norm import network_pass
+from fphi.learnable.base import (
+    AnswersAtTest,
+    LearningAlgorithm,
+    Loss,
+    each_query_alone,
+    over_network,
+    run_network,
+)
+from fphi.networks.batch_norm import BatchNorm, network_pass
 from fphi.tasks.types import Examples
-from fphi.within.optimizers import InnerOptimizer, Parameters, State
+from fphi.within.optimizers import InnerOptimizer, Parameters, State, UpdateRule
 from fphi.within.task_map import Batching, call_network
-from fphi.within.unroll import Order, descend, descend_recomputed
+from fphi.within.unroll import DerivativeOrder, descend, descend_recomputed
 
 __all__ = ["GradientLearner"]
 
@@ -27,8 +34,9 @@ class GradientLearner(LearningAlgorithm):
     settings of it. φ = the network's parameters and the optimizer's.
 
     Args:
-        network: any ``nn.Module``; with ``adapts="head"`` one that has ``body`` and ``head``.
-        optimizer: the update rule, e.g. ``fphi.sgd(0.4)``.
+        network: any ``nn.Module``; with ``adapts="head"`` one that has ``body`` and ``head``. Its `BatchNorm`
+            layers of mode ``per-step`` get a scale and shift for each of ``steps``.
+        optimizer: the update rule, e.g. ``fphi.sgd(0.4)``, or your own: see `UpdateRule`. It is copied.
         steps: inner steps in training, m.
         order: 2 differentiates through the steps, 1 takes their gradients as constants.
         loss: scalar loss of one task, for support and query alike.
@@ -45,7 +53,7 @@ class GradientLearner(LearningAlgorithm):
     def __init__(
         self,
         network: nn.Module,
-        optimizer: InnerOptimizer,
+        optimizer: UpdateRule,
         steps: int,
         *,
         order: Literal[1, 2] = 2,
@@ -73,7 +81,11 @@ class GradientLearner(LearningAlgorithm):
         self.order: Literal[1, 2] = order
         self.adapts, self.memory = adapts, memory
         self.minibatch, self.test_minibatch = minibatch, test_minibatch or minibatch
-        self.optimizer.register(dict(self.part.named_parameters()))
+        for module in network.modules():
+            if isinstance(module, BatchNorm):
+                module.set_steps(steps)
+        if isinstance(self.optimizer, InnerOptimizer):
+            self.optimizer.register(dict(self.part.named_parameters()))
 
     @property
     def part(self) -> nn.Module:
@@ -91,43 +103,38 @@ class GradientLearner(LearningAlgorithm):
 
     def predict(self, parameters: Parameters, x: Tensor) -> Tensor:
         """Outputs ``[n, ways]`` of the network with adapted ``parameters`` for ``x: [n, *input]``."""
-        with network_pass(step=self._steps_now()):
+        with network_pass(self.network, step=self._steps_now()):
             return call_network(self.network, parameters, x)
 
-    def solve(
-        self, support: Examples, query_x: Tensor, transductive: bool = True, steps: int | None = None
-    ) -> Tensor:
+    def solve(self, support: Examples, query_x: Tensor, steps: int | None = None) -> Tensor:
+        """See `LearningAlgorithm.solve`; ``steps``: inner steps, None: as many as it takes."""
         steps = self._steps_now() if steps is None else steps
         inputs = self._inputs(support.x)
         adapted = self._last(self._trajectory(support, inputs, steps, self._order_now()))
-        return self._answers(adapted, support.x, query_x, transductive, steps)
+        return self._answers(adapted, support.x, query_x, steps)
+
+    def solve_alone(self, support: Examples, query_x: Tensor) -> Tensor:
+        with each_query_alone(self):
+            return self.solve(support, query_x)
 
     @torch.no_grad()
-    def answers_by_step(
-        self, support: Examples, query_x: Tensor, steps: int, transductive: bool = True
-    ) -> Tensor:
-        """Predictions after 0, 1, … ``steps`` inner steps: ``[steps + 1, B, Q, ways]``, without a graph."""
-        trajectory = self._trajectory(support, self._inputs(support.x), steps, order=0)
-        return torch.stack(
-            [self._answers(p, support.x, query_x, transductive, i) for i, p in enumerate(trajectory)]
-        )
-
-    @torch.no_grad()
-    def tested(
-        self, support: Examples, query_x: Tensor, steps: int, alone: bool
-    ) -> tuple[Tensor, Tensor | None]:
-        """`answers_by_step` and, with ``alone``, the inductive answers at `test_steps` of the same run."""
+    def answers_at_test(
+        self, support: Examples, query_x: Tensor, steps: int | None = None, alone: bool = True
+    ) -> AnswersAtTest:
+        """See `LearningAlgorithm.answers_at_test`; all of them come of one adaptation, without a graph."""
+        steps = max(self.test_steps, steps or 0)
         by_step, inductive = [], None
-        for i, now in enumerate(self._trajectory(support, self._inputs(support.x), steps, order=0)):
-            by_step.append(self._answers(now, support.x, query_x, True, i))
-            if alone and i == self.test_steps:
-                inductive = self._answers(now, support.x, query_x, False, i)
-        return torch.stack(by_step), inductive
+        for step, now in enumerate(self._trajectory(support, self._inputs(support.x), steps, order=0)):
+            by_step.append(self._answers(now, support.x, query_x, step))
+            if alone and step == self.test_steps:
+                with each_query_alone(self):
+                    inductive = self._answers(now, support.x, query_x, step)
+        return AnswersAtTest(by_step[self.test_steps], inductive, torch.stack(by_step))
 
     def _steps_now(self) -> int:
         return self.steps if self.training else self.test_steps
 
-    def _order_now(self) -> Order:
+    def _order_now(self) -> DerivativeOrder:
         return self.order if torch.is_grad_enabled() else 0
 
     def _inputs(self, x: Tensor) -> Tensor:
@@ -136,17 +143,15 @@ class GradientLearner(LearningAlgorithm):
             return x
         return over_network(self.over_tasks, self.network.get_submodule("body"), None, x)
 
-    def _answers(
-        self, adapted: Parameters, support_x: Tensor, query_x: Tensor, transductive: bool, step: int
-    ) -> Tensor:
+    def _answers(self, adapted: Parameters, support_x: Tensor, query_x: Tensor, step: int) -> Tensor:
         if self.adapts == "all":
-            return run_network(self.over_tasks, self.network, adapted, support_x, query_x, transductive, step)
+            return run_network(self.over_tasks, self.network, adapted, support_x, query_x, step)
         body = self.network.get_submodule("body")
-        features = run_network(self.over_tasks, body, None, support_x, query_x, transductive)
+        features = run_network(self.over_tasks, body, None, support_x, query_x)
         return over_network(self.over_tasks, self.part, adapted, features)
 
     def _trajectory(
-        self, support: Examples, inputs: Tensor, steps: int, order: Order
+        self, support: Examples, inputs: Tensor, steps: int, order: DerivativeOrder
     ) -> Iterator[Parameters]:
         """The batched parameters before the first and after each step, up to ``steps`` of them.
 
@@ -164,7 +169,7 @@ class GradientLearner(LearningAlgorithm):
             yield now
 
     def _step(
-        self, x: Tensor, y: Tensor, now: Parameters, state: State, step: int, order: Order
+        self, x: Tensor, y: Tensor, now: Parameters, state: State, step: int, order: DerivativeOrder
     ) -> tuple[Parameters, State]:
         minibatch = self.minibatch if self.training else self.test_minibatch
         if minibatch is not None:
@@ -172,13 +177,13 @@ class GradientLearner(LearningAlgorithm):
             x, y = x[:, rows], y[:, rows]
 
         def losses(parameters: Parameters) -> Tensor:
-            with network_pass(step=step):
+            with network_pass(self.part, step=step):
                 return self.over_tasks(self._support_loss, parameters, x, y)
 
         return descend(losses, self.optimizer, now, state, step, order)
 
     def _recomputed(
-        self, x: Tensor, y: Tensor, now: Parameters, state: State, steps: int, order: Order
+        self, x: Tensor, y: Tensor, now: Parameters, state: State, steps: int, order: DerivativeOrder
     ) -> Parameters:
         step_from = partial(self._step, x, y)
         return descend_recomputed(step_from, now, state, steps, order, (*self.parameters(), x))

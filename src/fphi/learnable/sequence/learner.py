@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fphi.errors import FphiError
-from fphi.learnable.base import Loss
+from fphi.learnable.base import Loss, each_query_alone
 from fphi.learnable.embedding import EmbeddingLearner
 from fphi.learnable.sequence.standardisation import OnlineStandardisation
 from fphi.tasks.types import Examples, Task
@@ -72,8 +72,8 @@ class SequenceLearner(EmbeddingLearner):
         self.ways = ways
         self.labels = labels
 
-    def solve(self, support: Examples, query_x: Tensor, transductive: bool = True) -> Tensor:
-        embedded, queries = self._read(*self.embed(support.x, query_x, transductive))
+    def solve(self, support: Examples, query_x: Tensor) -> Tensor:
+        embedded, queries = self._read(*self.embed(support.x, query_x))
         marks = self._marks(support.y, embedded)
         if self.labels == "given":
             with_past, with_query = marks, torch.zeros_like(marks[:, :1])
@@ -83,6 +83,10 @@ class SequenceLearner(EmbeddingLearner):
         last = torch.cat([queries, with_query.expand(-1, queries.shape[1], -1)], 2)
         answers: Tensor = self.core(past, last)[1]
         return answers
+
+    def solve_alone(self, support: Examples, query_x: Tensor) -> Tensor:
+        with each_query_alone(self):
+            return self.solve(support, query_x)
 
     def online(self, x: Tensor, y: Tensor) -> Tensor:
         """Answers ``[B, T, ways]`` to a stream ``x: [B, T, *input]`` whose labels ``y: [B, T]`` come late.

@@ -1,0 +1,8 @@
+"""A run as a value: what the command line can do, by the same names."""
+
+from fphi.experiment.comparison import compare
+from fphi.experiment.evaluation import evaluate
+from fphi.experiment.loading import load
+from fphi.experiment.training import train
+
+__all__ = ["compare", "evaluate", "load", "train"]

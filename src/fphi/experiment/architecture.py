@@ -1,0 +1,132 @@
+"""What a search found: an architecture in a file, and the network with its trained weights."""
+
+import json
+from dataclasses import dataclass, fields
+from functools import partial
+from pathlib import Path
+from typing import Any, get_args
+
+from torch import nn
+
+from fphi.errors import FphiError
+from fphi.learnable.architecture import SPACES, ArchitectureSpace
+from fphi.learnable.architecture.space import TakesNorm
+from fphi.learnable.space import Tokens
+from fphi.networks.batch_norm import BatchNorm, Mode
+from fphi.run.disk.checkpoint import BEST, load_parameters
+from fphi.run.disk.files import replace_file
+from fphi.run.search.history import HISTORY
+
+__all__ = ["ARCHITECTURE", "Architecture", "load_architecture", "options_of"]
+
+ARCHITECTURE = "architecture.json"
+# Files of before name the learner, which decided the statistics.
+_FORMERLY: dict[object, Mode] = {"prototypical": "running", "maml": "query-batch"}
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """An architecture of a space, with all that it takes to build it.
+
+    Args:
+        space: with its options.
+        tokens: the architecture.
+        input_shape: of one example.
+        outputs: classes; None: the network gives features.
+        norm: where the statistics of its batch norms come from, as a few-shot learner's network; None: they
+            are torch's own.
+    """
+
+    space: ArchitectureSpace
+    tokens: Tokens
+    input_shape: tuple[int, ...]
+    outputs: int | None
+    norm: Mode | None = None
+
+    def build(self) -> nn.Module:
+        """The network, freshly initialised."""
+        if self.norm is not None:
+            assert isinstance(self.space, TakesNorm)
+            norm = partial(BatchNorm, mode=self.norm)
+            return self.space.network(self.tokens, self.input_shape, self.outputs, norm=norm)
+        assert self.outputs is not None
+        return self.space.build(self.tokens, self.input_shape, self.outputs)
+
+    def save(self, run: Path) -> None:
+        """Write ``architecture.json`` into a folder."""
+        content = {
+            "space": self.space.name,
+            "options": options_of(self.space),
+            "tokens": self.tokens,
+            "text": self.space.text(self.tokens),
+            "input_shape": self.input_shape,
+            "outputs": self.outputs,
+            **({"norm": self.norm} if self.norm is not None else {}),
+        }
+        replace_file(run / ARCHITECTURE, json.dumps(content, indent=2).encode() + b"\n")
+
+    @classmethod
+    def read(cls, run: Path) -> "Architecture":
+        """Read what `save` wrote.
+
+        Raises:
+            FphiError: there is none, or it is damaged.
+        """
+        path = run / ARCHITECTURE
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            options = {name: _tuples(value) for name, value in content["options"].items()}
+            space = SPACES[content["space"]](**options)
+            tokens = space.check(content["tokens"])
+            outputs = content["outputs"]
+            norm = content.get("norm") or _FORMERLY.get(content.get("learner"))
+            _require_norm(space, outputs, norm)
+            shape = tuple(content["input_shape"])
+            if len(shape) != 3 or not all(isinstance(size, int) and size > 0 for size in shape):
+                raise FphiError(f"input_shape {list(shape)} is none of an image")
+            return cls(space, tokens, shape, outputs and int(outputs), norm)
+        except FileNotFoundError as error:
+            if (run / HISTORY).is_file():
+                raise FphiError(f"the search in {run} has not ended: go on with its --resume") from error
+            raise FphiError(
+                f"{run} holds no architecture (no {ARCHITECTURE}): give the --out of a search"
+            ) from error
+        except OSError as error:
+            raise FphiError(f"cannot read {path}: {error.strerror}; check its permissions") from error
+        except (ValueError, LookupError, TypeError, AttributeError, FphiError) as error:
+            raise FphiError(f"{path} is damaged ({' '.join(str(error).split())}); restore it") from error
+
+
+def options_of(space: ArchitectureSpace) -> dict[str, Any]:
+    """A space's options by name, all spaces being dataclasses."""
+    return {field.name: getattr(space, field.name) for field in fields(space)}  # type: ignore[arg-type]
+
+
+def load_architecture(run: Path) -> nn.Module:
+    """The network that a search found, with its retrained weights, ready for inference.
+
+    Args:
+        run: the search's directory.
+
+    Returns:
+        ``[n, *input_shape]`` to ``[n, classes]``, in evaluation mode; of a search for few-shot learners what
+        the learner has learned: an embedding, ``[n, features]``, or with MAML the network before any task.
+
+    Raises:
+        FphiError: the search has not ended, or a file of it is missing or damaged.
+    """
+    module = Architecture.read(run).build()
+    load_parameters(run / BEST, module)
+    return module.eval()
+
+
+def _require_norm(space: ArchitectureSpace, outputs: int | None, norm: str | None) -> None:
+    """Raise unless networks of the space can be built so."""
+    known = norm in get_args(Mode) and isinstance(space, TakesNorm)
+    if not known and (norm is not None or outputs is None):
+        raise ValueError(f"norm {norm!r} with outputs {outputs} in the space {space.name}")
+
+
+def _tuples(value: Any) -> Any:
+    """JSON has lists only; options of spaces are values that do not change."""
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value

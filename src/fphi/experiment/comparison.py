@@ -1,0 +1,91 @@
+"""Several runs on the same test tasks, pair by pair."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from fphi.errors import FphiError
+from fphi.experiment.evaluation import EvaluationOptions, evaluate_run
+from fphi.report.compare import Comparison, TaskScores
+from fphi.report.compare import compare as compare_scores
+from fphi.report.files import read_tests
+from fphi.report.runs import EvaluatedRun, read_run
+
+__all__ = ["Compared", "compare"]
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Runs with their tests, by name, and the differences between those with the same test tasks."""
+
+    runs: dict[str, EvaluatedRun]
+    pairs: list[Comparison]
+
+
+def compare(
+    runs: Sequence[Path | str],
+    *,
+    on: str = "inductive",
+    test_tasks: int | None = None,
+    test: str | None = None,
+    **files: str,
+) -> Compared:
+    """Compare runs; those that were not tested so yet are tested, on as many tasks as the others.
+
+    Args:
+        runs: folders; of those with the same test tasks the first is compared with.
+        on: "inductive" or "transductive" accuracy; in regression it is the loss.
+        test_tasks: for runs that were not tested yet; None: as many as the first of the others, else 600.
+        test: name of the test, where runs have several, e.g. "5w1s"; None: the one of their own sizes.
+        files: ``method``, ``network`` and ``tasks``, where runs have them from files: ``FILE.py:NAME``.
+
+    Raises:
+        FphiError: a run is none, or no two were tested on the same tasks; it says in what they differ.
+    """
+    if on not in ("transductive", "inductive"):
+        raise FphiError(f"--on is {on!r}: choose transductive or inductive")
+    paths = [Path(run) for run in runs]
+    _test_missing(paths, EvaluationOptions(test_tasks, allowed=files), test)
+    read = dict(zip(_names(paths), [read_run(path, test) for path in paths], strict=True))
+    if len(read) == 1:
+        return Compared(read, [])
+    return Compared(read, _paired([run.task_scores(on, label) for label, run in read.items()]))
+
+
+def _test_missing(paths: list[Path], test: EvaluationOptions, name: str | None) -> None:
+    """Test what was not tested yet, on the tasks of the first that was."""
+    tested = [path for path in paths if _has_test(path, name)]
+    if tested and test.test_tasks is None:
+        like = read_run(tested[0], name).record
+        test = replace(test, test_tasks=like["tasks"], seed=like["seed"])
+    for path in paths:
+        if path not in tested:
+            evaluate_run(path, test).keep(path)
+
+
+def _has_test(path: Path, name: str | None) -> bool:
+    """Whether it was tested so; one whose tests are damaged is refused, not tested anew."""
+    tests = read_tests(path)
+    return bool(tests) if name is None else name in tests
+
+
+def _paired(scores: list[TaskScores]) -> list[Comparison]:
+    """Differences among those that were tested on the same tasks, from the first of them.
+
+    Raises:
+        FphiError: no two were; it says in what the first two differ.
+    """
+    groups: dict[tuple[object, ...], list[TaskScores]] = {}
+    for one in scores:
+        groups.setdefault((len(one.values), *one.settings.values()), []).append(one)
+    same = [group for group in groups.values() if len(group) > 1]
+    return [pair for group in same or [scores] for pair in compare_scores(group)]
+
+
+def _names(paths: list[Path]) -> list[str]:
+    """Folders by their own names; by their paths, numbered, where these are not distinct."""
+    own = [path.resolve().name for path in paths]
+    names = own if len(set(own)) == len(own) else [str(path) for path in paths]
+    repeated = Counter(names)
+    return [name if repeated[name] == 1 else f"{name} ({i})" for i, name in enumerate(names, start=1)]

@@ -1,0 +1,265 @@
+"""Across-task testing of a run: what it reached on new tasks, kept beside its parameters."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, cast, overload
+
+import torch
+from torch import Tensor
+
+from fphi.errors import FphiError
+from fphi.experiment.config import Config, has_tasks
+from fphi.experiment.loading import load_learner, trained_run
+from fphi.experiment.plugins import is_in_file
+from fphi.experiment.setup import FewShotRun
+from fphi.experiment.versions import versions
+from fphi.learnable import LearningAlgorithm
+from fphi.learnable.turning import TurningLearner
+from fphi.report.files import TestRecord, read_tests, read_text, test_name, write_test
+from fphi.report.runs import read_log
+from fphi.run.meta.evaluate import Evaluation
+from fphi.run.meta.evaluate import evaluate as evaluate_learner
+from fphi.tasks import Task, TaskDistribution
+
+__all__ = ["EvaluationOptions", "RunEvaluation", "evaluate", "evaluate_run"]
+
+_SAID = {"ways", "shots", "queries", "test_steps", "data_root"}  # what a record says of other options
+_USUAL = 600  # test tasks, as most of the literature has them
+
+
+@dataclass(frozen=True)
+class EvaluationOptions:
+    """What a run is to be tested on.
+
+    Args:
+        test_tasks: how many; None: 600, or all where there is a fixed number of them.
+        seed: of the test tasks: equal seeds, equal tasks.
+        split: "test"; or "validation", or "trials" where the protocol has published ones.
+        steps: inner steps that ``by_step`` goes up to; None: as many as the learner takes.
+        chunk_size: tasks solved at once, which bounds the memory; None: by their size.
+        turns: turns of a whole task that answers are the mean over, 1, 4 or 8 (with mirror images).
+        other: options of the tasks or the method in place of the run's own.
+        allowed: what is in files of Python, by option; see `Config.read`.
+    """
+
+    test_tasks: int | None = None
+    seed: int = 0
+    split: str = "test"
+    steps: int | None = None
+    chunk_size: int | None = None
+    turns: int = 1
+    other: Mapping[str, Any] | None = None
+    allowed: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class RunEvaluation:
+    """What came of a test.
+
+    Args:
+        name: of the test, by its sizes.
+        record: what JSON says of it.
+        scores: values by task ``[n]``, by name.
+        of_run: whether the run's folder may keep it as its own: its tasks are of the kind trained on, and
+            the record says all that is special.
+    """
+
+    name: str
+    record: dict[str, Any]
+    scores: dict[str, Tensor]
+    of_run: bool
+
+    @property
+    def test_record(self) -> TestRecord:
+        """The record as the reports read it."""
+        return cast(TestRecord, self.record)
+
+    def keep(self, run: Path) -> None:
+        """Write it beside the parameters of ``run``."""
+        write_test(run, self.name, self.record, self.scores)
+
+
+@overload
+def evaluate(what: LearningAlgorithm, tasks: Task | TaskDistribution, **options: Any) -> Evaluation: ...
+
+
+@overload
+def evaluate(
+    what: Path | str, tasks: TaskDistribution | str | None = None, **options: Any
+) -> dict[str, Any]: ...
+
+
+def evaluate(
+    what: LearningAlgorithm | Path | str,
+    tasks: Task | TaskDistribution | str | None = None,
+    **options: Any,
+) -> Evaluation | dict[str, Any]:
+    """Test a learner, or the learner of a run, on new tasks.
+
+    Args:
+        what: a learner, or the folder of a run, where the result is kept in ``tests/``.
+        tasks: for a learner a batch of tasks or a distribution over them; for a run other data than its own,
+            by name, path or as a distribution (nothing is kept then).
+        options: for a learner see `fphi.run.meta.evaluate.evaluate` (``split``, ``count``, …);
+            for a run those of ``fphi evaluate``: ``test_tasks``, ``seed``, ``split``, ``ways``, ``shots``,
+            …, and of its method: with any but ``test_steps`` nothing is kept.
+
+    Returns:
+        The `Evaluation` of a learner; of a run what ``fphi evaluate --json`` prints.
+
+    Raises:
+        FphiError: an option does not exist or does not fit, or the run is damaged.
+    """
+    if isinstance(what, LearningAlgorithm):
+        if isinstance(tasks, str) or tasks is None:
+            raise FphiError(f"a learner is tested on tasks, not on {tasks!r}; give fphi.load_tasks(…)")
+        return evaluate_learner(what, tasks, **options)
+    given = tasks if isinstance(tasks, TaskDistribution) else None
+    own = {f.name for f in fields(EvaluationOptions)} - {"other", "allowed"}
+    files: dict[str, str] = {key: str(options[key]) for key in ("method", "network") if key in options}
+    other = {key: value for key, value in options.items() if key not in own and key not in files}
+    if isinstance(tasks, str):
+        other["tasks"] = tasks
+        files |= {"tasks": tasks} if is_in_file(tasks) else {}
+    how = {key: value for key, value in options.items() if key in own}
+    tested = evaluate_run(Path(what), EvaluationOptions(**how, other=other, allowed=files), given=given)
+    if tested.of_run:
+        tested.keep(Path(what))
+    return tested.record
+
+
+def evaluate_run(
+    run: Path,
+    test: EvaluationOptions,
+    device: torch.device | None = None,
+    given: TaskDistribution | None = None,
+) -> RunEvaluation:
+    """Test a trained run on new tasks.
+
+    Args:
+        run: the folder.
+        test: on what.
+        device: where; None: on the CPU.
+        given: tasks in place of those that the run names.
+
+    Raises:
+        FphiError: the run is damaged, or its learner cannot solve such tasks.
+    """
+    trained = trained_run(run, test.allowed).changed(test.other or {})
+    trained = FewShotRun(trained.config, given)
+    tasks = trained.tasks(test.seed, [test.split])
+    learner = load_learner(run, trained, trained.setting(tasks))
+    count = _count(tasks, test)
+    if device is not None:
+        learner, tasks = learner.to(device), tasks.on(device)
+    evaluation = evaluate_learner(
+        learner if test.turns == 1 else TurningLearner(learner, test.turns),
+        tasks,
+        split=test.split,
+        count=count,
+        steps=test.steps,
+        chunk_size=test.chunk_size,
+    )
+    scores = {name: values.contiguous() for name, values in evaluation.per_task().items()}
+    record = _record(run, trained, tasks, test, evaluation)
+    steps = record.get("test_steps")
+    name = test_name(tasks.ways, record["shots"], split=test.split, turns=test.turns, steps=steps)
+    return RunEvaluation(name, record, scores, given is None and _is_of_run(run, test))
+
+
+def _is_of_run(run: Path, test: EvaluationOptions) -> bool:
+    other = dict(test.other or {})
+    tasks = other.pop("tasks", None)
+    return (
+        test.split != "validation" and set(other) <= _SAID and (tasks is None or has_tasks(run, str(tasks)))
+    )
+
+
+def _count(tasks: TaskDistribution, test: EvaluationOptions) -> int:
+    most = tasks.count(test.split)
+    if most is not None and (test.test_tasks or most) > most:
+        raise FphiError(
+            f"--split {test.split} has {most} tasks; give --test-tasks {most} at most, or leave it out"
+        )
+    return test.test_tasks or most or _USUAL
+
+
+def _record(
+    run: Path, trained: FewShotRun, tasks: TaskDistribution, test: EvaluationOptions, evaluation: Evaluation
+) -> dict[str, Any]:
+    options, ways, earlier = trained.options, tasks.ways, _earlier(run)
+    size, steps = options.image_size, (test.other or {}).get("test_steps")
+    record = {
+        "method": trained.config.name,
+        "protocol": tasks.protocol or options.tasks,
+        "data": options.tasks,
+        **({"split": test.split} if test.split != "test" else {}),
+        **({"turns": test.turns} if test.turns > 1 else {}),
+        **({} if steps is None else {"test_steps": steps}),
+        **({"images": f"{size}×{size} grey"} if options.image_reduction == "area" else {}),
+        "ways": ways,
+        "shots": options.shots,
+        "queries": len(tasks.task(test.split, 0).query.y) // (ways or 1),
+        **evaluation.to_json(),
+        "seed": test.seed,
+        "training_seed": trained.training.seed,
+        "command": _command(run) or earlier.get("command", ""),
+        "budget": _budget(run, trained) or earlier.get("budget", {}),
+        "versions": versions(),
+    }
+    if trained.training.start_from is not None:
+        record["start"] = earlier.get("start") or _start(trained)
+    finite: dict[str, Any] = _finite(record)
+    return finite
+
+
+def _start(trained: FewShotRun) -> dict[str, str | None]:
+    """The run that a training began with; it may be gone since."""
+    run = Path(str(trained.training.start_from))
+    try:
+        method = Config.read(run).name
+    except FphiError:
+        method = None
+    return {"run": run.name, "method": method, "frozen": trained.training.freeze}
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no infinity: what is not finite, as the interval of a single task, becomes null."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _earlier(run: Path) -> TestRecord | dict[str, Any]:
+    """A test that was kept before: it knows of the training what a run without its log has lost."""
+    try:
+        return next(iter(read_tests(run).values()), {})
+    except FphiError:
+        return {}
+
+
+def _command(run: Path) -> str:
+    try:
+        return read_text(run / "command.txt").strip()
+    except FphiError:
+        return ""
+
+
+def _budget(run: Path, trained: FewShotRun) -> dict[str, object]:
+    """What the training took, from the last row of its log; empty without one."""
+    try:
+        rows = read_log(run / "log.csv")
+    except FphiError:  # damaged: no reason to throw the evaluation away
+        rows = []
+    if not rows:
+        return {}
+    step, seconds = int(rows[-1]["step"]), float(rows[-1].get("seconds") or 0)
+    return {
+        "meta-steps": step,
+        "training tasks": step * trained.training.meta_batch,
+        "seconds": round(seconds),
+    }

@@ -1,0 +1,200 @@
+"""Across-task training as a run: tasks, learner and optimizer of a configuration, into its folder."""
+
+import functools
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from fphi.errors import FphiError
+from fphi.experiment.config import CONFIG, Config, written_fingerprint
+from fphi.experiment.setup import FewShotRun
+from fphi.experiment.start import require_fair_start
+from fphi.learnable import LearningAlgorithm
+from fphi.methods.base import Setting
+from fphi.report.files import read_text
+from fphi.run.disk.checkpoint import (
+    BEST,
+    LAST,
+    load_shared_parameters,
+    read_checkpoint,
+    save_parameters,
+    sign_again,
+)
+from fphi.run.disk.directory import require_usable
+from fphi.run.disk.files import Json, write_text
+from fphi.run.meta.evaluate import calibrate_on, device_of, evaluate
+from fphi.run.meta.logs import MetricsLogger
+from fphi.run.meta.loop import train
+from fphi.run.meta.training import Training, TrainingResult, Validate
+from fphi.tasks import TaskDistribution
+
+__all__ = ["setting_note", "train_few_shot"]
+
+
+def train_few_shot(
+    run: FewShotRun,
+    out: Path,
+    *,
+    resume: bool,
+    command: str,
+    progress: bool = True,
+    loggers: Sequence[MetricsLogger] = (),
+) -> TrainingResult | None:
+    """Train as configured into ``out``; None for a method that learns nothing across tasks.
+
+    Args:
+        run: the configuration.
+        out: the folder.
+        resume: go on with the run there; more steps than it had may be asked for when these are done.
+        command: that does this again, for the records.
+        progress: whether to show a progress line and notes on stderr.
+        loggers: told of each row of the log.
+
+    Raises:
+        FphiError: an option does not fit, the folder is taken, or the training fails.
+    """
+    require_usable(out, resume)
+    texts = {CONFIG: run.config.to_yaml(out), "command.txt": command + "\n"}
+    if not resume:
+        _require_no_other_config(out, texts[CONFIG])
+    tasks = run.tasks(run.training.seed)
+    if progress:
+        for note in tasks.notes:
+            print(note, file=sys.stderr)
+    if not resume:
+        require_fair_start(run, tasks)
+    setting = run.setting(tasks)
+    learner = run.learner(setting)
+    optimizer = run.optimizer(learner)
+    if not resume and run.training.weights is not None:
+        _load_weights(learner, Path(run.training.weights))
+    if optimizer is None:
+        _keep_start(run, learner, setting, out, texts)
+        return None
+    return train(
+        learner,
+        optimizer,
+        tasks,
+        run.training,
+        out,
+        validate=_validation(tasks, run.training),
+        resume=resume,
+        progress=progress,
+        fingerprint=written_fingerprint(out) if resume else run.config.fingerprint(out),
+        texts=texts,
+        note=setting_note(setting),
+        loggers=loggers,
+    )
+
+
+def setting_note(setting: Setting) -> dict[str, Json]:
+    """What a learner is built for, kept with its parameters: it can be built again without its data."""
+    shape: list[Json] = list(setting.input_shape)
+    return {"setting": {"ways": setting.ways, "shots": setting.shots, "input_shape": shape}}
+
+
+def extend(run: FewShotRun, config: Config, out: Path) -> None:
+    """Let a run that has ended go on to more steps: its configuration, checkpoint and best parameters say so.
+
+    Args:
+        run: with the steps that are asked for now.
+        config: that the run began with.
+        out: the folder.
+
+    Raises:
+        FphiError: the run has not done the steps that it was to do.
+    """
+    checkpoint = read_checkpoint(out / LAST)
+    before, now = config.part(Training).steps, run.training.steps
+    if now == before:
+        return
+    if checkpoint.state.step < before:
+        raise FphiError(
+            f"{out} has done {checkpoint.state.step} of {before} steps; resume it without --steps first: "
+            "the learning rate falls along all of them"
+        )
+    write_text(out / CONFIG, run.config.to_yaml(out))
+    for name in (LAST, BEST):
+        sign_again(out / name, written_fingerprint(out))
+
+
+def _keep_start(
+    run: FewShotRun, learner: LearningAlgorithm, setting: Setting, out: Path, texts: dict[str, str]
+) -> None:
+    """The run of a method that learns nothing across tasks: its start is all that there is."""
+    if run.training.start_from is not None:
+        load_shared_parameters(Path(run.training.start_from) / BEST, learner)
+    for file, text in texts.items():
+        write_text(out / file, text)
+    note: dict[str, Json] = {"step": 0, "fingerprint": run.config.fingerprint(out), **setting_note(setting)}
+    save_parameters(out / BEST, learner, note)
+
+
+def _require_no_other_config(out: Path, text: str) -> None:
+    """A file of that name may be all that is left of something else."""
+    path = out / CONFIG
+    if path.exists() and read_text(path) != text:
+        raise FphiError(f"{out} already holds another {CONFIG}; choose another folder")
+
+
+def _load_weights(learner: LearningAlgorithm, path: Path) -> None:
+    """Give the learner's network the parameters of a file: safetensors, or a state_dict that torch saved."""
+    network = getattr(learner, "network", None)
+    if not isinstance(network, nn.Module):
+        raise FphiError(f"--weights {path} are for a network, and this learner has none of that name")
+    state = _read_state(path)
+    own = network.state_dict()
+    fitting = {name: t for name, t in state.items() if name in own and own[name].shape == t.shape}
+    if not fitting:
+        raise FphiError(
+            f"--weights {path} have no tensor whose name and shape are one of the network's "
+            f"({', '.join(list(own)[:3])}, …); give the state_dict of this network"
+        )
+    network.load_state_dict(fitting, strict=False)
+    print(f"begins with {len(fitting)} of {len(own)} tensors of the network as in {path}", file=sys.stderr)
+
+
+def _read_state(path: Path) -> dict[str, Tensor]:
+    import torch
+
+    if not path.is_file():
+        raise FphiError(f"--weights {path} is no file; check the path")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, OSError, RuntimeError, ValueError, EOFError, KeyError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise FphiError(f"--weights {path} cannot be read ({reason}); give a state_dict") from error
+    except Exception as error:  # what torch's safe unpickler refuses has no class of its own
+        raise FphiError(f"--weights {path} holds more than tensors ({type(error).__name__})") from error
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise FphiError(f"--weights {path} is no state_dict, tensors by name; save network.state_dict()")
+    return state
+
+
+def _validation(tasks: TaskDistribution, training: Training) -> Validate | None:
+    """Accuracy and loss on development tasks; None where the protocol has none."""
+    if "validation" not in tasks.splits:
+        return None
+
+    on = functools.cache(tasks.on)
+
+    def validate(learner: LearningAlgorithm) -> tuple[float | None, float]:
+        here = on(device_of(learner))
+        calibrate_on(learner, here)
+        result = evaluate(
+            learner,
+            here,
+            split="validation",
+            count=training.validation_tasks,
+            inductive=False,
+            chunk_size=training.chunk_size,
+        )
+        return (result.accuracy if len(result.transductive) else None), result.loss
+
+    return validate

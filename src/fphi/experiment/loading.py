@@ -1,0 +1,107 @@
+"""A trained run as what it has learned: ready to answer, in any process, without its data."""
+
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from fphi.errors import FphiError
+from fphi.experiment.architecture import ARCHITECTURE, load_architecture
+from fphi.experiment.config import CONFIG, Config, written_fingerprint
+from fphi.experiment.setup import FewShotRun
+from fphi.learnable import LearningAlgorithm
+from fphi.methods.base import FewShotMethod, Setting
+from fphi.run.disk.checkpoint import BEST, LAST, load_parameters, read_note
+from fphi.run.search.history import HISTORY
+
+__all__ = ["load", "load_learner", "resume_command", "trained_run"]
+
+
+def load(run: Path | str, *, method: str | None = None, network: str | None = None) -> nn.Module:
+    """What a run has learned, in evaluation mode; its data need not be there.
+
+    Args:
+        run: the folder of a few-shot training or of a search.
+        method: where it is in a file of Python, that as ``FILE.py:NAME``.
+        network: likewise.
+
+    Returns:
+        Of a few-shot run the learner, a `LearningAlgorithm` with the best parameters. Of a search the network
+        that it found, ``[n, *input_shape]`` to ``[n, classes]``; of one for few-shot learners its features.
+
+    Raises:
+        FphiError: the folder holds no run, or one that is damaged or has not come to any result.
+
+    >>> load("runs/nothing")
+    Traceback (most recent call last):
+    fphi.errors.FphiError: runs/nothing is no run directory (no config.yaml): give the --out of an fphi train
+    """
+    folder = Path(run)
+    if (folder / ARCHITECTURE).is_file() or (folder / HISTORY).is_file():
+        return load_architecture(folder)
+    given = {"method": method, "network": network}
+    allowed = {key: value for key, value in given.items() if value is not None}
+    trained = trained_run(folder, allowed)
+    return load_learner(folder, trained, trained.with_network(_setting(folder, trained))).eval()
+
+
+def trained_run(run: Path, allowed: Mapping[str, str] | None = None, command: str = "") -> FewShotRun:
+    """The configuration of a run that has parameters to be tested.
+
+    Args:
+        run: the folder.
+        allowed: what is in files of Python, by option; see `Config.read`.
+        command: how the user can name it; see `Config.read`.
+
+    Raises:
+        FphiError: it is no few-shot run, or has not come to its first validation.
+    """
+    if (run / HISTORY).is_file():
+        raise FphiError(f"{run} is the directory of a search: give the --out of an fphi train of a learner")
+    config = Config.read(run, allowed=allowed, command=command)
+    if not isinstance(config.method, FewShotMethod):
+        raise FphiError(f"{run} is the directory of a search: give the --out of an fphi train of a learner")
+    _require_best(run, config)
+    return FewShotRun(config)
+
+
+def load_learner(run: Path, trained: FewShotRun, setting: Setting) -> LearningAlgorithm:
+    """The learner with the best parameters.
+
+    Raises:
+        FphiError: they do not fit it, or the configuration was changed after the training.
+    """
+    learner = trained.learner(setting)
+    note = load_parameters(run / BEST, learner)
+    if note.get("fingerprint") not in (None, "", written_fingerprint(run)):
+        raise FphiError(f"{run / CONFIG} was changed after the training; restore it, or train again with it")
+    return learner
+
+
+def _setting(run: Path, trained: FewShotRun) -> Setting:
+    """What the learner was built for, as its parameters tell; runs of before have only their data to tell."""
+    noted: Any = read_note(run / BEST).get("setting")
+    if noted is None:
+        return trained.setting(trained.tasks(0, ["test"]))
+    try:
+        return Setting(noted["ways"], noted["shots"], tuple(noted["input_shape"]))
+    except (KeyError, TypeError) as error:
+        raise FphiError(f"{run / BEST} does not say what its learner was built for; restore it") from error
+
+
+def _require_best(run: Path, config: Config) -> None:
+    if (run / BEST).is_file():
+        return
+    if (run / LAST).is_file():
+        raise FphiError(
+            f"{run} has no {BEST} yet: it was stopped before its first validation; go on with: "
+            + resume_command(config, run)
+        )
+    raise FphiError(f"{run} holds no trained parameters (no {BEST}); restore it, or train again")
+
+
+def resume_command(config: Config, out: Path, command: str = "train") -> str:
+    """What to type to go on with a run."""
+    return shlex.join(["fphi", command, config.name, "--out", str(out), "--resume"])

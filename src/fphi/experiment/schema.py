@@ -1,0 +1,170 @@
+"""Which options a run has: decided by its method and, for a search, by the space and the few-shot learner."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from fphi.errors import FphiError
+from fphi.experiment.parser import Parser
+from fphi.experiment.plugins import method_named
+from fphi.experiment.search.options import (
+    BudgetOptions,
+    ControlOptions,
+    DataOptions,
+    ExecutorOptions,
+    MetaOptions,
+    RetrainOptions,
+    get_space,
+)
+from fphi.learnable.architecture import SPACES, ArchitectureSpace
+from fphi.learnable.architecture.space import TakesNorm
+from fphi.methods.base import FewShotMethod, Method
+from fphi.methods.families.searching import SearchMethod, SupernetMethod
+from fphi.methods.table import methods
+from fphi.run.meta.training import Training
+from fphi.tasks.options import TaskOptions
+from fphi.within.training import NetworkTraining
+
+__all__ = ["LEARNER", "Schema", "named_in"]
+
+LEARNER = "learner"
+"""The key of the options of a search's few-shot learner."""
+_CHILD = "child"
+_CHILD_DEFAULTS = {"epochs": 2, "batch_size": 64}
+
+
+@dataclass(frozen=True)
+class Schema:
+    """Which options a run has.
+
+    Args:
+        name: of the method, or ``FILE.py:NAME``.
+        method: its class.
+        space: of a search; None: there is none.
+        few_shot: name and class of the learner whose networks a search is for; None: networks are trained on
+            examples.
+    """
+
+    name: str
+    method: type[Method]
+    space: type[ArchitectureSpace] | None = None
+    few_shot: tuple[str, type[FewShotMethod]] | None = None
+
+    @classmethod
+    def named(cls, method: str, space: str | None = None, few_shot: str | None = None) -> Self:
+        """By the names of what decides it.
+
+        Raises:
+            FphiError: there is nothing of such a name, or what there is does not fit together.
+        """
+        kind = method_named(method)
+        if issubclass(kind, FewShotMethod):
+            if space is not None or few_shot is not None:
+                raise FphiError(f"{method} searches nothing; leave --space and --few-shot out")
+            return cls(method, kind)
+        assert issubclass(kind, SearchMethod | SupernetMethod)
+        searched = get_space(space or kind.usual_space)
+        return cls(method, kind, searched, _learner(few_shot, method, kind, searched))
+
+    @property
+    def names(self) -> dict[str, str | None]:
+        """What decides it, by name."""
+        if self.space is None:
+            return {"method": self.name}
+        few_shot = self.few_shot[0] if self.few_shot else None
+        return {"method": self.name, "space": self.space.name, "few_shot": few_shot}
+
+    @property
+    def parts(self) -> tuple[tuple[str, type], ...]:
+        """The dataclasses that hold the options, each with the key that they stand under ("": under none)."""
+        if self.space is None:
+            return ("", TaskOptions), ("", Training), ("", self.method)
+        learned: tuple[tuple[str, type], ...]
+        if self.few_shot is None:
+            learned = ("", DataOptions), (_CHILD, NetworkTraining), ("", RetrainOptions)
+        else:
+            learned = ("", TaskOptions), ("", MetaOptions), (LEARNER, self.few_shot[1])
+        others = ("", BudgetOptions), ("", ControlOptions), ("", ExecutorOptions)
+        return ("", self.space), ("", self.method), *learned, *others
+
+    def parser(self, command: str, tasks: str | None = None) -> Parser:
+        """The flags of all options.
+
+        Args:
+            command: the word of the command line.
+            tasks: of a few-shot method, where they are known: the usual training depends on them.
+        """
+        what = "Search by" if self.space else "Meta-train"
+        parser = Parser(f"{command} {self.name}", f"{what} {self.name}. {self.method.paper}.")
+        parser.add_option("--method", str, self.name, "the method's name, as in config.yaml")
+        if self.space is not None:
+            parser.add_option("--space", str, self.space.name, f"one of {', '.join(SPACES)}")
+            parser.add_option(
+                "--few-shot",
+                str,
+                self.few_shot[0] if self.few_shot else None,
+                "a few-shot method: candidates are its networks, meta-trained and judged on tasks; with it, "
+                "--help lists the options of tasks in place of those of examples",
+            )
+        for key, kind in self.parts:
+            parser.add_dataclass(kind, key)
+        parser.set_defaults(self._usual(tasks))
+        return parser
+
+    def known(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Values of a file, without removed options that stand at what is done anyway."""
+        removed = getattr(self.method, "removed", {})
+        return {key: v for key, v in values.items() if not (key in removed and removed[key] == v)}
+
+    def _usual(self, tasks: str | None) -> dict[str, object]:
+        """Defaults that depend on the method."""
+        if issubclass(self.method, FewShotMethod):
+            usual = self.method.usual
+            steps = usual.steps_for(None if tasks == "sine" else 1)
+            return {"steps": steps, "meta_batch": usual.meta_batch}
+        if self.few_shot is None:
+            return {f"{_CHILD}.{name}": value for name, value in _CHILD_DEFAULTS.items()}
+        return {}
+
+
+def named_in(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What decides the options, out of the values of a configuration file."""
+    found = {key: values[key] for key in ("space", "few_shot") if values.get(key) is not None}
+    return {"method": str(values.get("method")), **{key: str(value) for key, value in found.items()}}
+
+
+def _learner(
+    name: str | None,
+    method: str,
+    kind: type[SearchMethod] | type[SupernetMethod],
+    space: type[ArchitectureSpace],
+) -> tuple[str, type[FewShotMethod]] | None:
+    """The few-shot method of a search, if the search can be for its networks."""
+    if name is None:
+        return None
+    known = sorted(title for title, cls in methods().items() if issubclass(cls, FewShotMethod))
+    try:
+        learner = method_named(name)
+    except FphiError as error:
+        raise FphiError(f"--few-shot is {name!r}; it must be one of {', '.join(known)}") from error
+    if not issubclass(learner, FewShotMethod):
+        raise FphiError(f"--few-shot is {name!r}, which is a search; it must be one of {', '.join(known)}")
+    if not _one_by_one(kind):
+        why = "trains a supernet" if issubclass(kind, SupernetMethod) else "lets children inherit weights"
+        able = ", ".join(title for title, cls in methods().items() if _one_by_one(cls))
+        raise FphiError(
+            f"{method} {why}, and few-shot candidates are meta-trained one by one from new weights: "
+            f"choose one of {able}"
+        )
+    if not issubclass(space, TakesNorm):
+        able = ", ".join(title for title, cls in SPACES.items() if issubclass(cls, TakesNorm))
+        raise FphiError(
+            f"networks of the space {space.name} have batch norms of their own, and few-shot learners need "
+            f"theirs: choose one of {able}"
+        )
+    return name, learner
+
+
+def _one_by_one(kind: type[Method]) -> bool:
+    """Whether it has candidates trained one by one, from new weights."""
+    return issubclass(kind, SearchMethod) and not kind.inherits

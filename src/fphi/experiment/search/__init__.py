@@ -1,0 +1,1 @@
+"""A search as a run: what it searches for, its steps, its result."""

@@ -1,0 +1,191 @@
+"""The options of a search besides those of its method and its space: data, training, budget, executor."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from fphi.errors import FphiError
+from fphi.experiment.parser import at_least
+from fphi.learnable.architecture import SPACES, ArchitectureSpace
+from fphi.run.search.executors import Executor, ExecutorKind, make_executor
+from fphi.tasks.supervised import Supervised, load_supervised
+
+__all__ = [
+    "BudgetOptions",
+    "ControlOptions",
+    "DataOptions",
+    "ExecutorOptions",
+    "MetaOptions",
+    "RetrainOptions",
+    "TableOptions",
+    "get_space",
+]
+
+
+@dataclass(frozen=True)
+class TableOptions:
+    """A tabular benchmark in place of training.
+
+    Args:
+        table: file of a tabular benchmark; without it candidates are trained.
+        dataset: the table's data set: cifar10, cifar100 or imagenet16-120.
+        seeds: searches, with seeds from --seed on; a table only.
+    """
+
+    table: str | None = None
+    dataset: str = "cifar10"
+    seeds: int = 1
+
+
+@dataclass(frozen=True)
+class BudgetOptions:
+    """When the search ends.
+
+    Args:
+        evaluations: architectures evaluated; where they are trained and neither this nor --seconds is
+            given, as many as take a minute or two on the digits. To a search in a supernet it is random
+            search's budget; its own is its epochs.
+        seconds: that evaluations may cost together, simulated ones with a table.
+        seed: of everything random.
+    """
+
+    evaluations: int | None = None
+    seconds: float | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse two budgets, and empty ones."""
+        if self.evaluations is not None and self.seconds is not None:
+            raise FphiError(
+                f"--evaluations {self.evaluations} and --seconds {self.seconds:g}: give one of them"
+            )
+        at_least(1, evaluations=self.evaluations)
+        if not 0 <= self.seed < 2**63:
+            raise FphiError(f"--seed is {self.seed}; it must be from 0, and fit into 63 bits")
+        if self.seconds is not None and not self.seconds > 0:
+            raise FphiError(f"--seconds is {self.seconds:g}; it must be above 0")
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """What candidates are trained on and judged by.
+
+    Args:
+        data: digits (comes with scikit-learn), mnist, cifar10, or the path of a folder or zip of images
+            with one folder per class.
+        data_root: folder that data sets are looked for in; the environment variable FPHI_DATA if not given.
+        image_size: pixels of a side, for a path.
+        mode: channels, for a path.
+        train_examples: examples to train on; all that validation leaves if not given.
+        validation_examples: examples that candidates are judged by, taken out of the training set; a fifth
+            of it if neither this nor the former is given.
+        test_examples: examples that retrained networks are tested on in the end; all if not given.
+    """
+
+    data: str = "digits"
+    data_root: str | None = None
+    image_size: int = 28
+    mode: Literal["grey", "rgb"] = "grey"
+    train_examples: int | None = None
+    validation_examples: int | None = None
+    test_examples: int | None = None
+
+    def load(self, seed: int) -> Supervised:
+        """The data; which examples are drawn is a function of the seed."""
+        at_least(1, image_size=self.image_size)
+        return load_supervised(
+            self.data,
+            self.data_root,
+            train=self.train_examples,
+            validation=self.validation_examples,
+            test=self.test_examples,
+            seed=seed,
+            image_size=self.image_size,
+            mode=self.mode,
+        )
+
+
+@dataclass(frozen=True)
+class ExecutorOptions:
+    """Where candidates are evaluated.
+
+    Args:
+        executor: in-process (one after another, and with one seed the same search every time), processes
+            on this machine, or ray: a Ray cluster, with the extra fphi[ray].
+        workers: candidates at a time, for the latter two; 2 if not given.
+        ray_address: of a running Ray cluster; one is started on this machine if not given.
+    """
+
+    executor: ExecutorKind = "in-process"
+    workers: int | None = None
+    ray_address: str | None = None
+
+    def make(self) -> Executor:
+        """The executor; to be closed."""
+        at_least(1, workers=self.workers)
+        usual = 1 if self.executor == "in-process" else 2
+        return make_executor(self.executor, self.workers or usual, self.ray_address)
+
+
+@dataclass(frozen=True)
+class ControlOptions:
+    """What the result is compared with.
+
+    Args:
+        control: whether random search is given the same budget, and its best retrained in the same way.
+    """
+
+    control: bool = True
+
+
+@dataclass(frozen=True)
+class RetrainOptions:
+    """How what is found is trained in the end.
+
+    Args:
+        retrain_epochs: of the last training of the best architecture, from new weights.
+    """
+
+    retrain_epochs: int = 10
+
+    def __post_init__(self) -> None:
+        """Refuse a last training that trains nothing."""
+        at_least(1, retrain_epochs=self.retrain_epochs)
+
+
+@dataclass(frozen=True)
+class MetaOptions:
+    """How the networks of few-shot candidates are meta-trained and judged, and what is found in the end.
+
+    Args:
+        steps: meta-steps of a candidate's training.
+        retrain_steps: meta-steps of the last training of the best architecture, and of Conv4, from new
+            weights.
+        meta_batch: tasks of a meta-step.
+        validation_tasks: tasks that a candidate's error is taken on, the first ones of their split.
+        test_tasks: tasks that retrained networks are tested on in the end, the first ones of their split.
+        limit_seconds: a candidate whose training takes longer fails; no limit if not given.
+        threads: threads of torch for a network's training.
+    """
+
+    steps: int = 40
+    retrain_steps: int = 200
+    meta_batch: int = 4
+    validation_tasks: int = 100
+    test_tasks: int = 400
+    limit_seconds: float | None = None
+    threads: int = 1
+
+    def __post_init__(self) -> None:
+        """Refuse trainings and tests of nothing; an interval takes two tasks."""
+        at_least(1, steps=self.steps, retrain_steps=self.retrain_steps, meta_batch=self.meta_batch)
+        at_least(1, validation_tasks=self.validation_tasks, threads=self.threads)
+        at_least(2, test_tasks=self.test_tasks)
+        if self.limit_seconds is not None and not self.limit_seconds > 0:
+            raise FphiError(f"--limit-seconds is {self.limit_seconds:g}; it must be above 0")
+
+
+def get_space(name: str) -> type[ArchitectureSpace]:
+    """The space's dataclass; an unknown name is answered with the known ones."""
+    if name not in SPACES:
+        raise FphiError(f"unknown space {name!r}: choose one of {', '.join(SPACES)}")
+    return SPACES[name]

@@ -1,0 +1,159 @@
+"""A search that trains its candidates: random search beside it, both results retrained, one directory."""
+
+import json
+import sys
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fphi.errors import FphiError
+from fphi.experiment.config import CONFIG, Config
+from fphi.experiment.search.few_shot import FewShotProblem
+from fphi.experiment.search.fitting import searchable
+from fphi.experiment.search.options import (
+    BudgetOptions,
+    ControlOptions,
+    DataOptions,
+    ExecutorOptions,
+    MetaOptions,
+    RetrainOptions,
+)
+from fphi.experiment.search.problem import Problem, SupervisedProblem
+from fphi.experiment.search.result import result_of, summary, write_curves, write_found, write_weights
+from fphi.experiment.search.steps import (
+    SearchRun,
+    by_evaluations,
+    by_supernet,
+    compared_with,
+    retrained,
+)
+from fphi.learnable.architecture import ArchitectureSpace
+from fphi.methods.families.searching import SearchMethod, SupernetMethod
+from fphi.methods.random_search import RandomSearchMethod
+from fphi.optimize import RandomSearch
+from fphi.report.files import read_text
+from fphi.run.disk.checkpoint import BEST, LAST
+from fphi.run.disk.directory import claim, require_usable
+from fphi.run.disk.files import write_text
+from fphi.run.search.history import HISTORY
+from fphi.run.search.loop import Budget
+from fphi.tasks.options import TaskOptions
+from fphi.within.training import NetworkTraining
+
+__all__ = ["run_search"]
+
+_RESULT = "result.json"
+_RANDOM = "random.jsonl"
+_HELD = (CONFIG, HISTORY, _RESULT, BEST, LAST)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A search's configuration with its typed parts."""
+
+    config: Config
+
+    @property
+    def method(self) -> SearchMethod | SupernetMethod:
+        method = self.config.method
+        assert isinstance(method, SearchMethod | SupernetMethod)
+        return method
+
+    @property
+    def space(self) -> ArchitectureSpace:
+        return self.config.space
+
+    @property
+    def budget(self) -> BudgetOptions:
+        return self.config.part(BudgetOptions)
+
+    @property
+    def evaluations(self) -> Budget:
+        """Of candidates one by one: random search's too, and of a supernet's method only random search's."""
+        given, method = self.budget, self.method
+        usual = method.usual_evaluations if isinstance(method, SearchMethod) else method.control_evaluations
+        return Budget(given.evaluations or (usual if given.seconds is None else None), given.seconds)
+
+    def problem(self) -> Problem:
+        """With its data."""
+        part, seed = self.config.part, self.budget.seed
+        learner = self.config.learner
+        if learner is not None:
+            return FewShotProblem.load(self.space, seed, part(TaskOptions), part(MetaOptions), learner)
+        given = part(DataOptions), part(NetworkTraining), part(RetrainOptions)
+        return SupervisedProblem.load(self.space, seed, *given)
+
+    def require_fitting(self, problem: Problem) -> None:
+        """Raise an `FphiError` if the method cannot begin a search in the space."""
+        with searchable(self.config):
+            if isinstance(self.method, SearchMethod):
+                self.method.optimizer(self.space, self.budget.seed)
+            else:
+                assert isinstance(problem, SupervisedProblem)
+                self.method.begin(self.space, problem.data, self.budget.seed)
+
+
+def run_search(config: Config, out: Path, *, resume: bool, command: str) -> dict[str, Any]:
+    """Search as configured into ``out``; the content of ``result.json``.
+
+    Args:
+        config: of a search.
+        out: the folder.
+        resume: go on with the search there.
+        command: that does this again, for the records.
+
+    Raises:
+        StoppedError: SIGTERM or Ctrl-C asked for an end; the search can be resumed.
+        FphiError: an option does not fit, the folder is taken, or no candidate could be trained.
+    """
+    asked = _Asked(config)
+    require_usable(out, resume, _HELD)
+    problem = asked.problem()
+    asked.require_fitting(problem)
+    for note in problem.notes:
+        print(note, file=sys.stderr)
+    # Whatever can be refused has been before the folder is made.
+    with closing(config.part(ExecutorOptions).make()) as executor, claim(out, resume, _HELD):
+        if resume and (out / _RESULT).is_file():
+            return _ended(out / _RESULT)
+        if not resume:
+            write_text(out / CONFIG, config.to_yaml(out))
+            write_text(out / "command.txt", command + "\n")
+        return _search(asked, SearchRun(asked.space, problem, asked.budget.seed, out, executor), command)
+
+
+def _ended(path: Path) -> dict[str, Any]:
+    """The result of a search that has ended."""
+    try:
+        result: dict[str, Any] = json.loads(read_text(path))
+        summary(result)
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise FphiError(f"{path} is damaged; delete it, and --resume writes it anew") from error
+    return result
+
+
+def _search(asked: _Asked, run: SearchRun, command: str) -> dict[str, Any]:
+    method, budget, growth = asked.method, asked.evaluations, None
+    if isinstance(method, SearchMethod):
+        optimizer, growth = method.optimizer(run.space, run.seed), method.growth(run.space)
+        found = by_evaluations(run, method, optimizer, budget, HISTORY)
+    else:
+        found = by_supernet(run, method)
+    write_found(run, found)
+    wanted = asked.config.part(ControlOptions).control and not isinstance(method, RandomSearchMethod)
+    drawing = RandomSearch(run.space, run.seed, growth=growth)
+    controls = [by_evaluations(run, RandomSearchMethod(), drawing, budget, _RANDOM)] if wanted else []
+    write_curves(run.out, found, controls[0] if controls else None)
+    results = [(one, retrained(run, one)) for one in (found, *controls)]
+    write_weights(run, results[0][1])
+    beside = compared_with(run, results[0][1])
+    result = result_of(run, results, beside, budget, _noted_command(run.out, command))
+    write_text(run.out / _RESULT, json.dumps(result, indent=2) + "\n")
+    return result
+
+
+def _noted_command(out: Path, otherwise: str) -> str:
+    """The command that began the search; the file may be missing after a kill at its very beginning."""
+    path = out / "command.txt"
+    return read_text(path).strip() if path.is_file() else otherwise

@@ -1,0 +1,238 @@
+"""The steps of a search that trains: find an architecture, by evaluations or in a supernet; retrain it."""
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fphi.errors import FphiError
+from fphi.experiment.search.problem import Problem, SupervisedProblem
+from fphi.learnable.architecture import ArchitectureSpace
+from fphi.learnable.space import Candidate, Tokens
+from fphi.methods.families.searching import SearchMethod, SupernetMethod
+from fphi.optimize.ask_tell import SearchOptimizer
+from fphi.optimize.epochs import EpochRow
+from fphi.run.disk.checkpoint import LAST
+from fphi.run.disk.interrupt import interrupts
+from fphi.run.search.executors import Executor
+from fphi.run.search.history import HISTORY, History
+from fphi.run.search.history_table import HistoryRow, history_rows
+from fphi.run.search.loop import Budget, search
+from fphi.run.search.retrain import Retrained
+from fphi.run.search.supernet import restore, train_supernet
+from fphi.run.search.weights import WeightFolder
+from fphi.run.show.search_progress import epoch_line, search_line
+
+__all__ = [
+    "FoundArchitecture",
+    "SearchRun",
+    "StoppedError",
+    "by_evaluations",
+    "by_supernet",
+    "compared_with",
+    "retrained",
+]
+
+
+class StoppedError(Exception):
+    """SIGTERM or Ctrl-C asked for an end; the message says how far the search is."""
+
+
+@dataclass(frozen=True)
+class SearchRun:
+    """What the steps share.
+
+    Args:
+        space: that is searched.
+        problem: what candidates are trained for.
+        seed: of everything random.
+        out: folder of the search.
+        executor: where candidates are evaluated.
+    """
+
+    space: ArchitectureSpace
+    problem: Problem
+    seed: int
+    out: Path
+    executor: Executor
+
+
+@dataclass(frozen=True)
+class FoundArchitecture:
+    """What a search came to.
+
+    Args:
+        method: its name.
+        tokens: the architecture.
+        validation: its validation accuracy, trained as a candidate.
+        seconds: that the search took: of a search by evaluations, those of the evaluations.
+        evaluations: candidates that were trained one by one.
+        failures: of these, how many had no accuracy.
+        epochs: of the supernet; 0: there was none.
+        rows: of ``history.csv``.
+    """
+
+    method: str
+    tokens: Tokens
+    validation: float
+    seconds: float
+    evaluations: int
+    failures: int
+    epochs: int
+    rows: list[HistoryRow]
+
+
+def by_evaluations(
+    run: SearchRun, method: SearchMethod, optimizer: SearchOptimizer, budget: Budget, file: str
+) -> FoundArchitecture:
+    """The best of candidates that are trained one by one.
+
+    Args:
+        run: the search.
+        method: its title is the search's; where it inherits, candidates begin with their parents' weights,
+            and those of the dead are deleted.
+        optimizer: new; it proposes the candidates.
+        budget: when it ends.
+        file: of the history.
+
+    Raises:
+        StoppedError: SIGTERM or Ctrl-C.
+        FphiError: no candidate could be trained.
+    """
+    space = run.space
+    weights = WeightFolder(run.out / "weights") if method.inherits else None
+    history = History(run.out / file)
+    try:
+        with search_line(method.title, budget) as show:
+
+            def tell(history: History) -> None:
+                if weights is not None:
+                    weights.keep_only(_with_heirs(optimizer, history))
+                show(history)
+
+            search(
+                optimizer,
+                run.problem.loss(weights),
+                budget,
+                history=history,
+                executor=run.executor,
+                progress=tell,
+            )
+    finally:
+        history.close()
+    if history.in_flight or budget.allows_another(optimizer.asked, history.seconds):
+        raise StoppedError(f"after {len(history.records)} evaluations of {method.title}")
+    assert history.best is not None
+    failures = sum(record.outcome.failure != "" for record in history.records)
+    if failures == len(history.records):
+        raise FphiError(
+            f"none of {failures} candidates of {method.title} could be trained; the first: "
+            f"{history.records[0].outcome.failure}; try a smaller {run.problem.rate} or smaller networks"
+        )
+    return FoundArchitecture(
+        method.variant,
+        history.best.candidate.tokens,
+        1 - history.best.outcome.loss,
+        history.seconds,
+        len(history.records),
+        failures,
+        0,
+        history_rows(history, space),
+    )
+
+
+def _with_heirs(optimizer: SearchOptimizer, history: History) -> set[int]:
+    """The candidates that have children to come, or in training, or that are in training themselves."""
+    parents = {candidate.parent for candidate in history.in_flight.values() if candidate.parent is not None}
+    return {*optimizer.parents, *history.in_flight, *parents}
+
+
+def by_supernet(run: SearchRun, method: SupernetMethod) -> FoundArchitecture:
+    """The architecture that a supernet's training leads to, then trained once as a candidate.
+
+    Raises:
+        StoppedError: SIGTERM or Ctrl-C.
+    """
+    problem = run.problem
+    assert isinstance(problem, SupervisedProblem)
+    log = _EpochLog(run.out / HISTORY)
+    resume = (run.out / LAST).is_file()
+    with epoch_line(method.title) as show, interrupts() as interrupt:
+
+        def tell(row: dict[str, float], epochs: int) -> None:
+            log.add(row)
+            show(row, epochs)
+            if interrupt.requested:
+                raise StoppedError(f"after {row['epoch']:.0f} of {epochs} epochs")
+
+        searching = method.begin(run.space, problem.data, run.seed)
+        if resume:
+            restore(searching, run.out)
+        rows = train_supernet(searching, out=run.out, tell=tell)
+    tokens = searching.result()
+    rows = [*rows[:-1], rows[-1] | dict(method.conclude(searching, run.space, problem.data))]
+    outcome = problem.loss()(Candidate(0, tokens))
+    seconds = log.seconds
+    return FoundArchitecture(
+        method.variant, tokens, 1 - outcome.loss, seconds, 0, 0, len(rows), log.rows(rows)
+    )
+
+
+def retrained(run: SearchRun, found: FoundArchitecture) -> Retrained:
+    """The architecture trained from new weights, longer, and tested.
+
+    Raises:
+        StoppedError: SIGTERM or Ctrl-C.
+    """
+    count, unit = run.problem.lasting
+    print(f"retraining the best of {found.method} for {count} {unit}", file=sys.stderr, flush=True)
+    with _not_stopped():
+        return run.problem.retrain(found.tokens)
+
+
+def compared_with(run: SearchRun, found: Retrained) -> dict[str, Any]:
+    """A network that was not searched for, trained like the one found, if the problem has one.
+
+    Raises:
+        StoppedError: SIGTERM or Ctrl-C.
+    """
+    with _not_stopped():
+        return run.problem.compared(found)
+
+
+@contextmanager
+def _not_stopped() -> Iterator[None]:
+    """Raise at the end if an end was asked for within."""
+    with interrupts() as interrupt:
+        yield
+    if interrupt.requested:
+        raise StoppedError("before the end of the retraining")
+
+
+class _EpochLog:
+    """The rows of a supernet's epochs with the seconds since the search began, over all sessions."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+        self._logged: list[dict[str, Any]] = [json.loads(line) for line in lines if line.endswith("}")]
+        self._began = time.monotonic() - (self._logged[-1]["seconds"] if self._logged else 0.0)
+
+    @property
+    def seconds(self) -> float:
+        """Until the last epoch."""
+        return float(self._logged[-1]["seconds"]) if self._logged else time.monotonic() - self._began
+
+    def add(self, row: dict[str, float]) -> None:
+        self._logged.append({**row, "seconds": time.monotonic() - self._began})
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(self._logged[-1]) + "\n")
+
+    def rows(self, rows: list[EpochRow]) -> list[HistoryRow]:
+        """All rows: the method's own, since one may have ended just before it was told."""
+        seconds = {row["epoch"]: row["seconds"] for row in self._logged}
+        return [{**row, "seconds": seconds.get(row["epoch"])} for row in rows]

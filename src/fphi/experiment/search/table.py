@@ -1,0 +1,101 @@
+"""A search on a tabular benchmark: many seeds, in simulated seconds."""
+
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+import torch
+
+from fphi.errors import FphiError
+from fphi.experiment.config import Config
+from fphi.experiment.parser import at_least
+from fphi.experiment.search.fitting import searchable
+from fphi.experiment.search.options import BudgetOptions, TableOptions
+from fphi.methods.families.searching import SearchMethod
+from fphi.report.tables import Table
+from fphi.run.search.loop import Budget, search
+from fphi.run.search.tabular import TabularBenchmark, load_table
+
+__all__ = ["search_table", "summary_of_table"]
+
+_FOR_TWO = 20  # so many searches are worth a second process
+
+
+def search_table(config: Config, options: TableOptions) -> dict[str, Any]:
+    """Search with each seed; the accuracies on test data, as JSON has them.
+
+    Raises:
+        FphiError: the method, the space or the budget does not fit the table.
+        DataError: the table is missing or damaged.
+    """
+    method, limit = config.method, config.part(BudgetOptions)
+    assert options.table is not None
+    at_least(1, seeds=options.seeds)
+    if not isinstance(method, SearchMethod):
+        raise FphiError(f"{config.name} trains a supernet, for which there is no table; leave --table out")
+    if limit.evaluations is None and limit.seconds is None:
+        raise FphiError("a search on a table needs a budget: give --seconds (simulated) or --evaluations")
+    table = load_table(config.space.name, Path(options.table), options.dataset)
+    if limit.seconds is not None and not table.has_costs:
+        raise FphiError(f"{options.table} knows no costs; give --evaluations in place of --seconds")
+    budget = Budget(limit.evaluations, limit.seconds)
+    with searchable(config):
+        method.optimizer(table.space, limit.seed)  # refuses what does not fit before processes begin
+    results = _over_seeds(method, table, budget, range(limit.seed, limit.seed + options.seeds))
+    return _record(config, options, results)
+
+
+def _record(config: Config, options: TableOptions, results: list[tuple[float, int]]) -> dict[str, Any]:
+    tests = [100 * test for test, _ in results]
+    return {
+        "method": config.name,
+        "dataset": options.dataset,
+        "seconds": config.part(BudgetOptions).seconds,
+        "seeds": options.seeds,
+        "test_accuracy": {
+            "mean": round(fmean(tests), 4),
+            "std": round(stdev(tests), 4) if len(tests) > 1 else None,
+        },
+        "evaluations": {"mean": round(fmean(count for _, count in results), 2)},
+    }
+
+
+def summary_of_table(record: dict[str, Any]) -> Table:
+    """Beside one another: data, budget, and the test accuracy over seeds."""
+    test = record["test_accuracy"]
+    spread = "" if test["std"] is None else f" ± {test['std']:.2f} over seeds"
+    lines = (
+        ("data", record["dataset"]),
+        *((("budget", f"{record['seconds']:g} simulated seconds"),) if record["seconds"] else ()),
+        ("evaluations", f"{record['evaluations']['mean']:g}"),
+        ("seeds", str(record["seeds"])),
+        ("test accuracy (%)", f"{test['mean']:.2f}{spread}"),
+    )
+    return Table(("", record["method"]), lines)
+
+
+def _over_seeds(
+    method: SearchMethod, table: TabularBenchmark, budget: Budget, seeds: range
+) -> list[tuple[float, int]]:
+    """Test accuracy and evaluations of one search for each seed, on two processes where there are many."""
+    if len(seeds) < _FOR_TWO:
+        return _some_seeds(method, table, budget, seeds)
+    parts = [seeds[i::2] for i in range(2)]
+    # A thread each: more would only wait for one another.
+    with ProcessPoolExecutor(2, get_context("fork"), torch.set_num_threads, (1,)) as pool:
+        futures = [pool.submit(_some_seeds, method, table, budget, part) for part in parts]
+        return [result for future in futures for result in future.result()]
+
+
+def _some_seeds(
+    method: SearchMethod, table: TabularBenchmark, budget: Budget, seeds: Sequence[int]
+) -> list[tuple[float, int]]:
+    results = []
+    for seed in seeds:
+        history = search(method.optimizer(table.space, seed), table, budget)
+        assert history.best is not None
+        results.append((history.best.outcome.measures["test_accuracy"], len(history.records)))
+    return results

@@ -1,0 +1,119 @@
+"""What a few-shot configuration names, built: tasks, learner, optimizer."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from fphi.errors import FphiError
+from fphi.experiment.config import Config
+from fphi.experiment.plugins import is_in_file, load_network, load_tasks_object
+from fphi.learnable import LearningAlgorithm
+from fphi.methods.base import FewShotMethod, Setting
+from fphi.optimize import GradientDescent
+from fphi.run.meta.training import Training
+from fphi.tasks import TaskDistribution
+from fphi.tasks.options import TaskOptions
+
+__all__ = ["FewShotRun", "setting_of"]
+
+
+@dataclass(frozen=True)
+class FewShotRun:
+    """A few-shot configuration with its typed parts, and what is built from it.
+
+    Args:
+        config: the whole.
+        given: tasks in place of those that the configuration names; None: these.
+    """
+
+    config: Config
+    given: TaskDistribution | None = None
+
+    @property
+    def method(self) -> FewShotMethod:
+        """With its options."""
+        method = self.config.method
+        assert isinstance(method, FewShotMethod)
+        return method
+
+    @property
+    def options(self) -> TaskOptions:
+        """Of the tasks."""
+        return self.config.part(TaskOptions)
+
+    @property
+    def training(self) -> Training:
+        """How it is trained."""
+        return self.config.part(Training)
+
+    def tasks(self, seed: int, splits: Sequence[str] | None = None) -> TaskDistribution:
+        """The tasks of these splits or all; the method says what its training tasks are like."""
+        if self.given is not None:
+            return self.given
+        if is_in_file(self.options.tasks):
+            return load_tasks_object(self.options.tasks)
+        wanted = self.method.train_tasks(self.options.ways, self.options.shots)
+        return self.options.load(seed, wanted, splits)
+
+    def learner(self, setting: Setting) -> LearningAlgorithm:
+        """The learner, initialised from the training seed."""
+        torch.manual_seed(self.training.seed)
+        with self._options_of_the_user():
+            return self.method.learner(setting)
+
+    def optimizer(self, learner: LearningAlgorithm) -> GradientDescent | None:
+        """What moves the learner's parameters; None: nothing is learned across tasks."""
+        with self._options_of_the_user():
+            return self.method.optimizer(learner)
+
+    def setting(self, tasks: TaskDistribution) -> Setting:
+        """What the tasks demand of the network, and whose network it is."""
+        return self.with_network(setting_of(tasks, self.options.shots))
+
+    def with_network(self, setting: Setting) -> Setting:
+        """With the network of a file, if the method is given one."""
+        network = getattr(self.method, "network", None)
+        if not isinstance(network, str) or not is_in_file(network):
+            return setting
+        return replace(setting, network=load_network(network))
+
+    def changed(self, other: Mapping[str, Any]) -> "FewShotRun":
+        """With other options of the tasks or the method, as a test has them.
+
+        Raises:
+            FphiError: the method has no such option, or its training has fixed it.
+        """
+        for size in self.method.bound_to:
+            trained = getattr(self.options, size)
+            if other.get(size, trained) != trained:
+                raise FphiError(
+                    f"{self.config.name} was trained with --{size} {trained} and is bound to that; "
+                    f"train it with --{size} {other[size]}"
+                )
+        of_tasks = {key: value for key, value in other.items() if hasattr(self.options, key)}
+        of_method = {key: value for key, value in other.items() if key not in of_tasks}
+        for name in of_method:
+            if not hasattr(self.method, name):
+                raise FphiError(f"{self.config.name} has no option --{name.replace('_', '-')}; leave it out")
+        with self._options_of_the_user():
+            method = replace(self.method, **of_method)
+        config = self.config.having(replace(self.options, **of_tasks)).having(method)
+        return replace(self, config=config)
+
+    @contextmanager
+    def _options_of_the_user(self) -> Iterator[None]:
+        """What a learner or an optimizer refuses came from the user: an option out of its range."""
+        try:
+            yield
+        except ValueError as error:
+            name = self.config.name
+            raise FphiError(f"{name} cannot be set up so ({error}); see fphi train {name} --help") from error
+
+
+def setting_of(tasks: TaskDistribution, shots: int) -> Setting:
+    """What the tasks demand of a network, read off the first one."""
+    shape = tuple(tasks.task(tasks.splits[-1], 0).query.x.shape[1:])
+    return Setting(tasks.ways, shots, shape)

@@ -1,0 +1,99 @@
+"""Training in Python, by the names of the command line."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from fphi.experiment.config import CONFIG, Config
+from fphi.experiment.few_shot import train_few_shot
+from fphi.experiment.prepare import Named, prepare
+from fphi.experiment.search.run import run_search
+from fphi.experiment.setup import FewShotRun
+from fphi.methods.base import FewShotMethod, Method
+from fphi.methods.table import method as enter
+from fphi.methods.table import methods
+from fphi.run.meta.logs import MetricsLogger
+from fphi.run.meta.training import TrainingResult
+from fphi.tasks import TaskDistribution
+
+__all__ = ["train", "train_as_configured"]
+
+
+def train(
+    method: str | Method | type[Method],
+    *,
+    out: Path | str | None = None,
+    tasks: str | TaskDistribution | None = None,
+    resume: bool = False,
+    progress: bool = False,
+    loggers: Sequence[MetricsLogger] = (),
+    **options: Any,
+) -> TrainingResult | dict[str, Any] | None:
+    """Train a method, or search by it, as ``fphi train METHOD`` does.
+
+    Args:
+        method: its name, ``FILE.py:NAME``, or a method with options, as ``MAML(inner_lr=0.1)``.
+        out: the run's folder, which ``fphi evaluate``, ``fphi.load`` and so on take; ``runs/METHOD`` if None.
+        tasks: the name or path of the data, or a distribution over tasks of your own.
+        resume: go on with the run in ``out``.
+        progress: whether to show a progress line on stderr.
+        loggers: told of each row of a few-shot training's log: those of Lightning Fabric (W&B, MLflow, …).
+        options: of the command line, with underscores; groups as dictionaries, ``child={"epochs": 5}``.
+
+    Returns:
+        How a few-shot training ended, None for a method that learns nothing across tasks; of a search the
+        content of its ``result.json``.
+
+    Raises:
+        FphiError: an option does not exist or does not fit, the folder is taken, or the training fails.
+    """
+    name, own = _named(method)
+    folder = Path(out) if out is not None else Path("runs") / name
+    given = None if isinstance(tasks, str) or tasks is None else tasks
+    values = {**own, **options, **({"tasks": tasks} if isinstance(tasks, str) else {})}
+    names = {key: str(values[key]) for key in ("space", "few_shot", "network", "tasks") if values.get(key)}
+    prepared = prepare(Named("train", {"method": name, **names}, [], folder, resume))
+    config = prepared.config(prepared.parser.check(prepared.schema.names | values))
+    return train_as_configured(config, folder, resume=resume, given=given, progress=progress, loggers=loggers)
+
+
+def train_as_configured(
+    config: Config,
+    out: Path,
+    *,
+    resume: bool = False,
+    command: str | None = None,
+    given: TaskDistribution | None = None,
+    progress: bool = True,
+    loggers: Sequence[MetricsLogger] = (),
+) -> TrainingResult | dict[str, Any] | None:
+    """Train or search as configured into ``out``; see `train`.
+
+    Args:
+        config: of either kind of run.
+        out: the folder.
+        resume: go on with the run there.
+        command: that was typed, for the records; None: one that does the same.
+        given: tasks in place of those that the configuration names.
+        progress: whether to show a progress line.
+        loggers: see `train`.
+    """
+    again = ["fphi", "train", "--config", str(out / CONFIG), "--out", f"{out}-again"]
+    command = command or shlex.join(again)
+    if isinstance(config.method, FewShotMethod):
+        run = FewShotRun(config, given)
+        return train_few_shot(run, out, resume=resume, command=command, progress=progress, loggers=loggers)
+    return run_search(config, out, resume=resume, command=command)
+
+
+def _named(method: str | Method | type[Method]) -> tuple[str, Mapping[str, Any]]:
+    """The name of a method, entered in the table if it is new, and the options that it comes with."""
+    if isinstance(method, str):
+        return method, {}
+    cls, own = (method, {}) if isinstance(method, type) else (type(method), asdict(method))
+    title = vars(cls).get("title", cls.__name__)
+    if methods().get(title) is not cls:
+        enter(title, paper=getattr(cls, "paper", ""), arxiv=getattr(cls, "arxiv", ""))(cls)
+    return title, own

@@ -1,0 +1,119 @@
+"""A method: one paper's choice in each of the three steps; a frozen dataclass, its fields are options."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch.nn.functional as F
+from torch import nn
+
+from fphi.learnable.base import LearningAlgorithm, Loss
+from fphi.networks.batch_norm import Mode
+from fphi.optimize.gradient import GradientDescent
+from fphi.tasks.episodes import TrainingTasks
+
+__all__ = ["Auto", "FewShotMethod", "Method", "NetworkBuilder", "Setting", "Usual"]
+
+# The value of an option that nobody has given one: the method chooses what fits the data.
+Auto = Literal["auto"]
+
+# A new network from the shape of one example, the number of outputs (None: it gives features), and the source
+# of the batch-norm statistics.
+NetworkBuilder = Callable[[tuple[int, ...], int | None, Mode], nn.Module]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What the tasks are, and so what a network must fit.
+
+    Args:
+        ways: classes of a task; None in regression.
+        shots: support examples of a class at test.
+        input_shape: of one example: ``(channels, height, width)``, or ``(features,)``.
+        network: takes the place of the network that the method's option names.
+    """
+
+    ways: int | None
+    shots: int
+    input_shape: tuple[int, ...]
+    network: NetworkBuilder | None = None
+
+    @property
+    def outputs(self) -> int:
+        """Numbers that a network answers with."""
+        return 1 if self.ways is None else self.ways
+
+    @property
+    def loss(self) -> Loss:
+        """Of one task's answers."""
+        return F.mse_loss if self.ways is None else F.cross_entropy
+
+
+@dataclass(frozen=True)
+class Usual:
+    """How long a few-shot method trains where nobody says.
+
+    Args:
+        steps: meta-steps on images: a few minutes on two cores with the embedded characters.
+        meta_batch: tasks of a meta-step.
+        paper: the paper's own training in words, with the options that give it; empty: there is none.
+        regression_steps: meta-steps where the tasks are regression, whose networks are small; None:
+            ``steps``.
+    """
+
+    steps: int
+    meta_batch: int
+    paper: str = ""
+    regression_steps: int | None = None
+
+    def steps_for(self, ways: int | None) -> int:
+        """Meta-steps for tasks of ``ways`` classes; None: regression."""
+        return self.steps if ways is not None or self.regression_steps is None else self.regression_steps
+
+
+@dataclass(frozen=True)
+class Method(ABC):
+    """One system of the literature; `method` enters it in the table under its title."""
+
+    title: ClassVar[str]
+    paper: ClassVar[str]
+    arxiv: ClassVar[str]
+
+    # Options that older versions had, each with the value at which it changed nothing: a configuration that
+    # holds it may be read without it.
+    removed: ClassVar[Mapping[str, object]] = {}
+
+    @property
+    def variant(self) -> str:
+        """The title, with what tells one variant of the method from another where the paper names them."""
+        return self.title
+
+
+@dataclass(frozen=True)
+class FewShotMethod(Method):
+    """A system that learns from many small tasks.
+
+    It says what is learnable (`learner`), and what moves it (`optimizer`). The loss over tasks is the same
+    for all: the mean loss on the tasks' query sets.
+    """
+
+    # The sizes of a task that training fixes: a learner with an output per class is bound to its ways.
+    bound_to: ClassVar[tuple[Literal["ways", "shots"], ...]] = ("ways",)
+    usual: ClassVar[Usual] = Usual(steps=1000, meta_batch=8)
+
+    @abstractmethod
+    def learner(self, setting: Setting) -> LearningAlgorithm:
+        """Step 1: the learning algorithm, whose parameters are φ, freshly initialised."""
+
+    @abstractmethod
+    def optimizer(self, learner: LearningAlgorithm) -> GradientDescent | None:
+        """Step 3: what moves φ; None where nothing is learned across tasks."""
+
+    def train_tasks(self, ways: int, shots: int) -> TrainingTasks:
+        """What the method asks of its training tasks, where those at test have ``ways`` and ``shots``.
+
+        Raises:
+            FphiError: an option asks for tasks that nothing can be learned from.
+        """
+        return TrainingTasks()

@@ -1,0 +1,1 @@
+"""Meta-training and testing: the outer loop, its ranks and logs."""

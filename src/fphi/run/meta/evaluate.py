@@ -1,0 +1,241 @@
+"""Across-task testing: learn each test task from its support set, score on its query set."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fphi.errors import FphiError
+from fphi.learnable.base import LearningAlgorithm, evaluation_mode
+from fphi.networks.batch_norm import calibrate
+from fphi.objective.meta_gradient import split_tasks
+from fphi.tasks.distribution import TaskDistribution
+from fphi.tasks.types import Task
+
+__all__ = ["Evaluation", "Interval", "calibrate_on", "device_of", "evaluate"]
+
+# Examples that are evaluated at once: as many as the caches hold, on a CPU; it bounds the memory too.
+_EXAMPLES = {"cpu": 256, "other": 4096}
+_VALUES = 28 * 28  # of an example that counts as one; larger ones count for more
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean over tasks and its 95 % interval.
+
+    Args:
+        mean: over tasks.
+        ci95: half the interval's width: 1.96 standard errors.
+    """
+
+    mean: float
+    ci95: float
+
+    @classmethod
+    def of(cls, values: Tensor) -> "Interval":
+        """From one value per task ``[n]``; with a single task the interval is infinite."""
+        n = values.shape[0]
+        spread = float(values.double().std()) if n > 1 else float("inf")
+        return cls(float(values.double().mean()), 1.96 * spread / n**0.5)
+
+    def __str__(self) -> str:
+        return f"{self.mean:.4g} ± {self.ci95:.2g}"
+
+
+@dataclass(frozen=True, repr=False)
+class Evaluation:
+    """What a learner reached on test tasks; fractions in 0..1, losses as the learner defines them.
+
+    Values are given task by task, so that two learners can be compared on the same tasks.
+
+    Args:
+        transductive: accuracy of each task ``[n]`` where all its queries are answered together; empty in
+            regression.
+        inductive: accuracy of each task ``[n]`` where no query's answer depends on another query. The same
+            as ``transductive`` unless ``shares_queries``; empty in regression, and where it was left out.
+        losses: loss of each task ``[n]``, all its queries answered together.
+        by_step: mean loss and accuracy after 0, 1, … inner steps, all queries answered together; empty
+            for learners without steps.
+        shares_queries: whether queries that are answered together share statistics.
+        measures: what else the learner tells of each task, by name ``[n]``.
+    """
+
+    transductive: Tensor
+    inductive: Tensor
+    losses: Tensor
+    by_step: list[dict[str, float]] = field(default_factory=list)
+    shares_queries: bool = False
+    measures: dict[str, Tensor] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        """One line: the number of tasks, and each mean with its interval."""
+        parts = [f"{kind} accuracy {Interval.of(100 * v)} %" for kind, v in self._accuracies().items()]
+        parts.append(f"loss {Interval.of(self.losses)}")
+        return f"{self.tasks} task{'s' * (self.tasks != 1)}: {', '.join(parts)}"
+
+    @property
+    def tasks(self) -> int:
+        return self.losses.shape[0]
+
+    @property
+    def accuracy(self) -> float:
+        """The mean accuracy, all queries of a task answered together; NaN in regression."""
+        return float(self.transductive.mean())
+
+    @property
+    def loss(self) -> float:
+        return float(self.losses.mean())
+
+    def per_task(self) -> dict[str, Tensor]:
+        """Accuracies (those of `to_json`), loss and the learner's measures of each task, by name."""
+        return {**self.measures, **self._accuracies(), "loss": self.losses}
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON-ready summary."""
+        summary: dict[str, Any] = {"tasks": self.tasks, "loss": vars(Interval.of(self.losses))}
+        accuracies = self._accuracies()
+        if accuracies:
+            summary["accuracy"] = {kind: vars(Interval.of(v)) for kind, v in accuracies.items()}
+            summary["statistics"] = {
+                kind: _STATISTICS[kind] if self.shares_queries else "none of other queries"
+                for kind in accuracies
+            }
+        if self.measures:
+            summary["measures"] = {k: vars(Interval.of(v)) for k, v in self.measures.items()}
+        return {**summary, "by_step": self.by_step}
+
+    def _accuracies(self) -> dict[str, Tensor]:
+        """The accuracies that differ by what they mean: without shared statistics there is only one."""
+        kinds = {"inductive": self.inductive}
+        if self.shares_queries:
+            kinds["transductive"] = self.transductive
+        return {kind: values for kind, values in kinds.items() if len(values)}
+
+
+_STATISTICS = {"inductive": "support+1", "transductive": "query-batch"}
+
+
+@torch.no_grad()
+def evaluate(
+    learner: LearningAlgorithm,
+    tasks: Task | TaskDistribution,
+    *,
+    split: str = "test",
+    count: int = 600,
+    start: int = 0,
+    steps: int | None = None,
+    inductive: bool = True,
+    chunk_size: int | None = None,
+) -> Evaluation:
+    """Evaluate a learner on a batch of tasks, or on tasks ``start … start+count-1`` of a split.
+
+    Args:
+        learner: any learning algorithm; its φ and buffers are not changed.
+        tasks: a batch (then ``split``, ``count`` and ``start`` are not used) or a distribution.
+        split: of the distribution.
+        count: number of tasks.
+        start: number of the first task.
+        steps: inner steps up to which ``by_step`` goes; None: as many as the learner takes at test.
+        inductive: False leaves the inductive accuracy out where it would cost extra passes.
+        chunk_size: tasks solved at once; None: by the size of a task.
+
+    Raises:
+        FphiError: there is no task, or ``chunk_size`` is below 1.
+    """
+    if isinstance(tasks, TaskDistribution) and count < 1:
+        raise FphiError(f"count is {count}; evaluation needs at least one task")
+    if chunk_size is not None and chunk_size < 1:
+        raise FphiError(f"chunk_size is {chunk_size}; it must be at least 1")
+    results: list[_Chunk] = []
+    measures: list[dict[str, Tensor]] = []
+    with evaluation_mode(learner):
+        shares = learner.shares_queries
+        device = device_of(learner)
+        for chunk in _chunks(tasks, split, start, count, chunk_size, device):
+            own = chunk.to(device)
+            results.append(_evaluate_chunk(learner, own, steps, inductive, shares))
+            measures.append(learner.measures(own))
+    if not results:
+        raise FphiError("the batch holds no task; evaluation needs at least one")
+    joined = [torch.cat(parts, dim=-1).cpu() for parts in zip(*results, strict=True)]
+    transductive, alone, losses, step_accuracy, step_loss = joined
+    by_step = [
+        {"step": i, "loss": float(b.mean())} | ({"accuracy": float(a.mean())} if a.numel() else {})
+        for i, (a, b) in enumerate(zip(step_accuracy, step_loss, strict=True))
+    ]
+    everywhere = [name for name in measures[0] if all(name in part for part in measures)]
+    told = {name: torch.cat([part[name] for part in measures]).cpu() for name in everywhere}
+    return Evaluation(transductive, alone, losses, by_step, shares, told)
+
+
+_Chunk = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
+
+
+def _evaluate_chunk(
+    learner: LearningAlgorithm, tasks: Task, steps: int | None, inductive: bool, shares: bool
+) -> _Chunk:
+    """Transductive and inductive accuracy, loss ``[B]``; accuracy and loss by step ``[steps, B]``."""
+    targets = tasks.query.y
+    answers = learner.answers_at_test(tasks.support, tasks.query.x, steps, alone=inductive and shares)
+    transductive = _accuracy(answers.final, targets)
+    alone = transductive if inductive or not shares else transductive[:0]
+    if answers.alone is not None:
+        alone = _accuracy(answers.alone, targets)
+    by_step = [] if answers.by_step is None else list(answers.by_step)
+    accuracies = [_accuracy(each, targets) for each in by_step]
+    losses = [learner.losses(each, targets) for each in by_step]
+    none = targets.new_empty(0, targets.shape[0], dtype=torch.float32)
+    return (
+        transductive,
+        alone,
+        learner.losses(answers.final, targets),
+        torch.stack(accuracies) if accuracies else none,
+        torch.stack(losses) if losses else none,
+    )
+
+
+def _accuracy(predictions: Tensor, targets: Tensor) -> Tensor:
+    """The fraction of right answers of each task ``[B]``; empty for targets that are no labels."""
+    if targets.is_floating_point():
+        return predictions.new_empty(0)
+    return (predictions.argmax(-1) == targets).float().mean(1)
+
+
+def _chunks(
+    tasks: Task | TaskDistribution,
+    split: str,
+    start: int,
+    count: int,
+    size: int | None,
+    device: torch.device,
+) -> Iterator[Task]:
+    if isinstance(tasks, Task):
+        yield from split_tasks(tasks, size or _fitting([part.x.shape[1:] for part in tasks], device))
+        return
+    size = size or _fitting([part.x.shape for part in tasks.task(split, start)], device)
+    for first in range(start, start + count, size):
+        yield tasks.batch(split, range(first, min(first + size, start + count)))
+
+
+def _fitting(task: list[torch.Size], device: torch.device) -> int:
+    """How many tasks to solve at once, whose inputs have these shapes."""
+    examples, values = sum(shape[0] for shape in task), sum(math.prod(shape) for shape in task)
+    at_once = _EXAMPLES["cpu" if device.type == "cpu" else "other"]
+    return max(1, at_once // max(1, examples, values // _VALUES))
+
+
+def calibrate_on(learner: LearningAlgorithm, tasks: TaskDistribution, count: int = 20) -> None:
+    """Set a learner's running statistics from the examples of the first training tasks.
+
+    Nothing happens in a learner without a `BatchNorm` of mode ``"running"``.
+    """
+    device = device_of(learner)
+    calibrate(learner, (tasks.task("train", i).to(device) for i in range(count)), learner.observe)
+
+
+def device_of(learner: LearningAlgorithm) -> torch.device:
+    """Where its parameters are; a learner without any is at home on the CPU."""
+    return next((p.device for p in learner.parameters()), torch.device("cpu"))

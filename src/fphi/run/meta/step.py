@@ -1,0 +1,117 @@
+"""One meta-step: every rank takes the gradient on its share of the batch, all take the same step."""
+
+import hashlib
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from fphi.errors import FphiError
+from fphi.objective.meta_gradient import meta_gradient
+from fphi.run.disk.checkpoint import LAST
+from fphi.run.meta.ranks import Ranks
+from fphi.run.meta.training import MetaTraining
+from fphi.within.progress import tell_progress
+
+__all__ = ["Requests", "meta_step"]
+
+
+class Requests(NamedTuple):
+    """What a rank asks for after this step; all ranks do it if any asks.
+
+    Attributes:
+        stop: end the training here: it was interrupted.
+        save: write a checkpoint: the last one is old.
+        end: end the training here: its time is up.
+    """
+
+    stop: bool
+    save: bool
+    end: bool
+
+
+def meta_step(
+    ranks: Ranks, run: MetaTraining, step: int, ask: Callable[[], Requests]
+) -> tuple[float, Requests]:
+    """Update φ once, on tasks step·B to (step+1)·B−1.
+
+    The learner, and every module within, that has a method ``set_progress`` is told step / steps before:
+    see `fphi.within.progress`.
+
+    Args:
+        ranks: this process and the others.
+        run: what is trained.
+        step: meta-steps done before.
+        ask: called once the gradient is known, so that a signal during its computation counts.
+
+    Returns:
+        The mean task loss before the update, and what every rank is to do now.
+
+    Raises:
+        FphiError: the loss or a gradient is not finite; φ is as it was.
+    """
+    training = run.training
+    _seed(_stream(training.seed, step, ranks.rank), ranks.device)
+    own = ranks.share(range(step * training.meta_batch, (step + 1) * training.meta_batch))
+    tell_progress(run.learner, step / training.steps)
+    batch = run.tasks.batch("train", list(own)).to(ranks.device)
+    # Autocast holds for one thread only, so mixed precision does without worker threads.
+    threads = training.threads if training.precision == "32-true" else 1
+    with ranks.precision():
+        loss, gradients = meta_gradient(run.learner, batch, chunk_size=training.chunk_size, threads=threads)
+    requests = ask()
+    if ranks.size > 1:
+        loss, gradients, requests = _over_ranks(
+            ranks, loss, gradients, requests, len(own), training.meta_batch
+        )
+    culprit = _not_finite(loss, gradients)
+    if culprit is not None:
+        ranks.first(lambda: _give_up(run, step + 1, culprit))
+    run.optimizer.step(run.learner, gradients, step / training.steps)
+    return float(loss), requests
+
+
+def _stream(seed: int, step: int, rank: int) -> int:
+    """A seed for the random numbers of this step, so that no generator's state has to be kept."""
+    digest = hashlib.blake2b(f"{seed} {step} {rank}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big")
+
+
+def _seed(seed: int, device: torch.device) -> None:
+    # Not torch.manual_seed: without a GPU it remembers every call, with its stack, in case one appears.
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)
+    elif device.type == "mps":
+        torch.mps.manual_seed(seed)
+
+
+def _over_ranks(
+    ranks: Ranks, loss: Tensor, gradients: dict[str, Tensor], requests: Requests, count: int, batch: int
+) -> tuple[Tensor, dict[str, Tensor], Requests]:
+    """Means over the whole batch, from each rank's mean over its ``count`` tasks; one message for all."""
+    parts = [loss.reshape(1), *(gradient.flatten() for gradient in gradients.values())]
+    asked = torch.tensor([float(request) for request in requests], device=loss.device)
+    sums = ranks.total(torch.cat([*(part * count for part in parts), asked]))
+    *means, granted = torch.split(sums, [*(len(part) for part in parts), len(asked)])
+    averaged = {
+        name: (total / batch).view_as(gradient).to(gradient.dtype)
+        for (name, gradient), total in zip(gradients.items(), means[1:], strict=True)
+    }
+    return means[0][0] / batch, averaged, Requests(*(bool(votes) for votes in granted.tolist()))
+
+
+def _not_finite(loss: Tensor, gradients: dict[str, Tensor]) -> str | None:
+    """What is nan or infinite: the loss, or the first such gradient; None if all is well."""
+    named = {"the loss": loss} | {f"the gradient of {name}": g for name, g in gradients.items()}
+    finite = torch.stack([tensor.isfinite().all() for tensor in named.values()]).tolist()
+    return next((name for name, good in zip(named, finite, strict=True) if not good), None)
+
+
+def _give_up(run: MetaTraining, step: int, culprit: str) -> None:
+    kept = "" if run.out is None else f" ({run.out / LAST} keeps the last good state)"
+    raise FphiError(
+        f"{culprit} became nan or infinite in meta-step {step}; try a smaller inner or outer learning rate, "
+        f"or clip the gradient{kept}"
+    )

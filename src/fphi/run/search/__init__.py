@@ -1,0 +1,1 @@
+"""Searches: the loop of ask and tell, its history, executors and tables."""

@@ -1,0 +1,69 @@
+"""Where candidates are evaluated: in this process, in others, or on a cluster."""
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Literal, Protocol, TypeVar, get_args
+
+from fphi.errors import FphiError
+from fphi.run.search.on_ray import OnRay
+from fphi.run.search.processes import Processes
+
+__all__ = ["Executor", "ExecutorKind", "InThisProcess", "OnRay", "Processes", "make_executor"]
+
+A = TypeVar("A")
+R = TypeVar("R")
+
+ExecutorKind = Literal["in-process", "processes", "ray"]
+
+
+class Executor(Protocol):
+    """As ``concurrent.futures.Executor``, with the number of calls that it can run at once."""
+
+    slots: int
+
+    def submit(self, call: Callable[[A], R], argument: A, /) -> Future[R]:
+        """Begin a call; its future holds the result, or what it raised."""
+
+    def close(self) -> None:
+        """Stop what still runs."""
+
+
+class InThisProcess:
+    """One call after another, each done when `submit` returns."""
+
+    slots = 1
+
+    def submit(self, call: Callable[[A], R], argument: A, /) -> Future[R]:
+        future: Future[R] = Future()
+        try:
+            future.set_result(call(argument))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+    def close(self) -> None:
+        """Nothing runs on."""
+
+
+def make_executor(kind: ExecutorKind, workers: int = 1, address: str | None = None) -> Executor:
+    """The executor of a kind.
+
+    Args:
+        kind: "in-process", "processes" or "ray".
+        workers: evaluations at once; in this process it is 1.
+        address: of a Ray cluster; None: Ray is started on this machine.
+
+    Raises:
+        FphiError: there is no such kind, or it cannot be had.
+    """
+    if kind == "processes":
+        return Processes(workers)
+    if kind == "ray":
+        return OnRay(workers, address)
+    if kind != "in-process":
+        raise FphiError(f"unknown executor {kind!r}: choose one of {', '.join(get_args(ExecutorKind))}")
+    if workers != 1:
+        raise FphiError(
+            f"{workers} workers in one process: choose the executor processes or ray, or --workers 1"
+        )
+    return InThisProcess()

@@ -1,0 +1,282 @@
+"""Training one network on one large task: from its first weights to its accuracy on validation data."""
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, pad
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from fphi.errors import FphiError
+from fphi.tasks.supervised import Supervised
+from fphi.tasks.types import Examples
+from fphi.within.progress import tell_progress
+
+__all__ = [
+    "NetworkTraining",
+    "TrainedNetwork",
+    "TrainingFailedError",
+    "accuracy",
+    "own_randomness",
+    "parameter_count",
+]
+
+_EVALUATION_BATCH = 500
+
+
+class TrainingFailedError(Exception):
+    """A network has no accuracy, and the message says why: training diverged, or its time was up."""
+
+
+@dataclass(frozen=True)
+class TrainedNetwork:
+    """A trained network, in evaluation mode, and how its training went.
+
+    Args:
+        module: ``[n, *input_shape]`` to ``[n, classes]``.
+        data: that it was trained on.
+        validation: the accuracy on the validation examples after each epoch.
+        losses: the mean training loss of each epoch.
+        last_epochs, of_last: see `NetworkTraining`.
+    """
+
+    module: nn.Module
+    data: Supervised
+    validation: list[float]
+    losses: list[float]
+    last_epochs: int = 1
+    of_last: Literal["max", "mean"] = "max"
+
+    @property
+    def validation_accuracy(self) -> float:
+        """The accuracy that counts: the highest, or the mean, of the last epochs'."""
+        last = self.validation[-self.last_epochs :]
+        return max(last) if self.of_last == "max" else sum(last) / len(last)
+
+    def test_accuracy(self) -> float:
+        """The accuracy on the test examples, of which nothing before depends."""
+        return accuracy(self.module, self.data.test)
+
+
+@dataclass(frozen=True)
+class NetworkTraining:
+    """How a network is trained: minibatch gradient descent with momentum.
+
+    Args:
+        epochs: passes over the training examples.
+        batch_size: examples of a minibatch, at most: those of an epoch are of one size, give or take one.
+        lr: of the first step.
+        momentum: of the gradients; 0: none.
+        nesterov: look ahead, as in Zoph and Le.
+        weight_decay: added to the gradients, times the weights.
+        schedule: "cosine": the rate falls to ``lr_end`` along half a cosine; "constant": it stays.
+        lr_end: see ``schedule``.
+        clip_norm: longest gradient; None: any.
+        augment: shift training images by up to an eighth of their side, filling up with 0, the mean, and
+            mirror every second one if they are coloured.
+        cutout: side of a square of each training image that is set to 0; 0: none.
+        last_epochs: the accuracy that counts is taken of the last ones; 5 in Zoph and Le.
+        of_last: their highest accuracy, or the mean.
+        limit_seconds: a training that takes longer fails; None: any time. It depends on the machine.
+        threads: torch's meanwhile; more of them may change the last digit.
+    """
+
+    epochs: int = 10
+    batch_size: int = 128
+    lr: float = 0.05
+    momentum: float = 0.9
+    nesterov: bool = True
+    weight_decay: float = 1e-4
+    schedule: Literal["cosine", "constant"] = "cosine"
+    lr_end: float = 0.0
+    clip_norm: float | None = 5.0
+    augment: bool = False
+    cutout: int = 0
+    last_epochs: int = 1
+    of_last: Literal["max", "mean"] = "max"
+    limit_seconds: float | None = None
+    threads: int = 1
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that mean nothing."""
+        for name in ("epochs", "batch_size", "last_epochs", "threads"):
+            if getattr(self, name) < 1:
+                raise FphiError(f"{name} is {getattr(self, name)}; give at least 1")
+        if self.clip_norm is not None and not self.clip_norm > 0:
+            raise FphiError(f"clip_norm is {self.clip_norm}; it must be above 0, or none")
+        if self.lr <= 0 or not 0 <= self.momentum < 1 or min(self.weight_decay, self.lr_end, self.cutout) < 0:
+            raise FphiError(
+                f"lr {self.lr}, momentum {self.momentum}, weight_decay {self.weight_decay}, lr_end "
+                f"{self.lr_end}, cutout {self.cutout}: give a rate above 0, a momentum from 0 to below 1, "
+                "and the others from 0"
+            )
+
+    def train(
+        self, module: nn.Module, data: Supervised, seed: int, lr: float | None = None
+    ) -> TrainedNetwork:
+        """Train ``module``, in place.
+
+        The statistics that its batch norms keep for validation are means over the second half of an epoch.
+        What changes in the course of it, as the dropping of paths, hears `fphi.within.progress` before each
+        step, and 1 at the end. All that is random (the order, the
+        augmentation, dropout) comes from ``seed``; the state of torch's own generator is left as it was.
+
+        Args:
+            module: ``[n, *input_shape]`` to ``[n, classes]``, with its first weights.
+            data: trained on ``train``, its accuracy taken on ``validation``.
+            seed: of everything random.
+            lr: in place of the option of that name: spaces may hold one for each architecture.
+
+        Raises:
+            TrainingFailedError: the loss is not finite, or the time was up.
+        """
+        first_rate = self.lr if lr is None else lr
+        with own_randomness(seed, self.threads):
+            return self._train(module, data, torch.Generator().manual_seed(seed), first_rate)
+
+    def _train(
+        self, module: nn.Module, data: Supervised, generator: torch.Generator, first_rate: float
+    ) -> TrainedNetwork:
+        trained = TrainedNetwork(module, data, [], [], self.last_epochs, self.of_last)
+        parameters = [p for p in module.parameters() if p.requires_grad]
+        optimizer = self._optimizer(parameters, first_rate)
+        count = -(-len(data.train.y) // self.batch_size)
+        start = time.monotonic()
+        for epoch in range(self.epochs):
+            module.train()
+            total = 0.0
+            for i, batch in enumerate(_minibatches(data.train, count, generator)):
+                done = (epoch + i / count) / self.epochs
+                tell_progress(module, done)
+                if i == count // 2:
+                    _average_statistics_from_here(module)
+                optimizer.param_groups[0]["lr"] = self.rate(first_rate, done)
+                total += self._step(module, parameters, optimizer, self._augmented(batch, generator))
+                self._check(total, epoch, time.monotonic() - start)
+            trained.losses.append(total / count)
+            trained.validation.append(accuracy(module, data.validation))
+        tell_progress(module, 1.0)
+        return trained
+
+    def rate(self, first: float, done: float) -> float:
+        """The learning rate after a fraction ``done`` of the training."""
+        if self.schedule == "constant":
+            return first
+        return self.lr_end + (first - self.lr_end) * (1 + math.cos(math.pi * done)) / 2
+
+    def _optimizer(self, parameters: list[nn.Parameter], rate: float) -> torch.optim.SGD:
+        # A network may have no parameters at all: its accuracy is that of a constant answer.
+        return torch.optim.SGD(
+            parameters or [nn.Parameter(torch.zeros(()))],
+            rate,
+            self.momentum,
+            weight_decay=self.weight_decay,
+            nesterov=self.nesterov and self.momentum > 0,
+        )
+
+    def _step(
+        self, module: nn.Module, parameters: list[nn.Parameter], optimizer: torch.optim.SGD, batch: Examples
+    ) -> float:
+        loss = cross_entropy(module(batch.x), batch.y)
+        if loss.requires_grad:
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            if self.clip_norm is not None:
+                nn.utils.clip_grad_norm_(parameters, self.clip_norm)
+            optimizer.step()
+        return loss.item()
+
+    def _check(self, total: float, epoch: int, seconds: float) -> None:
+        if not math.isfinite(total):
+            raise TrainingFailedError(
+                f"diverged: the training loss is {total} in epoch {epoch + 1} of {self.epochs}"
+            )
+        if self.limit_seconds is not None and seconds > self.limit_seconds:
+            raise TrainingFailedError(
+                f"out of time: {self.limit_seconds:g} s were over in epoch {epoch + 1} of {self.epochs}"
+            )
+
+    def _augmented(self, batch: Examples, generator: torch.Generator) -> Examples:
+        x = batch.x
+        if self.augment:
+            x = _shifted(x, max(x.shape[-2:]) // 8, generator)
+            if x.shape[1] == 3:
+                x = _mirrored(x, generator)
+        if self.cutout:
+            x = _cut_out(x, self.cutout, generator)
+        return Examples(x, batch.y)
+
+
+@torch.no_grad()
+def accuracy(module: nn.Module, examples: Examples) -> float:
+    """The fraction of right answers of the module, which is put into evaluation mode."""
+    module.eval()
+    parts = zip(*(torch.split(part, _EVALUATION_BATCH) for part in examples), strict=True)
+    right = sum(int((module(x).argmax(-1) == y).sum()) for x, y in parts)
+    return right / len(examples.y)
+
+
+def parameter_count(module: nn.Module) -> int:
+    """How many numbers are learned; shared ones count once."""
+    return sum(p.numel() for p in module.parameters() if p.requires_grad)
+
+
+def _average_statistics_from_here(module: nn.Module) -> None:
+    """Let torch's batch norms average what they see from now on, with equal weights.
+
+    Their usual moving average takes some fifty steps to forget its start, and a short training has no more.
+    """
+    for part in module.modules():
+        if isinstance(part, _BatchNorm) and part.track_running_stats:
+            part.reset_running_stats()
+            part.momentum = None
+
+
+@contextmanager
+def own_randomness(seed: int, threads: int) -> Iterator[None]:
+    """Torch's generator seeded and its threads set, within."""
+    before = torch.get_num_threads()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        torch.set_num_threads(threads)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
+
+
+def _minibatches(examples: Examples, count: int, generator: torch.Generator) -> Iterator[Examples]:
+    """One epoch in ``count`` parts of nearly one size: a last one of a single example has no variance."""
+    for rows in torch.randperm(len(examples.y), generator=generator).tensor_split(count):
+        yield Examples(examples.x[rows], examples.y[rows])
+
+
+def _shifted(x: Tensor, most: int, generator: torch.Generator) -> Tensor:
+    """Each image moved by -most … most pixels in both directions."""
+    n, _, height, width = x.shape
+    padded = pad(x, (most, most, most, most))
+    down, right = torch.randint(2 * most + 1, (2, n), generator=generator)
+    rows = (down[:, None] + torch.arange(height))[:, None, :, None]
+    columns = (right[:, None] + torch.arange(width))[:, None, None, :]
+    channels = torch.arange(x.shape[1])[None, :, None, None]
+    return padded[torch.arange(n)[:, None, None, None], channels, rows, columns]
+
+
+def _mirrored(x: Tensor, generator: torch.Generator) -> Tensor:
+    mirrored = torch.randint(2, (len(x), 1, 1, 1), generator=generator).bool()
+    return torch.where(mirrored, x.flip(-1), x)
+
+
+def _cut_out(x: Tensor, side: int, generator: torch.Generator) -> Tensor:
+    """A square of zeros in each image, its centre anywhere: it may reach over the border."""
+    inside = []
+    for size in x.shape[-2:]:
+        start = torch.randint(size, (len(x), 1), generator=generator) - side // 2
+        inside.append((torch.arange(size) >= start) & (torch.arange(size) < start + side))
+    hole = inside[0][:, None, :, None] & inside[1][:, None, None, :]
+    return x.masked_fill(hole, 0.0)

@@ -1,0 +1,83 @@
+"""Every method from the command line, and what it says of options that it cannot have."""
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from cli_helpers import TINY, evaluated, quietly, refused, save_images, trained
+from fphi.methods import FewShotMethod, Setting, methods
+from fphi.methods.families.networks import build_network
+
+Capture = pytest.CaptureFixture[str]
+METHODS = {name: cls for name, cls in methods().items() if issubclass(cls, FewShotMethod)}
+
+
+@pytest.mark.parametrize("name", sorted(METHODS))
+def test_every_method_trains_and_is_tested_from_the_command_line(
+    name: str, tmp_path: Path, capsys: Capture
+) -> None:
+    words = ["--train-ways", 5] if "train_ways" in {f.name for f in fields(METHODS[name])} else []
+    quietly("train", name, "--out", tmp_path / "run", "--steps", 1, *words, *TINY)
+    result = evaluated(capsys, tmp_path / "run", "--test-tasks", 3)
+    assert result["method"] == name
+    assert 0 <= result["accuracy"]["inductive"]["mean"] <= 1
+    assert ("measures" in result) == (name in ("siamese", "mann", "lstm"))
+
+
+def test_without_validation_the_running_statistics_are_taken_at_the_end(tmp_path: Path) -> None:
+    words = ("--train-on-validation", "true", "--train-ways", 5)
+    run = trained(tmp_path / "run", *words, method="prototypical", steps=2)
+    kept = load_file(run / "best.safetensors")
+    means = {name: value for name, value in kept.items() if "running_mean" in name}
+    assert means
+    assert all(float(value.abs().max()) > 0 for value in means.values())
+    assert all(float((kept[n.replace("mean", "var")] - 1).abs().max()) > 0 for n in means)
+
+
+def test_the_features_of_an_mlp_are_compared_and_not_its_logits(tmp_path: Path, capsys: Capture) -> None:
+    words = ("--network", "mlp", "--train-ways", 5)
+    quietly("train", "prototypical", "--out", tmp_path / "run", "--steps", 1, *words, *TINY)
+    assert evaluated(capsys, tmp_path / "run", "--test-tasks", 2, "--ways", 7)["ways"] == 7
+    assert build_network("mlp", Setting(5, 1, (1, 28, 28)), "running", head=False)(
+        torch.rand(3, 1, 28, 28)
+    ).shape == (3, 64)
+
+
+def test_a_learner_by_sequence_or_by_sums_is_bound_to_its_sizes(tmp_path: Path, capsys: Capture) -> None:
+    snail = trained(tmp_path / "snail", method="snail", steps=1)
+    for size, value in (("ways", 7), ("shots", 2)):
+        trained_with = {"ways": 5, "shots": 1}[size]
+        assert refused(capsys, "evaluate", snail, f"--{size}", value) == (
+            f"snail was trained with --{size} {trained_with} and is bound to that; train it with --{size} {value}"
+        )
+    quietly("train", "relation", "--train-ways", 5, "--out", tmp_path / "relation", "--steps", 1, *TINY)
+    assert "bound to that" in refused(capsys, "evaluate", tmp_path / "relation", "--shots", 2)
+    assert evaluated(capsys, tmp_path / "relation", "--test-tasks", 2, "--ways", 7)["ways"] == 7
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("siamese", "--network", "koch"), "--image-size 105"),
+        (("siamese", "--image-size", 105), "image size 105: the embedded characters have 28"),
+        (("siamese", "--tasks", "sine"), "siamese compares classes, and these tasks have none"),
+        (("relation", "--tasks", "sine"), "relation compares classes, and these tasks have none"),
+        (("mann", "--tasks", "sine"), "mann reads class labels, and these tasks have none"),
+        (("siamese", "--train-ways", 1), "--train-ways is 1, which leaves nothing to compare"),
+        (("imaginary", "--generated", -1), "generated is -1; it must be at least 0"),
+        (("matching", "--context", "true", "--reads", -1), "reads is -1; it must be at least 0"),
+    ],
+)
+def test_what_a_method_cannot_be_is_said_in_a_line(
+    words: tuple[object, ...], message: str, tmp_path: Path, capsys: Capture
+) -> None:
+    assert message in refused(capsys, "train", *words, "--out", tmp_path / "run", *TINY)
+
+
+def test_a_size_that_no_image_has_is_refused(tmp_path: Path, capsys: Capture) -> None:
+    images = save_images(tmp_path / "images", classes=30, images=4)
+    words = ("train", "siamese", "--tasks", images, "--image-size", 0, "--out", tmp_path / "run")
+    assert refused(capsys, *words) == "--image-size is 0; it must be at least 1"

@@ -1,0 +1,99 @@
+"""What is in a file of the user's: it trains, evaluates and resumes, and runs only when it is named."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import fphi as library
+from cli_helpers import TINY, evaluated, fphi, quietly, refused
+from own_file import write_own
+
+Capture = pytest.CaptureFixture[str]
+QUICK = (*TINY, "--steps", 3)
+
+
+def test_a_method_of_a_file_trains_evaluates_and_resumes(tmp_path: Path, capsys: Capture) -> None:
+    own, run = write_own(tmp_path), tmp_path / "run"
+    method = f"{own}:Nearest"
+    quietly("train", method, "--out", run, "--lr", 0.02, *QUICK)
+    assert "method: ../own.py:Nearest" in (run / "config.yaml").read_text()
+    result = evaluated(capsys, run, "--method", method, "--test-tasks", 4)
+    assert (result["tasks"], result["accuracy"].keys()) == (4, {"inductive"})
+    quietly("train", method, "--out", run, "--resume", "--steps", 5)
+    assert library.load(run, method=method).get_parameter("map.weight").shape == (8, 784)
+    assert (run / "log.csv").read_text().splitlines()[-1].startswith("5,")
+
+
+def test_a_run_brings_no_code_along(tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    own, run = write_own(tmp_path), tmp_path / "run"
+    monkeypatch.chdir(tmp_path)
+    quietly("train", "own.py:Nearest", "--out", run, *QUICK)
+    own.write_text("raise SystemExit('it ran')")
+    said = refused(capsys, "evaluate", run)
+    assert said == (
+        f"{run} has its method from a file, which runs only when you name it: fphi evaluate {run} "
+        "--method own.py:Nearest"
+    )
+    assert "runs only when you name it: add " in refused(capsys, "train", "--config", run / "config.yaml")
+
+
+def test_a_network_of_a_file_begins_with_weights_of_a_file(tmp_path: Path, capsys: Capture) -> None:
+    own, run = write_own(tmp_path), tmp_path / "run"
+    network = f"{own}:Net"
+    weights = {"body.1.weight": torch.full((6, 784), 0.25), "body.1.bias": torch.zeros(6)}
+    torch.save(weights, tmp_path / "weights.pt")
+    words = ("--network", network, "--weights", tmp_path / "weights.pt", "--outer-lr", 1e-12)
+    quietly("train", "maml", "--out", run, *words, *QUICK)
+    begun = load_file(run / "best.safetensors")["network.body.1.weight"]
+    assert torch.allclose(begun, torch.full((6, 784), 0.25))
+    assert "--network" in refused(capsys, "evaluate", run)
+    assert evaluated(capsys, run, "--network", network, "--test-tasks", 3)["tasks"] == 3
+    quietly("train", "maml", "--out", run, "--resume", "--network", network, "--steps", 4)
+
+
+def test_tasks_of_a_file_are_learned_from_and_tested_on(tmp_path: Path, capsys: Capture) -> None:
+    own, run = write_own(tmp_path), tmp_path / "run"
+    tasks = f"{own}:bits"
+    quietly("train", "maml", "--tasks", tasks, "--network", "mlp", "--ways", 2, "--out", run, *QUICK)
+    result = evaluated(capsys, run, "--tasks", tasks, "--test-tasks", 5)
+    assert (result["protocol"], result["ways"], result["tasks"]) == ("bits", 2, 5)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("train own.py:Missing", r"own.py has no 'Missing'; it has .*Nearest"),
+        (
+            "train none.py:Nearest",
+            r"there is no file none.py, which none.py:Nearest is to be in; check the path",
+        ),
+        ("train own.py:Net", r"own.py:Net is no method; give a class that is a fphi.FewShotMethod"),
+        (
+            "train broken.py:Nearest",
+            r"broken.py does not run \(NameError: name 'nonsense' is not defined\); mend",
+        ),
+        (
+            "train maml --network own.py:nothing",
+            r"own.py:nothing is NoneType, which makes nothing; give a class",
+        ),
+        ("train maml --tasks own.py:Net", r"own.py:Net fails when it is called \(TypeError"),
+        ("train maml --weights none.pt", r"--weights none.pt is no file; check the path"),
+        ("train maml --weights own.py", r"--weights own.py (cannot be read|holds more than tensors)"),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_told(
+    words: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    write_own(tmp_path)
+    (tmp_path / "broken.py").write_text("nonsense\n")
+    monkeypatch.chdir(tmp_path)
+    assert re.search(message, refused(capsys, *words.split(), "--steps", 1))
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_plain_help_names_files(capsys: Capture) -> None:
+    assert fphi("train") == 0
+    assert "FILE.py:NAME" in capsys.readouterr().out

@@ -1,0 +1,80 @@
+"""Values that mean nothing are refused where they are given, by name."""
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import nn
+
+from fphi import MatchingLearner, PrototypicalLearner
+from fphi.errors import FphiError
+from fphi.learnable import MemoryCore
+from fphi.learnable.architecture import SPACES, NASBenchMacroSpace
+from fphi.learnable.controller import LSTMController
+from fphi.optimize import AgingEvolution, PolicyGradient, PolicyUpdate, RandomSearch, SearchOptimizer
+from fphi.optimize.bilevel import BilevelPhase
+from fphi.within.training import NetworkTraining
+
+SPACE = NASBenchMacroSpace()
+
+
+def by_policy() -> SearchOptimizer:
+    policy = LSTMController(SPACE, 0, hidden=4)
+    return PolicyGradient(policy, torch.optim.SGD(policy.parameters(), 0.1))
+
+
+@pytest.mark.parametrize(
+    "make", [by_policy, lambda: AgingEvolution(SPACE, size=3, sample=2), lambda: RandomSearch(SPACE)]
+)
+def test_an_optimizer_learns_each_candidates_loss_once_and_no_other(
+    make: Callable[[], SearchOptimizer],
+) -> None:
+    optimizer, other = make(), make()
+    first, _, third = (optimizer.ask() for _ in range(3))
+    for loss in (math.nan, math.inf):
+        with pytest.raises(FphiError, match=r"the loss of candidate 0 is (nan|inf); tell a finite one"):
+            optimizer.tell(first, loss)
+    optimizer.tell(third, 0.5)
+    with pytest.raises(FphiError, match="candidate 2 was told before"):
+        optimizer.tell(third, 0.4)
+    with pytest.raises(FphiError, match="candidate 2 was not asked for"):
+        other.tell(third, 0.4)
+    optimizer.tell(first, 0.1)
+    assert SPACE.check(optimizer.ask().tokens)
+
+
+def test_an_unknown_rule_is_none() -> None:
+    with pytest.raises(FphiError, match="unknown rule 'trpo': choose one of reinforce, ppo"):
+        PolicyUpdate("trpo")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_no_network_is_built_of_half_an_architecture(name: str) -> None:
+    space = SPACES[name]()
+    with pytest.raises(FphiError, match="0 tokens are too few for the space"):
+        space.build((), (1, 16, 16), 10)
+
+
+def test_a_token_is_a_whole_number() -> None:
+    with pytest.raises(FphiError, match=r"token 1\.0 at place 0 is no answer"):
+        SPACE.check([1.0] * 8)  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: MatchingLearner(nn.Flatten(), distance="l1"), "distance='l1'.*euclidean or cosine"),  # type: ignore[arg-type]
+        (lambda: PrototypicalLearner(nn.Flatten(), distance="l2"), "distance='l2'"),  # type: ignore[arg-type]
+        (lambda: MatchingLearner(nn.Flatten(), scale=0), "scale=0"),
+        (lambda: PrototypicalLearner(nn.Flatten(), batching="x"), "unknown batching 'x'"),  # type: ignore[arg-type]
+        (lambda: MemoryCore(8, 5, heads=0), "heads=0.*at least 1"),
+        (lambda: MemoryCore(8, 5, decay=5), "decay=5.*below 1"),
+        (lambda: NetworkTraining(clip_norm=-1), "clip_norm is -1"),
+        (lambda: BilevelPhase(clip_norm=0), "clip_norm=0"),
+        (lambda: BilevelPhase(momentum=-3), "momentum=-3"),
+    ],
+)
+def test_values_out_of_range_are_named(make: Callable[[], object], message: str) -> None:
+    with pytest.raises((ValueError, FphiError), match=message):
+        make()

@@ -1,0 +1,80 @@
+"""The table of searches: pairs with random search over seeds, and what was tried over time."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fphi.errors import FphiError
+from fphi.methods.darts import DARTS
+from fphi.report.searches import draw_searches, read_searches, searches_section
+
+
+def write(
+    folder: Path, method: str, seed: int, found: float, control: float | None, tried: str, **own: Any
+) -> None:
+    folder = folder / f"{method}-{seed}"
+    folder.mkdir(parents=True)
+    beside = None if control is None else {"evaluations": 4, "retrained": {"test_accuracy": control}}
+    result = {"data": "mnist", "method": method, "seed": seed, "retrained": {"test_accuracy": found}}
+    (folder / "result.json").write_text(json.dumps({**result, "control": beside, **own}))
+    (folder / "history.csv").write_text(tried)
+
+
+CANDIDATES = "loss,population_loss\n0.9,\n0.8,\n0.5,\n0.4,\n0.3,\n0.1,\n"
+EPOCHS = "epoch,accuracy\n1,0.1\n2,0.2\n3,0.6\n"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write(tmp_path, "nasnet", 1, 0.95, 0.90, CANDIDATES, evaluations=6)
+    write(tmp_path, "nasnet", 0, 0.91, 0.92, CANDIDATES, evaluations=6)
+    write(tmp_path, "enas-macro", 0, 0.80, 0.70, EPOCHS, epochs=3)
+    return tmp_path
+
+
+def test_a_line_has_the_pairs_and_the_thirds(folder: Path) -> None:
+    lines = searches_section(read_searches(folder)).splitlines()
+    assert lines[-2:] == [
+        "| mnist | nasnet | 2 | 6 evaluations | 93.0 ± 2.8 | 91.0 ± 1.4 | +2.00 | 15.0 → 80.0 |",
+        "| mnist | enas-macro | 1 | 3 epochs (random: 4) | 80.0 | 70.0 | +10.00 | 10.0 → 60.0 |",
+    ]
+
+
+def test_few_shot_searches_stand_beside_conv4_in_a_table_of_their_own(folder: Path) -> None:
+    for seed, gain in ((0, 0.02), (1, -0.01)):
+        conv4 = {"test_accuracy": 0.9, "difference": {"mean": gain, "ci95": 0.005}}
+        facts = {"data": "hershey, 5-way 1-shot", "few_shot": "maml", "conv4": conv4, "evaluations": 6}
+        write(folder, "regularized-evolution", seed, 0.9 + gain, 0.88, CANDIDATES, **facts)
+    lines = searches_section(read_searches(folder)).splitlines()
+    assert lines[-1] == (
+        "| hershey, 5-way 1-shot | regularized-evolution, maml | 2 | 6 | 90.5 ± 2.1 | 88.0 ± 0.0 | "
+        "90.0 ± 0.0 | +2.00 ± 0.50, −1.00 ± 0.50 | 15.0 → 80.0 |"
+    )
+    assert not any("hershey" in line for line in lines[:-3])
+
+
+def test_the_mean_of_a_population_goes_before_that_of_the_candidates(tmp_path: Path) -> None:
+    write(tmp_path, "nasnet", 0, 0.9, 0.9, "loss,population_loss\n0.9,0.5\n0.9,0.4\n0.9,0.3\n", evaluations=3)
+    assert read_searches(tmp_path)["mnist", "nasnet"][0].tried == pytest.approx([0.5, 0.6, 0.7])
+
+
+def test_variants_of_a_method_stand_apart(tmp_path: Path) -> None:
+    variants = [DARTS(order=1).variant, DARTS(order=2).variant]
+    assert variants == ["darts (first order)", "darts (second order)"]
+    for seed, variant in enumerate(variants):
+        write(tmp_path, variant, seed, 0.9, 0.9, EPOCHS, epochs=3)
+    assert set(read_searches(tmp_path)) == {("mnist", variant) for variant in variants}
+
+
+def test_the_picture_is_drawn(folder: Path) -> None:
+    assert draw_searches(read_searches(folder)).startswith(b"\x89PNG")
+
+
+def test_a_search_without_its_control_and_no_search_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(FphiError, match="holds no searches"):
+        read_searches(tmp_path)
+    write(tmp_path, "nasnet", 0, 0.9, None, CANDIDATES, evaluations=6)
+    with pytest.raises(FphiError, match="without random search"):
+        read_searches(tmp_path)

@@ -1,0 +1,174 @@
+"""Across-task testing: the numbers are what they say they are."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from fphi.errors import FphiError
+from fphi.learnable import GradientLearner, LearningAlgorithm, PrototypicalLearner
+from fphi.networks import MLP, BatchNorm, Conv4
+from fphi.run.meta.evaluate import Evaluation, Interval, calibrate_on, evaluate
+from fphi.tasks import SineTasks, Task, load_tasks
+from fphi.tasks.types import Examples
+from fphi.within import sgd
+from learners import SIZE, conv, random_tasks
+
+
+def test_an_interval_is_1_96_standard_errors() -> None:
+    interval = Interval.of(torch.tensor([0.0, 1.0, 1.0, 0.0]))
+    assert interval.mean == 0.5
+    assert interval.ci95 == pytest.approx(1.96 * math.sqrt(1 / 3) / 2)
+    assert Interval.of(torch.tensor([1.0])).ci95 == math.inf
+
+
+def test_accuracy_and_loss_after_each_step_are_those_of_a_learner_with_so_many_steps() -> None:
+    tasks = random_tasks(4, dtype=torch.float32)
+    result = evaluate(GradientLearner(conv(), sgd(0.4), 1), tasks, steps=4)
+    for i, entry in enumerate(result.by_step):
+        alone = evaluate(GradientLearner(conv(), sgd(0.4), i), tasks)
+        assert entry["step"] == i
+        assert entry["accuracy"] == pytest.approx(alone.accuracy, abs=1e-6)
+        assert entry["loss"] == pytest.approx(alone.loss, rel=1e-5)
+    assert len(result.by_step) == 5
+    assert result.accuracy == pytest.approx(result.by_step[1]["accuracy"])  # the headline is at test_steps
+
+
+def test_chunks_do_not_change_an_evaluation() -> None:
+    tasks = random_tasks(5, dtype=torch.float32)
+    learner = GradientLearner(conv(), sgd(0.4), 2)
+    whole, parts = evaluate(learner, tasks), evaluate(learner, tasks, chunk_size=2)
+    assert torch.equal(whole.transductive, parts.transductive)
+    torch.testing.assert_close(whole.losses, parts.losses)
+
+
+def test_a_learner_that_knows_the_answer_is_always_right() -> None:
+    """Prototypes of pixels, queries equal to the support: accuracy 1, in both senses."""
+    support = random_tasks(6, shots=1, dtype=torch.float32).support
+    result = evaluate(PrototypicalLearner(torch.nn.Flatten()), Task(support, support))
+    assert result.accuracy == 1
+    assert torch.equal(result.inductive, result.transductive)
+    assert result.to_json()["statistics"] == {"inductive": "none of other queries"}
+    assert result.to_json()["accuracy"] == {"inductive": {"mean": 1.0, "ci95": 0.0}}
+
+
+def test_transductive_and_inductive_differ_where_queries_share_statistics() -> None:
+    result = evaluate(GradientLearner(conv(), sgd(0.4), 2), random_tasks(20, dtype=torch.float32))
+    assert not torch.equal(result.transductive, result.inductive)
+    assert result.to_json()["statistics"] == {"transductive": "query-batch", "inductive": "support+1"}
+    assert result.to_json()["accuracy"].keys() == {"transductive", "inductive"}
+
+
+def test_inductive_accuracy_that_is_left_out_is_not_claimed() -> None:
+    learner = GradientLearner(conv(), sgd(0.4), 2)
+    result = evaluate(learner, random_tasks(4, dtype=torch.float32), inductive=False)
+    assert result.to_json()["accuracy"].keys() == {"transductive"}
+    assert "inductive" not in repr(result)
+
+
+class OnlyForward(LearningAlgorithm):
+    """Prototypes in an embedding whose batch norm sees support and queries of a task together."""
+
+    def __init__(self, norm: nn.Module) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.embedding = nn.Sequential(nn.Flatten(), nn.Linear(SIZE * SIZE, 8), norm)
+
+    def forward(self, support: Examples, query_x: Tensor) -> Tensor:
+        embedded = self.embedding(torch.cat([support.x, query_x]))
+        keys, queries = embedded[: len(support.y)], embedded[len(support.y) :]
+        distances: Tensor = (queries[:, None] - keys[support.y.argsort()]).square().sum(-1)
+        return -distances
+
+
+@pytest.mark.parametrize("norm", [BatchNorm(8), nn.BatchNorm1d(8)], ids=["own", "torch's"])
+def test_a_learner_with_forward_alone_answers_each_query_alone_where_it_is_to(norm: nn.Module) -> None:
+    learner, tasks = OnlyForward(norm).double(), random_tasks(20, shots=1, queries=3)
+    result = evaluate(learner, tasks)
+    assert result.shares_queries
+    assert not torch.equal(result.inductive, result.transductive)
+    for i in range(20):
+        support = Examples(tasks.support.x[i], tasks.support.y[i])
+        alone = torch.cat([learner(support, query[None]) for query in tasks.query.x[i]])
+        right = (alone.argmax(-1) == tasks.query.y[i]).float().mean()
+        assert float(result.inductive[i]) == float(right)
+
+
+class EmbedsQueriesApart(OnlyForward):
+    def forward(self, support: Examples, query_x: Tensor) -> Tensor:
+        keys, queries = self.embedding(support.x), self.embedding(query_x)
+        answers: Tensor = -(queries[:, None] - keys[support.y.argsort()]).square().sum(-1)
+        return answers
+
+
+def test_a_learner_whose_batch_norm_would_get_a_query_by_itself_is_told_what_to_do() -> None:
+    tasks = random_tasks(2, shots=1, queries=3)
+    learner = EmbedsQueriesApart(nn.BatchNorm1d(8, track_running_stats=False)).double()
+    with pytest.raises(FphiError, match=r"EmbedsQueriesApart gives its batch norm a single query.*together"):
+        evaluate(learner, tasks)
+    assert 0 <= evaluate(learner, tasks, inductive=False).accuracy <= 1
+    with pytest.raises(ValueError, match="mine"):
+        _Fails().solve_alone(tasks.support, tasks.query.x)
+
+
+class _Fails(LearningAlgorithm):
+    def solve(self, support: Examples, query_x: Tensor) -> Tensor:
+        raise ValueError("mine")
+
+
+def test_an_evaluation_prints_as_a_line() -> None:
+    tasks = random_tasks(4, dtype=torch.float32)
+    values = torch.tensor([0.5, 1.0])
+    result = Evaluation(values, values, torch.tensor([0.5, 0.25]))
+    assert repr(result) == str(result) == "2 tasks: inductive accuracy 75 ± 49 %, loss 0.375 ± 0.24"
+    shared = repr(evaluate(GradientLearner(conv(), sgd(0.4), 2), tasks))
+    assert "inductive accuracy" in shared
+    assert ", transductive accuracy" in shared
+    assert "\n" not in shared
+
+
+def test_regression_has_a_loss_and_no_accuracy() -> None:
+    result = evaluate(
+        GradientLearner(MLP(1, (8,), 1), sgd(0.01), 1, loss=torch.nn.functional.mse_loss),
+        SineTasks(shots=5),
+        count=30,
+    )
+    assert result.losses.shape == (30,)
+    assert "accuracy" not in result.to_json()
+    assert math.isnan(result.accuracy)
+
+
+def test_predicting_nothing_on_sine_waves_costs_what_it_must() -> None:
+    """The mean squared error of predicting 0 is E[a²]/2 = 4.2517, within four standard errors."""
+    network = MLP(1, (4,), 1)
+    for p in network.parameters():
+        p.data.zero_()
+    learner = GradientLearner(network, sgd(0.0), 0, loss=torch.nn.functional.mse_loss)
+    losses = evaluate(learner, SineTasks(shots=10), count=4000).losses
+    assert abs(float(losses.mean()) - 4.251667) < 4 * float(losses.std()) / 4000**0.5
+
+
+def test_running_statistics_come_from_training_tasks() -> None:
+    tasks = load_tasks("hershey", ways=5, shots=1)
+    learner = PrototypicalLearner(Conv4(None, filters=4, norm="running"))
+    calibrate_on(learner, tasks, count=3)
+    first = next(m for m in learner.modules() if isinstance(m, BatchNorm))
+    again = PrototypicalLearner(Conv4(None, filters=4, norm="running"))
+    again.load_state_dict(learner.state_dict())
+    calibrate_on(again, tasks, count=3)
+    assert torch.equal(
+        first.running_mean, next(m for m in again.modules() if isinstance(m, BatchNorm)).running_mean
+    )
+    assert not torch.equal(first.running_var, torch.ones(4))
+
+
+def test_no_tasks_are_refused() -> None:
+    with pytest.raises(FphiError, match="count is 0"):
+        evaluate(PrototypicalLearner(torch.nn.Flatten()), load_tasks("hershey"), count=0)
+
+
+def test_a_class_without_support_is_named() -> None:
+    x, y = torch.rand(1, 2, 4), torch.tensor([[0, 2]])
+    with pytest.raises(FphiError, match="class 1 of task 0 has no support example"):
+        PrototypicalLearner(torch.nn.Flatten()).solve(Examples(x, y), x)
