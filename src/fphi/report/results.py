@@ -85,7 +85,9 @@ def results_page(folder: Path) -> str:
 
 _INTRODUCTION = """\
 One folder is one training: `config.yaml` repeats it, `best.safetensors` is what it learned, `log.csv` how it
-went, and `tests/` holds what it was tested on, with the values of each task. From the folder of the project:
+went, and `tests/` holds what it was tested on, with the values of each task. Where there are no weights the
+number is of an earlier training, which nobody can check yet: see [NOTES.md](NOTES.md). From the folder of the
+project:
 
     fphi evaluate results/P-PROTO/prototypical --ways 20 --shots 5    # tests the kept parameters again
     fphi train --config results/P-PROTO/prototypical/config.yaml --out runs/again    # trains again
