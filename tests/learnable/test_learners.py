@@ -143,7 +143,7 @@ def test_transductive_answers_depend_on_other_queries_exactly_where_it_is_said(c
         together = learner.solve(tasks.support, tasks.query.x)
         fewer = learner.solve(tasks.support, tasks.query.x[:, :3])
         same = torch.allclose(together[:, :3], fewer, rtol=1e-9, atol=1e-11)
-        assert same == (not learner.shares_queries)
+        assert same == (not learner.shares_queries(tasks.support, tasks.query.x))
 
 
 @every_learner

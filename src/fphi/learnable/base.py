@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -147,10 +148,19 @@ class LearningAlgorithm(nn.Module):
         """What can be said of the answers beyond accuracy and loss: by name one value per task ``[B]``."""
         return {}
 
-    @property
-    def shares_queries(self) -> bool:
-        """Whether a transductive answer may depend on the other queries: on their batch statistics."""
-        return any(_uses_query_batch(m) for m in self.modules())
+    def shares_queries(self, support: Examples, query_x: Tensor) -> bool:
+        """Whether the answer to a query depends on the queries that are answered together with it.
+
+        It does where a norm layer uses the batch of queries. Otherwise it is found by trying, on the first
+        task: a network can normalise over its batch without such a layer.
+
+        Args:
+            support: see `solve`.
+            query_x: see `solve`.
+        """
+        first = Examples(support.x[:1], support.y[:1])
+        known = any(_uses_query_batch(m) for m in self.modules())
+        return known or _rows_share(lambda queries: self.solve(first, queries), query_x)
 
     @property
     def draws(self) -> bool:
@@ -193,39 +203,69 @@ def run_network(
         step: inner steps done, for norm layers of mode ``per-step``.
     """
     rows = support_x.shape[1]
-    if passes_alone(network):
-        with network_pass(network, step=step):
-            batches = (torch.cat([support_x, query], 1) for query in torch.split(query_x, 1, dim=1))
-            answers = [over_network(over_tasks, network, parameters, batch)[:, rows] for batch in batches]
-        return torch.stack(answers, 1)
-    if "support" not in _norm_modes(network):
-        with network_pass(network, step=step):
-            return over_network(over_tasks, network, parameters, query_x)
-    with network_pass(network, rows, step):
-        together = torch.cat([support_x, query_x], 1)
-        return over_network(over_tasks, network, parameters, together)[:, rows:]
+
+    def together(own: dict[str, Tensor] | None, support: Tensor, queries: Tensor) -> Tensor:
+        if "support" not in _norm_modes(network):
+            with network_pass(network, step=step):
+                return over_network(over_tasks, network, own, queries)
+        with network_pass(network, rows, step):
+            return over_network(over_tasks, network, own, torch.cat([support, queries], 1))[:, rows:]
+
+    first = None if parameters is None else {name: p[:1] for name, p in parameters.items()}
+    if not passes_alone(network, partial(together, first, support_x[:1]), query_x):
+        return together(parameters, support_x, query_x)
+    with network_pass(network, step=step):
+        batches = (torch.cat([support_x, query], 1) for query in torch.split(query_x, 1, dim=1))
+        answers = [over_network(over_tasks, network, parameters, batch)[:, rows] for batch in batches]
+    return torch.stack(answers, 1)
 
 
 @contextmanager
 def each_query_alone(learner: nn.Module) -> Iterator[None]:
-    """Within it, networks that would mix the statistics of queries get each query in a batch of its own.
+    """Within it, networks whose outputs for one query depend on others get each query in a batch of its own.
 
     That batch holds the support set too, as with norm layers of mode ``support+1``. It is `run_network`,
     `EmbeddingLearner.embed` and the like that keep to it; a plain call of a network does not.
     """
-    sharing = [m for m in learner.modules() if _uses_query_batch(m)]
-    for module in sharing:
+    modules = list(learner.modules())
+    for module in modules:
         module.query_alone = True  # type: ignore[assignment]
     try:
         yield
     finally:
-        for module in sharing:
+        for module in modules:
             del module.query_alone
 
 
-def passes_alone(network: nn.Module) -> bool:
-    """Whether each query must pass in a batch of its own, with the support set."""
-    return "support+1" in _norm_modes(network) or any("query_alone" in vars(m) for m in network.modules())
+def passes_alone(network: nn.Module, outputs: Callable[[Tensor], Tensor], queries: Tensor) -> bool:
+    """Whether each query must pass in a batch of its own, with the support set.
+
+    Args:
+        network: with norm layers of mode ``support+1`` it must; any other if `each_query_alone` asks for it.
+        outputs: the network's outputs ``[1, Q, *out]`` for queries of the first task ``[1, Q, *input]``, to
+            find out whether they depend on each other.
+        queries: ``[B, Q, *input]``.
+    """
+    if "support+1" in _norm_modes(network):
+        return True
+    if "query_alone" not in vars(network):
+        return False
+    return any(_uses_query_batch(m) for m in network.modules()) or _rows_share(outputs, queries)
+
+
+@torch.no_grad()
+def _rows_share(outputs: Callable[[Tensor], Tensor], rows: Tensor) -> bool:
+    """Whether the first task's first output ``[1, Q, *out]`` changes when all its other rows do."""
+    if rows.shape[1] < 2:
+        return False
+    first, others = rows[:1, :1], rows[:1, 1:]
+    changed = 2 * others + 1 if others.is_floating_point() else first.expand_as(others)
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count()) if rows.is_cuda else ()):
+        torch.manual_seed(0)  # both times what is drawn is the same
+        before = outputs(rows[:1])[:, 0]
+        torch.manual_seed(0)
+        after = outputs(torch.cat([first, changed], 1))[:, 0]
+    return not torch.allclose(before, after, rtol=0, atol=0, equal_nan=True)
 
 
 def _norm_modes(network: nn.Module) -> set[str]:

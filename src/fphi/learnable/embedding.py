@@ -33,13 +33,16 @@ class EmbeddingLearner(LearningAlgorithm):
         `each_query_alone`, or in mode ``support+1``, the support set is embedded by itself, and each
         query together with it.
         """
-        if passes_alone(self.network):
+        rows = support_x.shape[1]
+        if passes_alone(self.network, lambda q: self._embed_together(support_x[:1], q)[:, rows:], query_x):
             queries = run_network(self.over_tasks, self.network, None, support_x, query_x)
             return over_network(self.over_tasks, self.network, None, support_x), queries
-        rows = support_x.shape[1]
-        with network_pass(self.network, support_rows=rows):
-            embedded = over_network(self.over_tasks, self.network, None, torch.cat([support_x, query_x], 1))
+        embedded = self._embed_together(support_x, query_x)
         return embedded[:, :rows], embedded[:, rows:]
+
+    def _embed_together(self, support_x: Tensor, query_x: Tensor) -> Tensor:
+        with network_pass(self.network, support_rows=support_x.shape[1]):
+            return over_network(self.over_tasks, self.network, None, torch.cat([support_x, query_x], 1))
 
 
 @torch.no_grad()

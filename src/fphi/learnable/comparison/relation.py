@@ -1,5 +1,7 @@
 """Relation networks: how alike a class and a query are is itself learned."""
 
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -44,7 +46,7 @@ class RelationLearner(ComparisonLearner):
 
     def compare(self, support: Examples, queries: Tensor) -> Tensor:
         classes = _summed(support)
-        if passes_alone(self.relation):
+        if passes_alone(self.relation, partial(self._relate, classes[:1]), queries):
             return torch.cat([self._relate(classes, query) for query in torch.split(queries, 1, dim=1)], 1)
         return self._relate(classes, queries)
 

@@ -148,7 +148,7 @@ class GradientLearner(LearningAlgorithm):
             return run_network(self.over_tasks, self.network, adapted, support_x, query_x, step)
         body = self.network.get_submodule("body")
         features = run_network(self.over_tasks, body, None, support_x, query_x)
-        return over_network(self.over_tasks, self.part, adapted, features)
+        return run_network(self.over_tasks, self.part, adapted, self._inputs(support_x), features, step)
 
     def _trajectory(
         self, support: Examples, inputs: Tensor, steps: int, order: DerivativeOrder

@@ -152,13 +152,15 @@ def evaluate(
     results: list[_Chunk] = []
     measures: list[dict[str, Tensor]] = []
     with evaluation_mode(learner):
-        shares = learner.shares_queries
+        shares = None
         device = device_of(learner)
         for chunk in _chunks(tasks, split, start, count, chunk_size, device):
             own = chunk.to(device)
+            if shares is None:
+                shares = learner.shares_queries(own.support, own.query.x)
             results.append(_evaluate_chunk(learner, own, steps, inductive, shares))
             measures.append(learner.measures(own))
-    if not results:
+    if shares is None:
         raise FphiError("the batch holds no task; evaluation needs at least one")
     joined = [torch.cat(parts, dim=-1).cpu() for parts in zip(*results, strict=True)]
     transductive, alone, losses, step_accuracy, step_loss = joined
