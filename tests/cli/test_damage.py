@@ -171,10 +171,22 @@ def test_a_result_of_the_wrong_types_is_refused(key: str, value: object, run: Pa
     assert message == f"{run / RESULT} has no valid {named}; evaluate the run again"
 
 
-def test_a_result_nested_without_end_is_refused(run: Path, capsys: Capture) -> None:
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[" * 100_000, "it is nested too deeply"),
+        ('{"loss": ' + "9" * 400 + "}", "a number of 400 digits is too large"),
+        ('{"loss": ' + "9" * 5000 + "}", "a number of 5000 digits is too large"),
+        ('{"loss": ', "Expecting value"),
+    ],
+    ids=["nested", "large", "larger", "cut"],
+)
+def test_a_result_that_no_json_can_be_read_from_is_refused(
+    text: str, said: str, run: Path, capsys: Capture
+) -> None:
     evaluated(capsys, run, "--test-tasks", 2)
-    (run / RESULT).write_text("[" * 100_000)
-    assert refused(capsys, "compare", run).startswith(f"{run / RESULT} is not valid JSON: ")
+    (run / RESULT).write_text(text)
+    assert refused(capsys, "compare", run).startswith(f"{run / RESULT} is not valid JSON: {said}")
 
 
 def test_values_per_task_of_another_evaluation_are_refused(run: Path, whole: Path, capsys: Capture) -> None:

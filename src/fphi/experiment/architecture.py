@@ -14,7 +14,7 @@ from fphi.learnable.architecture.space import TakesNorm
 from fphi.learnable.space import Tokens
 from fphi.networks.batch_norm import BatchNorm, Mode
 from fphi.run.disk.checkpoint import BEST, load_parameters
-from fphi.run.disk.files import replace_file
+from fphi.run.disk.files import parse_json, replace_file
 from fphi.run.search.history import HISTORY
 
 __all__ = ["ARCHITECTURE", "Architecture", "load_architecture", "options_of"]
@@ -74,7 +74,7 @@ class Architecture:
         """
         path = run / ARCHITECTURE
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = parse_json(path.read_text(encoding="utf-8"))
             options = {name: _tuples(value) for name, value in content["options"].items()}
             space = SPACES[content["space"]](**options)
             tokens = space.check(content["tokens"])

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from fphi.errors import FphiError
-from fphi.run.disk.files import disk_errors, replace_file, write_text
+from fphi.run.disk.files import disk_errors, parse_json, replace_file, write_text
 
 __all__ = [
     "TESTS",
@@ -169,8 +169,8 @@ def read_record(path: Path) -> TestRecord:
         FphiError: the file is missing, is not a JSON object, or lacks one of the required keys.
     """
     try:
-        record = json.loads(read_text(path))
-    except (ValueError, RecursionError) as error:
+        record = parse_json(read_text(path))
+    except ValueError as error:
         raise FphiError(f"{path} is not valid JSON: {error}; evaluate the run again") from error
     if not isinstance(record, dict):
         raise FphiError(f"{path} holds no JSON object; evaluate the run again")

@@ -1,7 +1,6 @@
 """The tables of architecture searches beside random search, and a picture of how the searches went."""
 
 import csv
-import json
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -16,6 +15,7 @@ from fphi.errors import FphiError
 from fphi.report.files import read_text
 from fphi.report.plots import COLOURS, INK, moving_average, new_figure, style_axes, to_png
 from fphi.report.tables import Table, points
+from fphi.run.disk.files import parse_json
 
 __all__ = ["Search", "draw_searches", "read_searches", "searches_section"]
 
@@ -71,7 +71,7 @@ def read_searches(folder: Path) -> dict[tuple[str, str], list[Search]]:
     """
     groups: dict[tuple[str, str], list[Search]] = defaultdict(list)
     for path in sorted(folder.glob("*/result.json")):
-        result = json.loads(read_text(path))
+        result = parse_json(read_text(path))
         if result["control"] is None:
             raise FphiError(f"{path} is of a search without random search beside it; run it with --control")
         with (path.parent / "history.csv").open(newline="", encoding="utf-8") as file:

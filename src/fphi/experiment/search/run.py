@@ -35,7 +35,7 @@ from fphi.optimize import RandomSearch
 from fphi.report.files import read_text
 from fphi.run.disk.checkpoint import BEST, LAST
 from fphi.run.disk.directory import claim, require_usable
-from fphi.run.disk.files import write_text
+from fphi.run.disk.files import parse_json, write_text
 from fphi.run.search.history import HISTORY
 from fphi.run.search.loop import Budget
 from fphi.tasks.options import TaskOptions
@@ -126,7 +126,7 @@ def run_search(config: Config, out: Path, *, resume: bool, command: str) -> dict
 def _ended(path: Path) -> dict[str, Any]:
     """The result of a search that has ended."""
     try:
-        result: dict[str, Any] = json.loads(read_text(path))
+        result: dict[str, Any] = parse_json(read_text(path))
         summary(result)
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise FphiError(f"{path} is damaged; delete it, and --resume writes it anew") from error

@@ -17,6 +17,7 @@ from fphi.methods.families.searching import SearchMethod, SupernetMethod
 from fphi.optimize.ask_tell import SearchOptimizer
 from fphi.optimize.epochs import EpochRow
 from fphi.run.disk.checkpoint import LAST
+from fphi.run.disk.files import parse_json
 from fphi.run.disk.interrupt import interrupts
 from fphi.run.search.executors import Executor
 from fphi.run.search.history import HISTORY, History
@@ -219,7 +220,7 @@ class _EpochLog:
     def __init__(self, path: Path) -> None:
         self.path = path
         lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-        self._logged: list[dict[str, Any]] = [json.loads(line) for line in lines if line.endswith("}")]
+        self._logged: list[dict[str, Any]] = [parse_json(line) for line in lines if line.endswith("}")]
         self._began = time.monotonic() - (self._logged[-1]["seconds"] if self._logged else 0.0)
 
     @property

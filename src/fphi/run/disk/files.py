@@ -9,7 +9,7 @@ import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TypeAlias, Union
+from typing import Any, TypeAlias, Union
 
 import safetensors
 import safetensors.torch
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from fphi.errors import FphiError
 
-__all__ = ["Json", "disk_errors", "read_sealed", "replace_file", "write_sealed", "write_text"]
+__all__ = ["Json", "disk_errors", "parse_json", "read_sealed", "replace_file", "write_sealed", "write_text"]
 
 Json: TypeAlias = Union[bool, int, float, str, "list[Json]", "dict[str, Json]", None]
 
@@ -62,11 +62,32 @@ def read_sealed(path: Path) -> tuple[dict[str, Tensor], Json]:
             f"{len(raw)} bytes); {instead}, or train again in another folder without --resume"
         )
     try:
-        header = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])
-        content: Json = json.loads(header["__metadata__"]["fphi"])["content"]
+        header = parse_json(raw[8 : 8 + int.from_bytes(raw[:8], "little")])
+        content: Json = parse_json(header["__metadata__"]["fphi"])["content"]
         return safetensors.torch.load(raw), content
     except (ValueError, KeyError, TypeError, RecursionError, safetensors.SafetensorError) as error:
         raise FphiError(f"{path} was put together by something else than fphi; do not use it") from error
+
+
+def parse_json(text: str | bytes) -> Any:
+    """What a text in JSON says.
+
+    Raises:
+        ValueError: it is not valid, is nested too deeply, or holds a whole number that no float comes near.
+    """
+    try:
+        return json.loads(text, parse_int=_whole)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
+def _whole(digits: str) -> int:
+    try:
+        number = int(digits)
+        float(number)
+    except (ValueError, OverflowError):
+        raise ValueError(f"a number of {len(digits)} digits is too large") from None
+    return number
 
 
 def replace_file(path: Path, data: bytes) -> None:
@@ -119,7 +140,10 @@ def _explain(path: Path, needed: int | None, error: OSError) -> str:
         return f"cannot write {path}: {error.strerror or error}; check the folder and its permissions"
     free = shutil.disk_usage(path.parent).free
     wanted = "" if needed is None else f"{needed} bytes needed, "
-    return f"cannot write {path}: the disk is full ({wanted}{free} free); free some, then go on with --resume"
+    return (
+        f"cannot write {path}: the disk is full ({wanted}{free} free); free some, and run the command again, "
+        "a training with --resume"
+    )
 
 
 def _read(path: Path) -> bytes:

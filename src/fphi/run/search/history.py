@@ -14,7 +14,7 @@ from fphi.errors import FphiError
 from fphi.learnable.space import Candidate
 from fphi.objective.outcome import Outcome
 from fphi.optimize.ask_tell import SearchOptimizer
-from fphi.run.disk.files import disk_errors, replace_file
+from fphi.run.disk.files import disk_errors, parse_json, replace_file
 
 __all__ = ["HISTORY", "History", "Record"]
 
@@ -178,7 +178,7 @@ def _whole_events(path: Path) -> list[_Event]:
 
 def _event(line: bytes) -> _Event:
     """What a line says; a `ValueError`, `KeyError` or `TypeError` if it cannot have been written so."""
-    content = json.loads(line)
+    content = parse_json(line)
     if "asked" in content:
         parent = content["parent"]
         tokens = tuple(_whole(token) for token in content["tokens"])

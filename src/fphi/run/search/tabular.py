@@ -3,7 +3,6 @@
 import csv
 import gzip
 import io
-import json
 import zlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from fphi.learnable.architecture.nasbench_macro import NASBenchMacroSpace
 from fphi.learnable.architecture.space import ArchitectureSpace
 from fphi.learnable.space import Candidate, Tokens
 from fphi.objective.outcome import Outcome
+from fphi.run.disk.files import parse_json
 
 __all__ = ["DATASETS_201", "TabularBenchmark", "load_nasbench201", "load_nasbench_macro", "load_table"]
 
@@ -110,7 +110,7 @@ def load_nasbench_macro(path: Path) -> BenchmarkMacro:
     space = NASBenchMacroSpace()
     entries: dict[Tokens, _Entry] = {}
     try:
-        for text, row in json.loads(_text(path)).items():
+        for text, row in parse_json(_text(path)).items():
             accuracy = fmean(map(float, row["test_acc"])) / 100
             measures = {"test_accuracy": accuracy, "parameters": float(row["params"])}
             entries[space.parse(text)] = _Entry(accuracy, 0.0, measures)
