@@ -25,10 +25,8 @@ NAMES = [run.relative_to(RESULTS).as_posix() for run in RUNS]
 
 # Their weights are being trained again.
 WITHOUT_WEIGHTS = {
-    "P-KOCH/siamese", "P-KOCH/siamese-35px", "P-MANN/lstm", "P-MANN/mann", "P-MANN/mann-start", "P-PROTO/snail",
-    "P-PROTO/snail-start-20w1s", "P-PROTO/snail-start-20w5s",
-    "P-PROTO/snail-start-5w5s", "P-RN/snail-20w5s", "P-RN/snail-5w5s", "P-VIN/prototypical", "P-VIN/snail-20w5s",
-    "P-VIN/snail-5w5s",
+    "P-KOCH/siamese", "P-MANN/lstm", "P-MANN/mann", "P-MANN/mann-start", "P-PROTO/snail",
+    "P-PROTO/snail-start-20w1s", "P-RN/snail-5w5s", "P-VIN/prototypical", "P-VIN/snail-20w5s", "P-VIN/snail-5w5s",
 }  # fmt: skip
 WITHOUT_TESTS = {"P-VIN/prototypical"}  # others start from it
 
@@ -41,9 +39,9 @@ def config_of(run: Path) -> dict[str, Any]:
 
 
 def test_all_rows_are_here() -> None:
-    assert len(RUNS) == len(set(NAMES)) >= 32
+    assert len(RUNS) == len(set(NAMES)) >= 28
     assert set(NAMES) >= WITHOUT_WEIGHTS
-    assert sum(len(read_tests(run)) for run in RUNS) >= 46
+    assert sum(len(read_tests(run)) for run in RUNS) >= 42
 
 
 @each_run
