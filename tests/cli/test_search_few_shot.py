@@ -46,7 +46,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return searched(tmp_path_factory.mktemp("few-shot") / "run", "prototypical")
 
 
-def test_a_search_leaves_one_directory(run: Path) -> None:
+def test_a_few_shot_search_leaves_one_directory(run: Path) -> None:
     assert {path.name for path in run.iterdir()} >= {
         "config.yaml", "command.txt", "history.jsonl", "history.csv", "random.jsonl", "random.csv", "result.json",
         "architecture.json", "architecture.png", "search.png", "best.safetensors",
