@@ -30,7 +30,7 @@ class LSTM(Streaming):
     """
 
     usual: ClassVar[Usual] = Usual(
-        steps=4000,
+        steps=800,
         meta_batch=16,
         paper="as MANN's, 100,000 streams, 16 a step: --steps 6250 --meta-batch 16 --train-shots 9",
     )

@@ -27,8 +27,8 @@ class MANN(Streaming):
     """Write examples into a memory, find them again when their class is shown the next time.
 
     The paper's stream is 5 ways, 9 shots and 1 query of protocol P-MANN: ten presentations of each
-    class. It read flattened images of 20x20 pixels and trained with RMSProp; here an MLP embeds them, or in
-    a longer training a Conv4 (``--network conv4-pool``), and Adam trains.
+    class. It read flattened images of 20x20 pixels and trained with RMSProp; here convolutions embed
+    them, and Adam trains.
 
     Args:
         hidden: size of the controller's state.
@@ -41,7 +41,7 @@ class MANN(Streaming):
     """
 
     usual: ClassVar[Usual] = Usual(
-        steps=1500,
+        steps=600,
         meta_batch=16,
         paper="100,000 streams, 16 a step: --protocol P-MANN --steps 6250 --meta-batch 16 --train-shots 9 "
         "--network none",
