@@ -32,7 +32,7 @@ class ANIL(MAML):
     adapts: ClassVar[Literal["all", "head"]] = "head"
 
     usual: ClassVar[Usual] = Usual(
-        steps=900,
+        steps=500,
         meta_batch=16,
         paper="as MAML's, 60,000 steps of 32 tasks: --steps 60000 --meta-batch 32",
         regression_steps=4000,

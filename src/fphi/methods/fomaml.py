@@ -28,7 +28,7 @@ class FOMAML(MAML):
     order: ClassVar[Literal[1, 2]] = 1
 
     usual: ClassVar[Usual] = Usual(
-        steps=600,
+        steps=300,
         meta_batch=16,
         paper="as MAML's, 60,000 steps of 32 tasks: --steps 60000 --meta-batch 32",
         regression_steps=4000,
