@@ -40,7 +40,7 @@ class NASNet(SearchMethod):
     """
 
     usual_space: ClassVar[str] = "cells"
-    usual_evaluations: ClassVar[int] = 20
+    usual_evaluations: ClassVar[int] = 12
     paper_budget: ClassVar[str] = "20,000 children: --evaluations 20000 --lr 0.00035 --batch 20"
 
     lr: float = 0.02

@@ -58,7 +58,7 @@ class Reptile(FewShotMethod):
     """
 
     usual: ClassVar[Usual] = Usual(
-        steps=250,
+        steps=150,
         meta_batch=6,
         paper="100,000 steps of 5 tasks with Adam inside: --steps 100000 --meta-batch 5 --inner adam "
         "--inner-lr 0.001 --outer epsilon",
