@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Self, get_args
 
 from fphi.errors import DataError, FphiError
 from fphi.tasks.affine import Reduction
 from fphi.tasks.distribution import TaskDistribution
+from fphi.tasks.division import Division
 from fphi.tasks.episodes import Distortion, Rotation, TrainingTasks
 from fphi.tasks.few_shot import FewShotTasks
 from fphi.tasks.folder import ImageMode
@@ -93,6 +95,7 @@ class TaskOptions:
         train: TrainingTasks | None = None,
         splits: Sequence[str] | None = None,
         split_seed: int = 0,
+        division: Division | None = None,
     ) -> TaskDistribution:
         """Return the tasks; task i of a split is a function of (seed, split, i).
 
@@ -102,6 +105,7 @@ class TaskOptions:
             splits: those that tasks are wanted of, and must be large enough for them; None: all but
                 "trials", the published test tasks of protocols that have them.
             split_seed: of a random division into splits; kept apart from ``seed``.
+            division: of the run that they are for, where it was trained on a folder; None: the protocol's.
 
         Raises:
             FphiError: a number is too small.
@@ -117,7 +121,8 @@ class TaskOptions:
         ):
             # What is distorted or averaged is the drawing, and not what is left of it in a small image.
             pool = load_omniglot(self.data_root, ORIGINAL_SIDE)
-        return self.over(pool, protocol, seed, train, splits, split_seed)
+        kept = None if self.tasks in NAMED else division
+        return self.over(pool, protocol, seed, train, splits, split_seed, kept)
 
     def over(
         self,
@@ -127,6 +132,7 @@ class TaskOptions:
         train: TrainingTasks | None = None,
         splits: Sequence[str] | None = None,
         split_seed: int = 0,
+        division: Division | None = None,
     ) -> FewShotTasks:
         """Return the tasks of a protocol over these classes.
 
@@ -137,12 +143,14 @@ class TaskOptions:
             train: what the method asks of its training tasks, see `load`.
             splits: those that tasks are wanted of, see `load`.
             split_seed: of a random division into splits.
+            division: in place of the protocol's, see `load`.
 
         Raises:
             DataError: a split does not exist, or the protocol does not fit the data.
         """
         protocol, train = self._changed(protocol), train or TrainingTasks()
-        pools = protocol.pools(pool, split_seed, self.train_on_validation)
+        divide = partial(protocol.pools, pool, split_seed, self.train_on_validation)
+        pools, changes = (divide(), []) if division is None else division.pools(pool, divide)
         size = self.ways, self.shots, self.queries
         trials = {}
         if splits is not None and "trials" in splits:
@@ -159,6 +167,7 @@ class TaskOptions:
             invert=protocol.invert,
             protocol=protocol.name,
             notes=notes,
+            changes=changes,
         )
 
     def _check(self) -> None:
