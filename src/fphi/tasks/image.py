@@ -128,7 +128,8 @@ class ImageReader:
     def _scaled(self, image: Pixels) -> NDArray[np.uint8]:
         black, white = self._range()
         shares = (image.astype(np.float64) - black) / (white - black)
-        return np.rint(255 * shares.clip(0, 1)).astype(np.uint8)
+        levels: NDArray[np.uint8] = np.rint(255 * shares.clip(0, 1)).astype(np.uint8)
+        return levels
 
 
 @contextmanager

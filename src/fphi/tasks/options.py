@@ -23,6 +23,8 @@ from fphi.tasks.splits import chosen
 
 __all__ = ["TaskOptions", "few_shot_tasks", "load_tasks"]
 
+_LARGEST_SIZE = 1024  # pixels of a side: all images of a data set are in memory
+
 
 @dataclass(frozen=True)
 class TaskOptions:
@@ -175,6 +177,8 @@ class TaskOptions:
             if getattr(self, name) < lowest:
                 flag, value = name.replace("_", "-"), getattr(self, name)
                 raise FphiError(f"--{flag} is {value}; it must be at least {lowest}")
+        if self.image_size > _LARGEST_SIZE:
+            raise FphiError(f"--image-size is {self.image_size}; it must be at most {_LARGEST_SIZE}")
         if self.file_and_name is not None:
             raise DataError(
                 f"{self.tasks} is a file of Python, which runs only where the command line names it"

@@ -13,7 +13,7 @@ __all__ = ["read_packed", "unpacked"]
 
 
 @contextmanager
-def unpacked(path: Path) -> Iterator[IO[bytes]]:
+def unpacked(path: Path) -> Iterator[IO[bytes] | gzip.GzipFile]:
     """Open a file, gzipped or not, to be read in pieces of the size that is asked for.
 
     Raises:
