@@ -1,8 +1,9 @@
 """Across-task testing of a run: what it reached on new tasks, kept beside its parameters."""
 
 import math
+import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, cast, overload
 
@@ -148,8 +149,10 @@ def evaluate_run(
         FphiError: the run is damaged, or its learner cannot solve such tasks.
     """
     trained = trained_run(run, test.allowed).changed(test.other or {})
-    trained = FewShotRun(trained.config, given)
+    trained = replace(trained, given=given)
     tasks = trained.tasks(test.seed, [test.split])
+    for line in tasks.changes:
+        print(line, file=sys.stderr)
     learner = load_learner(run, trained, trained.setting(tasks))
     count = _count(tasks, test)
     if device is not None:

@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from fphi.errors import FphiError
+from fphi.experiment.classes import CLASSES, classes_text
 from fphi.experiment.config import CONFIG, Config, written_fingerprint
 from fphi.experiment.setup import FewShotRun
 from fphi.experiment.start import require_fair_start
@@ -30,7 +31,7 @@ from fphi.run.meta.evaluate import calibrate_on, device_of, evaluate
 from fphi.run.meta.logs import MetricsLogger
 from fphi.run.meta.loop import train
 from fphi.run.meta.training import Training, TrainingResult, Validate
-from fphi.tasks import TaskDistribution
+from fphi.tasks import NAMED, TaskDistribution
 
 __all__ = ["setting_note", "train_few_shot"]
 
@@ -67,6 +68,8 @@ def train_few_shot(
             print(note, file=sys.stderr)
     if not resume:
         require_fair_start(run, tasks)
+    if run.given is None and run.options.tasks not in NAMED and (names := classes_text(tasks)):
+        texts[CLASSES] = names
     setting = run.setting(tasks)
     learner = run.learner(setting)
     optimizer = run.optimizer(learner)

@@ -9,6 +9,7 @@ from torch import nn
 
 from fphi.errors import FphiError
 from fphi.experiment.architecture import ARCHITECTURE, load_architecture
+from fphi.experiment.classes import read_division
 from fphi.experiment.config import CONFIG, Config, written_fingerprint
 from fphi.experiment.setup import FewShotRun
 from fphi.learnable import LearningAlgorithm
@@ -64,7 +65,7 @@ def trained_run(run: Path, allowed: Mapping[str, str] | None = None, command: st
     if not isinstance(config.method, FewShotMethod):
         raise FphiError(f"{run} is the directory of a search: give the --out of an fphi train of a learner")
     _require_best(run, config)
-    return FewShotRun(config)
+    return FewShotRun(config, division=read_division(run))
 
 
 def load_learner(run: Path, trained: FewShotRun, setting: Setting) -> LearningAlgorithm:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from fphi.methods.base import FewShotMethod, Setting
 from fphi.optimize import GradientDescent
 from fphi.run.meta.training import Training
 from fphi.tasks import TaskDistribution
+from fphi.tasks.division import Division
 from fphi.tasks.options import TaskOptions
 
 __all__ = ["FewShotRun", "setting_of"]
@@ -27,10 +29,12 @@ class FewShotRun:
     Args:
         config: the whole.
         given: tasks in place of those that the configuration names; None: these.
+        division: the classes of each split, of a run that was trained on a folder of images.
     """
 
     config: Config
     given: TaskDistribution | None = None
+    division: Division | None = None
 
     @property
     def method(self) -> FewShotMethod:
@@ -56,7 +60,7 @@ class FewShotRun:
         if is_in_file(self.options.tasks):
             return load_tasks_object(self.options.tasks)
         wanted = self.method.train_tasks(self.options.ways, self.options.shots)
-        return self.options.load(seed, wanted, splits)
+        return self.options.load(seed, wanted, splits, division=self.division)
 
     def learner(self, setting: Setting) -> LearningAlgorithm:
         """The learner, initialised from the training seed."""
@@ -101,7 +105,10 @@ class FewShotRun:
         with self._options_of_the_user():
             method = replace(self.method, **of_method)
         config = self.config.having(replace(self.options, **of_tasks)).having(method)
-        return replace(self, config=config)
+        division, data = self.division, of_tasks.get("tasks", self.options.tasks)
+        if division is not None and Path(data).resolve() != Path(self.options.tasks).resolve():
+            division = replace(division, elsewhere=True)
+        return replace(self, config=config, division=division)
 
     @contextmanager
     def _options_of_the_user(self) -> Iterator[None]:

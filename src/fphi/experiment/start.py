@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fphi.errors import FphiError
+from fphi.experiment.classes import read_division
 from fphi.experiment.config import Config
 from fphi.experiment.setup import FewShotRun
 from fphi.tasks import NAMED, FewShotTasks, TaskDistribution
@@ -50,7 +51,7 @@ def _starts(run: FewShotRun) -> Iterator[tuple[Path, FewShotRun]]:
     seen: set[Path] = set()  # folders made anew may lead in a circle
     while (name := run.training.start_from) is not None and (start := Path(name).resolve()) not in seen:
         seen.add(start)
-        run = FewShotRun(Config.read(Path(name)))
+        run = FewShotRun(Config.read(Path(name)), division=read_division(Path(name)))
         yield Path(name), run
 
 

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from fphi.experiment.classes import read_division
 from fphi.experiment.config import CONFIG, Config
 from fphi.experiment.few_shot import train_few_shot
 from fphi.experiment.prepare import Named, prepare
@@ -83,7 +84,7 @@ def train_as_configured(
     again = ["fphi", "train", "--config", str(out / CONFIG), "--out", f"{out}-again"]
     command = command or shlex.join(again)
     if isinstance(config.method, FewShotMethod):
-        run = FewShotRun(config, given)
+        run = FewShotRun(config, given, read_division(out) if resume else None)
         return train_few_shot(run, out, resume=resume, command=command, progress=progress, loggers=loggers)
     return run_search(config, out, resume=resume, command=command)
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from fphi.experiment.classes import read_division
 from fphi.experiment.config import Config
 from fphi.experiment.setup import FewShotRun
 from fphi.methods.base import FewShotMethod
@@ -21,7 +22,7 @@ def verdict(config: Config, result: TrainingResult, out: Path) -> list[str]:
         out: its folder.
     """
     assert isinstance(config.method, FewShotMethod)
-    run = FewShotRun(config)
+    run = FewShotRun(config, division=read_division(out))
     lines: list[str] = []
     if result.validation_loss is None:
         return lines

@@ -1,23 +1,33 @@
 """Files in a folder or a zip, read one at a time; a zip is never extracted to disk."""
 
-import io
+import lzma
 import os
+import struct
 import zipfile
 import zlib
 from abc import ABC, abstractmethod
 from pathlib import Path, PurePosixPath
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
-
 from fphi.errors import DataError
 
-__all__ = ["Archive", "decode", "open_archive", "to_array"]
+__all__ = ["Archive", "open_archive"]
 
 
 _LARGEST = 2**28
-"""Bytes of a file in a zip: a few kilobytes can unpack to more than the memory holds."""
+"""Bytes of one file: a few kilobytes can unpack to more than the memory holds."""
+_MOST_UNPACKED = 2**31
+_MOST_TIMES = 100
+"""Bytes that a zip may unpack to, unless it has a hundredth of them itself."""
+
+_DAMAGED = (
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError, ValueError),
+    *(struct.error, OverflowError, MemoryError),
+)
+"""What reading a zip raises that is not whole."""
+
+_SAYS_UTF8 = 0x800  # a flag of a file in a zip
+
+_LEFT_BY_DESKTOPS = ("__macosx", "thumbs.db", "desktop.ini", "@eadir", "$recycle.bin")
 
 
 class Archive(ABC):
@@ -30,9 +40,16 @@ class Archive(ABC):
     def names(self) -> list[str]:
         """Return the names of all visible files, sorted."""
 
-    @abstractmethod
     def read(self, name: str) -> bytes:
-        """Return the content of a file."""
+        """Return the content of a file.
+
+        Raises:
+            DataError: it is damaged, no ordinary file, or larger than any image.
+        """
+        size = self._size(name)
+        if size > _LARGEST:
+            raise DataError(f"{self.where(name)} unpacks to {size} bytes, which no image needs; remove it")
+        return self._content(name)
 
     @abstractmethod
     def fingerprint(self) -> str:
@@ -40,14 +57,20 @@ class Archive(ABC):
 
     def where(self, name: str) -> str:
         """Return the path of a file, for messages."""
-        return f"{self.path}/{name}"
+        return f"{self.path}/{_short(name)}"
+
+    @abstractmethod
+    def _size(self, name: str) -> int: ...
+
+    @abstractmethod
+    def _content(self, name: str) -> bytes: ...
 
 
 def open_archive(path: Path) -> Archive:
     """Open a folder or a zip file.
 
     Raises:
-        DataError: if it does not exist, is damaged, or names files outside itself.
+        DataError: if it does not exist, is damaged, unpacks to very much, or leads outside itself.
     """
     if path.is_dir():
         return _Folder(path)
@@ -56,59 +79,62 @@ def open_archive(path: Path) -> Archive:
     return _Zip(path)
 
 
-def decode(archive: Archive, name: str) -> Image.Image:
-    """Read and decode one image.
-
-    Raises:
-        DataError: naming the file, if it is not a whole image.
-    """
-    try:
-        image = Image.open(io.BytesIO(archive.read(name)))
-        image.load()
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError, SyntaxError) as error:
-        # Pillow's own words for it name the buffer in memory.
-        reason = "of no known format" if isinstance(error, UnidentifiedImageError) else _one_line(error)
-        raise DataError(
-            f"{archive.where(name)} is not a readable image ({reason}); replace or remove it"
-        ) from error
-    return image
-
-
-def to_array(image: Image.Image) -> NDArray[np.uint8]:
-    """Return an image as uint8 [C, H, W]; two-valued images as 0 and 255."""
-    array = np.asarray(image)
-    if array.dtype == np.bool_:
-        array = array.astype(np.uint8) * np.uint8(255)
-    return array[None] if array.ndim == 2 else np.moveaxis(array, -1, 0)
-
-
 class _Folder(Archive):
     def names(self) -> list[str]:
-        found = []
-        # Links are followed, but not into a folder that the walk is inside of: that has no end.
-        above = {str(self.path): {os.path.realpath(self.path)}}
-        for folder, inner, files in os.walk(self.path, followlinks=True):
-            inside = above.pop(folder)
-            real = {name: os.path.realpath(os.path.join(folder, name)) for name in inner}
-            inner[:] = [name for name in inner if real[name] not in inside]
-            above |= {os.path.join(folder, name): {*inside, real[name]} for name in inner}
-            relative = Path(folder).relative_to(self.path)
-            found += [(relative / file).as_posix() for file in files]
-        return sorted(name for name in found if _visible(name))
-
-    def read(self, name: str) -> bytes:
-        path = self.path / name
-        if path.exists() and not path.is_file():  # a pipe would be waited for without end
-            raise DataError(f"{self.where(name)} is no file; remove it")
-        try:
-            return path.read_bytes()
-        except OSError as error:
-            raise DataError(f"{self.where(name)} cannot be read ({_one_line(error)})") from error
+        """Links to folders within are not followed: these are found where they are, and once."""
+        root, found, ahead = os.path.realpath(self.path), list[str](), [""]
+        while ahead:
+            folder = ahead.pop()
+            for entry in self._entries(folder):
+                name = f"{folder}{entry.name}"
+                if not _visible(entry.name):
+                    continue
+                if entry.is_symlink():
+                    self._check_link(name, root)
+                    if not os.path.isdir(entry.path):
+                        found.append(name)
+                elif entry.is_dir():
+                    ahead.append(f"{name}/")
+                else:
+                    found.append(name)
+        return sorted(found)
 
     def fingerprint(self) -> str:
-        stats = [(self.path / name).stat() for name in self.names()]
+        stats = [self._stat(name) for name in self.names()]
         size, newest = sum(s.st_size for s in stats), max((s.st_mtime_ns for s in stats), default=0)
         return f"{self.path.name}/{len(stats)}/{size}/{newest}"
+
+    def _entries(self, folder: str) -> list[os.DirEntry[str]]:
+        try:
+            with os.scandir(self.path / folder) as entries:
+                return list(entries)
+        except OSError as error:
+            raise DataError(f"{self.where(folder)} cannot be read ({_one_line(error)})") from error
+
+    def _check_link(self, name: str, root: str) -> None:
+        real = os.path.realpath(self.path / name)
+        if real != root and not real.startswith(root.rstrip(os.sep) + os.sep):
+            raise DataError(
+                f"{self.where(name)} is a link out of the folder, to {_short(real)}; put a copy there"
+            )
+
+    def _stat(self, name: str) -> os.stat_result:
+        try:
+            return (self.path / name).stat()
+        except OSError as error:
+            raise DataError(f"{self.where(name)} cannot be read ({_one_line(error)}); remove it") from error
+
+    def _size(self, name: str) -> int:
+        stat = self._stat(name)
+        if not (self.path / name).is_file():  # a pipe would be waited for without end
+            raise DataError(f"{self.where(name)} is no file; remove it")
+        return stat.st_size
+
+    def _content(self, name: str) -> bytes:
+        try:
+            return (self.path / name).read_bytes()
+        except OSError as error:
+            raise DataError(f"{self.where(name)} cannot be read ({_one_line(error)})") from error
 
 
 class _Zip(Archive):
@@ -116,54 +142,73 @@ class _Zip(Archive):
         super().__init__(path)
         try:
             self._zip = zipfile.ZipFile(path)
-        except (zipfile.BadZipFile, OSError) as error:
+        except _DAMAGED as error:
             raise DataError(f"{path} is not a whole zip file ({_one_line(error)}); fetch it again") from error
-        for entry in self._zip.namelist():
-            _check_safe(path, entry)
+        # Of several files of one name the last counts, as when the zip is extracted.
+        self._entries = {_name_in_zip(entry): entry for entry in self._zip.infolist()}
+        for entry in self._entries.values():
+            _check_safe(path, entry.filename)
+        unpacked, size = sum(entry.file_size for entry in self._entries.values()), path.stat().st_size
+        if unpacked > max(_MOST_UNPACKED, _MOST_TIMES * size):
+            raise DataError(
+                f"{path} unpacks to {unpacked} bytes, {unpacked // size} times as many as it has; "
+                "give its images in a folder"
+            )
 
     def __del__(self) -> None:
         if hasattr(self, "_zip"):
             self._zip.close()
 
     def names(self) -> list[str]:
-        return sorted(n for n in self._zip.namelist() if not n.endswith("/") and _visible(n))
-
-    def read(self, name: str) -> bytes:
-        size = self._zip.getinfo(name).file_size
-        if size > _LARGEST:
-            raise DataError(f"{self.where(name)} unpacks to {size} bytes, which no image needs; remove it")
-        try:
-            return self._zip.read(name)
-        except (
-            zipfile.BadZipFile,
-            zlib.error,
-            EOFError,
-            OSError,
-            RuntimeError,
-            NotImplementedError,
-        ) as error:
-            raise DataError(
-                f"{self.where(name)} is damaged ({_one_line(error)}); fetch the zip again"
-            ) from error
+        return sorted(n for n in self._entries if not n.endswith("/") and all(map(_visible, n.split("/"))))
 
     def fingerprint(self) -> str:
         stat = self.path.stat()
         return f"{self.path.name}/{stat.st_size}/{stat.st_mtime_ns}"
 
+    def _size(self, name: str) -> int:
+        return self._entries[name].file_size
 
-def _check_safe(path: Path, entry: str) -> None:
+    def _content(self, name: str) -> bytes:
+        entry = self._entries[name]
+        # Other methods unpack a piece of any size at once.
+        if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise DataError(f"{self.where(name)} is neither stored nor deflated; zip it in the usual way")
+        try:
+            return self._zip.read(entry)
+        except _DAMAGED as error:
+            raise DataError(
+                f"{self.where(name)} is damaged ({_one_line(error)}); fetch the zip again"
+            ) from error
+
+
+def _name_in_zip(entry: zipfile.ZipInfo) -> str:
+    """With "/" between folders whatever system wrote it, and UTF-8 read as such where no flag says so."""
+    name = entry.filename
+    if not entry.flag_bits & _SAYS_UTF8 and not name.isascii():
+        try:
+            name = name.encode("cp437").decode("utf-8")
+        except UnicodeError:
+            # Of an encoding that nothing in the file tells; in some, a backslash is half of a character.
+            return name if "/" in name else name.replace("\\", "/")
+    return name.replace("\\", "/")
+
+
+def _check_safe(path: Path, name: str) -> None:
     """Refuse names that point outside the archive: nothing is extracted, but such a zip is no data set."""
-    parts = PurePosixPath(entry.replace("\\", "/")).parts
-    if ".." in parts or entry.startswith(("/", "\\")) or (parts and parts[0].endswith(":")):
-        raise DataError(f"{path} has an entry outside itself, {entry!r}; make it without that entry")
+    parts = PurePosixPath(name.replace("\\", "/")).parts
+    if ".." in parts or name.startswith(("/", "\\")) or (parts and parts[0].endswith(":")):
+        raise DataError(f"{path} has an entry outside itself, {_short(name)!r}; make it without that entry")
 
 
-def _visible(name: str) -> bool:
+def _visible(part: str) -> bool:
     """Skip what desktops leave behind: .DS_Store, __MACOSX/, Thumbs.db."""
-    parts = name.split("/")
-    hidden = any(p.startswith(".") or p == "__MACOSX" for p in parts)
-    return not hidden and parts[-1] not in ("Thumbs.db", "desktop.ini")
+    return not part.startswith(".") and part.lower() not in _LEFT_BY_DESKTOPS
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 200 else f"{name[:90]}…{name[-90:]}"
 
 
 def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -2,17 +2,28 @@
 
 import contextlib
 import hashlib
+import math
 import os
+import struct
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fphi.tasks.pool import ClassPool
 
 __all__ = ["cache_folder", "cached_pool"]
+
+_DAMAGED = (
+    *(OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, OverflowError),
+    *(zipfile.BadZipFile, zlib.error, struct.error, MemoryError),
+)
+"""What reading a file raises that `_save` did not write."""
 
 
 def cache_folder() -> Path:
@@ -40,17 +51,43 @@ def cached_pool(name: str, fingerprint: str, build: Callable[[], ClassPool]) -> 
 def _load(path: Path) -> ClassPool | None:
     try:
         # Opened here, since numpy leaves the file open when it finds a damaged zip in it.
-        with path.open("rb") as stored, np.load(stored, allow_pickle=False) as file:
-            return ClassPool(
-                images=file["images"],
-                starts=file["starts"],
-                sizes=file["sizes"],
-                names=tuple(file["names"].tolist()),
-                groups=tuple(file["groups"].tolist()),
-                turns=file["turns"],
-            )
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
+        with path.open("rb") as stored:
+            _require_stored(stored)
+            return _pool(stored)
+    except _DAMAGED:
         return None
+
+
+def _require_stored(file: IO[bytes]) -> None:
+    """A compressed array could unpack to more than the memory holds; ours are as large as the file."""
+    with zipfile.ZipFile(file) as parts:
+        if any(part.compress_type != zipfile.ZIP_STORED for part in parts.infolist()):
+            raise ValueError("compressed")
+        for part in parts.infolist():
+            with parts.open(part) as array:
+                np.lib.format.read_magic(array)
+                shape, _, dtype = np.lib.format.read_array_header_1_0(array)
+            if math.prod(shape) * dtype.itemsize > part.file_size:
+                raise ValueError("an array that claims more than there is")
+    file.seek(0)
+
+
+def _pool(stored: IO[bytes]) -> ClassPool:
+    with np.load(stored, allow_pickle=False) as file:
+        return ClassPool(
+            images=file["images"],
+            starts=file["starts"],
+            sizes=file["sizes"],
+            names=_texts(file["names"]),
+            groups=_texts(file["groups"]),
+            turns=file["turns"],
+        )
+
+
+def _texts(array: NDArray[Any]) -> tuple[str, ...]:
+    if array.dtype.kind != "U" or array.ndim != 1:
+        raise ValueError("no texts")
+    return tuple(array.tolist())
 
 
 def _save(path: Path, pool: ClassPool) -> None:

@@ -21,10 +21,12 @@ class TaskDistribution(ABC):
         protocol: how the tasks are made, by the name that belongs beside every number.
         notes: what a user should know of these tasks, a plain line each: what of the data was dropped, or
             which number became smaller because the data have no more.
+        changes: how the data differ from those that a run was trained on; they are among the notes.
     """
 
     protocol: str = ""
     notes: tuple[str, ...] = ()
+    changes: tuple[str, ...] = ()
 
     @property
     @abstractmethod

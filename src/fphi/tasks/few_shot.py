@@ -52,6 +52,7 @@ class FewShotTasks(TaskDistribution):
         invert: exchange ink and paper. Pools hold ink as 255, so by default ink is 1 and paper 0.
         protocol: name of the protocol that these choices make up.
         notes: see `TaskDistribution`; those of the pools are added.
+        changes: see `TaskDistribution`.
 
     Raises:
         DataError: if a split has fewer classes than ways, or a class has too few images.
@@ -75,13 +76,17 @@ class FewShotTasks(TaskDistribution):
         invert: bool = False,
         protocol: str = "",
         notes: Sequence[str] = (),
+        changes: Sequence[str] = (),
     ) -> None:
         self.seed = seed
         self.image_size = image_size
         self.image_reduction = image_reduction
         self.invert = invert
         self.protocol = protocol
-        self.notes = tuple(dict.fromkeys([*(note for p in pools.values() for note in p.notes), *notes]))
+        self.changes = tuple(changes)
+        of_pools = (note for pool in pools.values() for note in pool.notes)
+        self.notes = tuple(dict.fromkeys([*of_pools, *notes, *changes]))
+        self.classes = {name: pool.names for name, pool in pools.items()}  # before they are turned
         _check_size(image_size, image_reduction, pools)
         self._splits = {name: prepare(name, pool, rules[name], seed) for name, pool in pools.items()}
         # Writable, in memory and in order, as torch wants them: mostly the arrays themselves.

@@ -1,32 +1,17 @@
 """Any folder or zip of images with one folder per class."""
 
-from collections import defaultdict
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal
-
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image, ImageOps
 
 from fphi.errors import DataError
-from fphi.tasks.archive import Archive, decode, open_archive, to_array
+from fphi.tasks.archive import Archive, open_archive
+from fphi.tasks.image import SUFFIXES, ImageMode, ImageReader
 from fphi.tasks.pool import ClassPool
-from fphi.tasks.splits import SPLITS
+from fphi.tasks.split_folders import Files, SplitFolders, in_one_split_each
 
 __all__ = ["ImageMode", "has_split_folders", "load_folder", "load_split_folders"]
-
-_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
-_SPLIT_NAMES = {**{split: split for split in SPLITS}, "val": "validation", "valid": "validation"}
-
-_GREY = 16
-"""How far apart the channels of a grey pixel may be, of 255."""
-_GREY_NOTE = "the images are in colour and are read in grey: --mode rgb keeps the colour"
-
-ImageMode = Literal["grey", "rgb"]
-"""Channels of the images: one, or red, green and blue."""
-
-Files = dict[tuple[str, str], list[str]]
-"""(split or "", class) to the names of its images."""
 
 
 def load_folder(path: Path | str, size: int = 28, mode: ImageMode = "grey") -> ClassPool:
@@ -35,21 +20,26 @@ def load_folder(path: Path | str, size: int = 28, mode: ImageMode = "grey") -> C
     A class is the folder that an image is in, so deeper folders (``Greek/alpha/1.png``) are classes
     named by their whole path. Folders that contain everything else are looked through.
 
-    Top-level folders train, test and validation (or val) that share no class are splits of classes:
-    they become the groups of the pool. Where they share classes, as in ordinary classification data,
-    the images of a class are put together, since a class may be in one split only.
+    Top-level folders train, test and validation (or training and testing, base and novel, val, …) that share
+    no class are splits of classes: they become the groups of the pool. Where all classes of one are also
+    classes of the other, as in ordinary classification data, the images of a class are put together, since a
+    class may be in one split only.
 
     Args:
         path: the folder or the zip.
         size: pixels of a side after resizing (bilinear). Images are shown upright, as their EXIF data say,
             and transparent pixels over white.
-        mode: "grey" for one channel, "rgb" for three. The pool's notes say if "grey" drops colours.
+        mode: "grey" for one channel, "rgb" for three. The pool's notes say if "grey" drops colours, and which
+            files are no images that are read.
 
     Raises:
-        DataError: if there are no classes, an image does not decode, or a zip names files outside itself.
+        DataError: if there are no classes, some but not all of two splits are the same, an image does not
+            decode, or a zip or a link leads out.
     """
     archive = open_archive(Path(path))
-    return _pool(archive, _merge(_divided(archive)), size, mode)
+    files, notes = _listed(archive)
+    divided, given_up = in_one_split_each(files, str(archive.path))
+    return _pool(archive, divided, [*notes, *given_up], size, mode)
 
 
 def load_split_folders(path: Path | str, size: int = 28, mode: ImageMode = "grey") -> dict[str, ClassPool]:
@@ -58,32 +48,14 @@ def load_split_folders(path: Path | str, size: int = 28, mode: ImageMode = "grey
     What is in no split is a pool named "". Arguments and errors as in `load_folder`.
     """
     archive = open_archive(Path(path))
-    files = _divided(archive)
+    files, notes = _listed(archive)
     splits = sorted({split for split, _ in files}) or [""]
     return {
-        split: _pool(archive, {key: names for key, names in files.items() if key[0] == split}, size, mode)
+        split: _pool(
+            archive, {key: names for key, names in files.items() if key[0] == split}, notes, size, mode
+        )
         for split in splits
     }
-
-
-def _pool(archive: Archive, files: Files, size: int, mode: ImageMode) -> ClassPool:
-    if not files:
-        raise DataError(
-            f"{archive.path} has no images in class folders; "
-            "expected CLASS/image.png or SPLIT/CLASS/image.png"
-        )
-    keys, coloured = sorted(files), False
-    arrays = []
-    for key in keys:
-        small = []
-        for name in files[key]:
-            image = _upright_and_opaque(decode(archive, name))
-            coloured = coloured or (mode == "grey" and _in_colour(image))
-            small.append(_small(image, size, mode))
-        arrays.append(np.stack(small))
-    return ClassPool.from_classes(
-        arrays, [name for _, name in keys], [group for group, _ in keys], [_GREY_NOTE] if coloured else []
-    )
 
 
 def has_split_folders(pool: ClassPool) -> bool:
@@ -91,60 +63,64 @@ def has_split_folders(pool: ClassPool) -> bool:
     return "train" in pool.groups and "test" in pool.groups
 
 
-def _divided(archive: Archive) -> Files:
-    parts = [name.split("/") for name in archive.names() if name.lower().endswith(_SUFFIXES)]
+def _pool(archive: Archive, files: Files, notes: list[str], size: int, mode: ImageMode) -> ClassPool:
+    if not files:
+        raise DataError(
+            f"{archive.path} has no images in class folders; "
+            + "; ".join([*notes, "expected CLASS/image.png or SPLIT/CLASS/image.png"])
+        )
+    reader, keys = ImageReader(archive, size, mode), sorted(files)
+    read = [[reader.read(name) for name in files[key]] for key in keys]
+    # One class after the other, so that what was read of it is let go.
+    arrays = [reader.stacked(read.pop(0)) for _ in keys]
+    return ClassPool.from_classes(
+        arrays, [name for _, name in keys], [group for group, _ in keys], [*notes, *reader.notes]
+    )
+
+
+def _listed(archive: Archive) -> tuple[Files, list[str]]:
+    """The images of each class of each split, and a line on the files that are left out."""
+    names = archive.names()
+    parts = [name.split("/") for name in names if name.lower().endswith(SUFFIXES)]
     root = _common_root(parts)
-    divided: Files = defaultdict(list)
+    folders = SplitFolders({path[root] for path in parts if len(path) > root + 2})
+    listed: Files = defaultdict(list)
+    stray = 0
     for path in parts:
-        inner = path[root:]
-        split = _SPLIT_NAMES.get(inner[0].lower(), "") if len(inner) > 2 else ""
-        name = "/".join(inner[1 if split else 0 : -1])
+        split, name = folders.split_and_class(path[root:-1])
+        stray += not name
         if name:
-            divided[split, name].append("/".join(path))
-    return divided
+            listed[split, _readable(name)].append("/".join(path))
+    others = (name for name in names if not name.lower().endswith(SUFFIXES) and name.count("/") > root)
+    return listed, _left_out(others, stray)
+
+
+def _left_out(others: Iterable[str], stray: int) -> list[str]:
+    """How many files are no images of endings that are read, and how many images are in no class."""
+    endings = Counter(Path(name).suffix.lower()[:12] or "no ending" for name in others)
+    counted = [f"{count} of {ending}" for ending, count in endings.most_common(5)]
+    if len(endings) > 5:
+        counted.append(f"{sum(endings.values()) - sum(n for _, n in endings.most_common(5))} of others")
+    if stray:
+        counted.append(f"{stray} in no class folder")
+    total = sum(endings.values()) + stray
+    return (
+        [f"{total} {'file is' if total == 1 else 'files are'} left out: {', '.join(counted)}"]
+        if total
+        else []
+    )
+
+
+def _readable(name: str) -> str:
+    """The same name for the same letters, however a system composes them; bytes that are none spelled out."""
+    return unicodedata.normalize("NFC", name.encode("utf-8", "backslashreplace").decode("utf-8"))
 
 
 def _common_root(parts: list[list[str]]) -> int:
     """Return how many leading folders all images share and none of which is a class or a split."""
     depth = 0
     while parts and all(len(p) > depth + 2 for p in parts) and len({p[depth] for p in parts}) == 1:
-        if parts[0][depth].lower() in _SPLIT_NAMES:
+        if SplitFolders({parts[0][depth]}):
             break
         depth += 1
     return depth
-
-
-def _merge(divided: Files) -> Files:
-    """Keep the splits if no class is in two of them and training and test exist; else forget them."""
-    splits = {split for split, _ in divided}
-    names = [name for _, name in divided]
-    if {"train", "test"} <= splits <= set(SPLITS) and len(set(names)) == len(names):
-        return divided
-    merged: Files = defaultdict(list)
-    for (_, name), files in divided.items():
-        merged["", name] += files
-    return merged
-
-
-def _upright_and_opaque(image: Image.Image) -> Image.Image:
-    """As a viewer shows it: turned as its EXIF data say, and laid over white where it is transparent."""
-    if image.mode.startswith("I;16"):  # Pillow would make all but the darkest values white
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    image = ImageOps.exif_transpose(image)
-    if "A" not in image.getbands() and "transparency" not in image.info:
-        return image
-    image = image.convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-
-
-def _in_colour(image: Image.Image) -> bool:
-    """Whether its channels differ by more than what compression leaves of grey."""
-    if len(image.getbands()) == 1 and image.mode != "P":
-        return False
-    pixels = np.asarray(image.convert("RGB").resize((16, 16)), dtype=np.int16)
-    return bool((pixels.max(2) - pixels.min(2)).max() > _GREY)
-
-
-def _small(image: Image.Image, size: int, mode: ImageMode) -> NDArray[np.uint8]:
-    one = image.convert("RGB" if mode == "rgb" else "L")
-    return to_array(one.resize((size, size), Image.Resampling.BILINEAR))

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fphi.errors import DataError
-from fphi.tasks.archive import Archive, decode, open_archive, to_array
+from fphi.tasks.archive import Archive, open_archive
 from fphi.tasks.cache import cache_folder, cached_pool
 from fphi.tasks.download import download
+from fphi.tasks.image import decode, to_array
 from fphi.tasks.pool import ClassPool
 
 __all__ = [

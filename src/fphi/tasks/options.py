@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Self, get_args
 
 from fphi.errors import DataError, FphiError
 from fphi.tasks.affine import Reduction
 from fphi.tasks.distribution import TaskDistribution
+from fphi.tasks.division import Division
 from fphi.tasks.episodes import Distortion, Rotation, TrainingTasks
 from fphi.tasks.few_shot import FewShotTasks
 from fphi.tasks.folder import ImageMode
@@ -20,6 +22,8 @@ from fphi.tasks.sources import NAMED, default_protocol, load_pool
 from fphi.tasks.splits import chosen
 
 __all__ = ["TaskOptions", "few_shot_tasks", "load_tasks"]
+
+_LARGEST_SIZE = 1024  # pixels of a side: all images of a data set are in memory
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,7 @@ class TaskOptions:
         train: TrainingTasks | None = None,
         splits: Sequence[str] | None = None,
         split_seed: int = 0,
+        division: Division | None = None,
     ) -> TaskDistribution:
         """Return the tasks; task i of a split is a function of (seed, split, i).
 
@@ -102,6 +107,7 @@ class TaskOptions:
             splits: those that tasks are wanted of, and must be large enough for them; None: all but
                 "trials", the published test tasks of protocols that have them.
             split_seed: of a random division into splits; kept apart from ``seed``.
+            division: of the run that they are for, where it was trained on a folder; None: the protocol's.
 
         Raises:
             FphiError: a number is too small.
@@ -117,7 +123,8 @@ class TaskOptions:
         ):
             # What is distorted or averaged is the drawing, and not what is left of it in a small image.
             pool = load_omniglot(self.data_root, ORIGINAL_SIDE)
-        return self.over(pool, protocol, seed, train, splits, split_seed)
+        kept = None if self.tasks in NAMED else division
+        return self.over(pool, protocol, seed, train, splits, split_seed, kept)
 
     def over(
         self,
@@ -127,6 +134,7 @@ class TaskOptions:
         train: TrainingTasks | None = None,
         splits: Sequence[str] | None = None,
         split_seed: int = 0,
+        division: Division | None = None,
     ) -> FewShotTasks:
         """Return the tasks of a protocol over these classes.
 
@@ -137,12 +145,14 @@ class TaskOptions:
             train: what the method asks of its training tasks, see `load`.
             splits: those that tasks are wanted of, see `load`.
             split_seed: of a random division into splits.
+            division: in place of the protocol's, see `load`.
 
         Raises:
             DataError: a split does not exist, or the protocol does not fit the data.
         """
         protocol, train = self._changed(protocol), train or TrainingTasks()
-        pools = protocol.pools(pool, split_seed, self.train_on_validation)
+        divide = partial(protocol.pools, pool, split_seed, self.train_on_validation)
+        pools, changes = (divide(), []) if division is None else division.pools(pool, divide)
         size = self.ways, self.shots, self.queries
         trials = {}
         if splits is not None and "trials" in splits:
@@ -159,6 +169,7 @@ class TaskOptions:
             invert=protocol.invert,
             protocol=protocol.name,
             notes=notes,
+            changes=changes,
         )
 
     def _check(self) -> None:
@@ -166,6 +177,8 @@ class TaskOptions:
             if getattr(self, name) < lowest:
                 flag, value = name.replace("_", "-"), getattr(self, name)
                 raise FphiError(f"--{flag} is {value}; it must be at least {lowest}")
+        if self.image_size > _LARGEST_SIZE:
+            raise FphiError(f"--image-size is {self.image_size}; it must be at most {_LARGEST_SIZE}")
         if self.file_and_name is not None:
             raise DataError(
                 f"{self.tasks} is a file of Python, which runs only where the command line names it"

@@ -44,8 +44,13 @@ class ClassPool:
             raise ValueError(
                 f"one start, size, name, group and turn per class, not {sorted(lengths)} of them"
             )
-        if len(self.starts) and (self.starts + self.sizes).max() > len(self.images):
-            raise ValueError("a class reaches beyond the last image")
+        if len(self.starts) and (
+            min(self.starts.min(), self.sizes.min()) < 0
+            or max(self.starts.max(), self.sizes.max(), (self.starts + self.sizes).max()) > len(self.images)
+        ):
+            raise ValueError("a class reaches beyond the first or the last image")
+        if len(self.turns) and not 0 <= self.turns.min() <= self.turns.max() < 8:
+            raise ValueError("turns go from 0 to 7")
 
     @classmethod
     def from_classes(

@@ -49,7 +49,7 @@ def by_counts(pool: ClassPool, counts: Sequence[int], split_seed: int) -> Pools:
 
 
 def by_fraction(pool: ClassPool, split_seed: int, fractions: Sequence[float] = FRACTIONS) -> Pools:
-    """Divide any classes at random; every split gets at least one class, and test gets what is left.
+    """Divide any classes at random; every split gets at least two of them, or one where there are few.
 
     Raises:
         DataError: if there are fewer than three classes.
@@ -57,8 +57,9 @@ def by_fraction(pool: ClassPool, split_seed: int, fractions: Sequence[float] = F
     n = len(pool)
     if n < len(SPLITS):
         raise DataError(f"{n} classes cannot be divided into {', '.join(SPLITS)}; at least 3 are needed")
-    validation = max(1, round(n * fractions[1]))
-    test = max(1, round(n * fractions[2]))
+    least = 2 if n >= 2 * len(SPLITS) else 1  # fewer than two make no task
+    validation = max(least, round(n * fractions[1]))
+    test = max(least, round(n * fractions[2]))
     return _cut(pool, permutation(n, split_seed, "fraction"), (n - validation - test, validation, test))
 
 

@@ -69,16 +69,29 @@ def read_sealed(path: Path) -> tuple[dict[str, Tensor], Json]:
         raise FphiError(f"{path} was put together by something else than fphi; do not use it") from error
 
 
-def parse_json(text: str | bytes) -> Any:
+def parse_json(text: str | bytes, *, once: bool = False) -> Any:
     """What a text in JSON says.
+
+    Args:
+        text: the text.
+        once: whether a name may stand only once in an object; else the last counts.
 
     Raises:
         ValueError: it is not valid, is nested too deeply, or holds a whole number that no float comes near.
     """
     try:
-        return json.loads(text, parse_int=_whole)
+        return json.loads(text, parse_int=_whole, object_pairs_hook=_once if once else None)
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise ValueError(f"two entries {name[:50]!r}")
+        found[name] = value
+    return found
 
 
 def _whole(digits: str) -> int:

@@ -1,10 +1,10 @@
 """Tabular benchmarks: every architecture of a space was trained beforehand, and a look-up takes its place."""
 
 import csv
-import gzip
 import io
-import zlib
+import math
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -17,11 +17,15 @@ from fphi.learnable.architecture.space import ArchitectureSpace
 from fphi.learnable.space import Candidate, Tokens
 from fphi.objective.outcome import Outcome
 from fphi.run.disk.files import parse_json
+from fphi.tasks.packed import read_packed
 
 __all__ = ["DATASETS_201", "TabularBenchmark", "load_nasbench201", "load_nasbench_macro", "load_table"]
 
 # The data sets by name, with the prefix of their columns.
 DATASETS_201 = {"cifar10": "c10", "cifar100": "c100", "imagenet16-120": "in16"}
+
+# Bytes of a table: these have 3 million and 1 million.
+_LARGEST = 2**26
 
 
 class TabularBenchmark(ABC):
@@ -110,10 +114,11 @@ def load_nasbench_macro(path: Path) -> BenchmarkMacro:
     space = NASBenchMacroSpace()
     entries: dict[Tokens, _Entry] = {}
     try:
-        for text, row in parse_json(_text(path)).items():
-            accuracy = fmean(map(float, row["test_acc"])) / 100
-            measures = {"test_accuracy": accuracy, "parameters": float(row["params"])}
-            entries[space.parse(text)] = _Entry(accuracy, 0.0, measures)
+        rows = parse_json(_text(path), once=True)
+        for text, row in rows.items():
+            accuracy = fmean(map(_accuracy, _list(row["test_acc"])))
+            measures = {"test_accuracy": accuracy, "parameters": _positive(row["params"])}
+            _enter(entries, space.parse(text), _Entry(accuracy, 0.0, measures))
     except (AttributeError, LookupError, TypeError, ValueError, FphiError) as error:
         if isinstance(error, DataError):
             raise
@@ -142,10 +147,10 @@ def load_nasbench201(path: Path, dataset: str = "cifar10") -> Benchmark201:
     entries: dict[Tokens, _Entry] = {}
     try:
         for row in csv.DictReader(io.StringIO(_text(path))):
-            tests = {f"test_accuracy_{p}": float(row[f"{p}_test200"]) / 100 for p in DATASETS_201.values()}
+            tests = {f"test_accuracy_{p}": _accuracy(row[f"{p}_test200"]) for p in DATASETS_201.values()}
             tests["test_accuracy"] = tests[f"test_accuracy_{prefix}"]
-            validation = float(row[f"{prefix}_val12"]) / 100
-            entries[space.parse(row["arch_str"])] = _Entry(validation, _seconds(row, prefix), tests)
+            entry = _Entry(_accuracy(row[f"{prefix}_val12"]), _seconds(row, prefix), tests)
+            _enter(entries, space.parse(row["arch_str"]), entry)
     except (KeyError, TypeError, ValueError, csv.Error, FphiError) as error:
         if isinstance(error, DataError):
             raise
@@ -161,24 +166,57 @@ def _complete(entries: dict[Tokens, _Entry], size: int, path: Path) -> dict[Toke
     return entries
 
 
+def _enter(entries: dict[Tokens, _Entry], tokens: Tokens, entry: _Entry) -> None:
+    if tokens in entries:
+        raise ValueError(f"two rows for the architecture {tokens}")
+    entries[tokens] = entry
+
+
+def _accuracy(per_cent: object) -> float:
+    """As a fraction."""
+    number = _number(per_cent)
+    if not 0 <= number <= 100:
+        raise ValueError(f"an accuracy of {number} per cent")
+    return number / 100
+
+
+def _positive(value: object) -> float:
+    """A cost or a size: a search that pays nothing has no end."""
+    number = _number(value)
+    if not 0 < number < math.inf:
+        raise ValueError(f"a cost or size of {number}")
+    return number
+
+
+def _number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise TypeError(f"{str(value)[:50]} in place of a number")
+    return float(value)
+
+
+def _list(value: object) -> Iterable[object]:
+    if not isinstance(value, list):
+        raise TypeError(f"{str(value)[:50]} in place of a list of accuracies")
+    return value
+
+
 def _seconds(row: dict[str, str], prefix: str) -> float:
     if prefix == "c10":
-        return float(row["cost_c10valid12_s"])
-    train, each_test = float(row["time12_train50k_s"]), float(row["time12_test10k_total_s"]) / 12
+        return _positive(row["cost_c10valid12_s"])
+    train, each_test = _positive(row["time12_train50k_s"]), _positive(row["time12_test10k_total_s"]) / 12
     return train + 0.5 * each_test if prefix == "c100" else 3.034 * train + 0.3 * each_test
 
 
 def _text(path: Path) -> str:
+    if not path.exists():
+        raise DataError(f"there is no table {path}; give the path of the file")
     try:
-        raw = path.read_bytes()
-        return (gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw).decode("utf-8")
-    except FileNotFoundError as error:
-        raise DataError(f"there is no table {path}; give the path of the file") from error
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        return read_packed(path, _LARGEST).decode("utf-8")
+    except UnicodeDecodeError as error:
         raise DataError(f"{path} cannot be read ({_one_line(error)}); fetch it again") from error
 
 
 def _one_line(error: BaseException) -> str:
     if isinstance(error, KeyError):
         return f"no {error}"
-    return " ".join(str(error).split()) or type(error).__name__
+    return " ".join(str(error).split())[:200] or type(error).__name__

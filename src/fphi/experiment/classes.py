@@ -1,0 +1,46 @@
+"""``classes.json``: the names of the classes of each split travel with a run on a folder of images."""
+
+import json
+from pathlib import Path
+
+from fphi.errors import FphiError
+from fphi.report.files import read_text
+from fphi.run.disk.files import parse_json
+from fphi.tasks import FewShotTasks, TaskDistribution
+from fphi.tasks.division import Division
+
+__all__ = ["CLASSES", "classes_text", "read_division"]
+
+CLASSES = "classes.json"
+
+
+def classes_text(tasks: TaskDistribution) -> str:
+    """What the file holds for these tasks; nothing for tasks without classes by name."""
+    if not isinstance(tasks, FewShotTasks):
+        return ""
+    return json.dumps(tasks.classes, ensure_ascii=False, indent=1) + "\n"
+
+
+def read_division(run: Path) -> Division | None:
+    """The classes of each split of a run; None: it was trained on data that do not change.
+
+    Raises:
+        FphiError: the file is damaged.
+    """
+    path = run / CLASSES
+    if not path.is_file():
+        return None
+    try:
+        content = parse_json(read_text(path), once=True)
+    except ValueError as error:
+        raise FphiError(f"{path} is damaged ({' '.join(str(error).split())[:200]}); restore it") from error
+    names = [name for of in content.values() for name in of] if _is_division(content) else []
+    if not names or len(set(names)) < len(names):
+        raise FphiError(f"{path} does not hold each class in one split; restore it")
+    return Division({split: tuple(of) for split, of in content.items()})
+
+
+def _is_division(content: object) -> bool:
+    return isinstance(content, dict) and all(
+        isinstance(of, list) and all(isinstance(name, str) for name in of) for of in content.values()
+    )
