@@ -36,6 +36,7 @@ from fphi.report.files import read_text
 from fphi.run.disk.checkpoint import BEST, LAST
 from fphi.run.disk.directory import claim, require_usable
 from fphi.run.disk.files import parse_json, write_text
+from fphi.run.disk.lines import whole_lines
 from fphi.run.search.history import HISTORY
 from fphi.run.search.loop import Budget
 from fphi.tasks.options import TaskOptions
@@ -114,13 +115,21 @@ def run_search(config: Config, out: Path, *, resume: bool, command: str) -> dict
     for note in problem.notes:
         print(note, file=sys.stderr)
     # Whatever can be refused has been before the folder is made.
-    with closing(config.part(ExecutorOptions).make()) as executor, claim(out, resume, _HELD):
+    with (
+        closing(config.part(ExecutorOptions).make()) as executor,
+        claim(out, resume, _HELD, begun=lambda: _has_begun(out)),
+    ):
         if resume and (out / _RESULT).is_file():
             return _ended(out / _RESULT)
         if not resume:
             write_text(out / CONFIG, config.to_yaml(out))
             write_text(out / "command.txt", command + "\n")
         return _search(asked, SearchRun(asked.space, problem, asked.budget.seed, out, executor), command)
+
+
+def _has_begun(out: Path) -> bool:
+    """Whether the search in a folder has come to anything that took time."""
+    return (out / LAST).is_file() or any(b'"told"' in line for line in whole_lines(out / HISTORY))
 
 
 def _ended(path: Path) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from fphi.run.disk.checkpoint import (
     LAST,
     Checkpoint,
     TrainingState,
+    has_begun,
     load_shared_parameters,
     read_checkpoint,
     save_checkpoint,
@@ -104,7 +105,7 @@ def _train(ranks: Ranks, run: MetaTraining, resume: bool, progress: bool) -> Tra
     with ExitStack() as stack:
         stack.enter_context(_frozen(run.learner, training.freeze))
         out = run.folder
-        ranks.first(lambda: stack.enter_context(claim(out, resume)))
+        ranks.first(lambda: stack.enter_context(claim(out, resume, begun=lambda: has_begun(out))))
         state = _begin(ranks, run, resume, progress)
         logs: list[Log] = []
         if ranks.is_first:
@@ -194,7 +195,7 @@ def _begin(ranks: Ranks, run: MetaTraining, resume: bool, progress: bool) -> Tra
     if not resume:
         ranks.first(lambda: _save_new(run, progress))
     checkpoint = ranks.first(lambda: _read(run))
-    checkpoint.restore(run.learner, run.optimizer)
+    checkpoint.restore(run.learner, run.optimizer.optimizer)
     return checkpoint.state
 
 
@@ -236,6 +237,11 @@ def _read(run: MetaTraining) -> Checkpoint:
         raise FphiError(
             f"{run.out} was trained with another configuration; resume with its config.yaml, "
             "or train in another folder"
+        )
+    if checkpoint.state.step > run.training.steps:
+        raise FphiError(
+            f"{run.folder / LAST} has done {checkpoint.state.step} of {run.training.steps} steps, which "
+            "no training does; train again in another folder"
         )
     return checkpoint
 
