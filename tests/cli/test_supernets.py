@@ -104,7 +104,9 @@ def test_a_log_torn_in_a_line_loses_no_search_however_often_it_is_resumed(torn: 
     assert result(tmp_path / "whole")["architecture"] == result(tmp_path)["architecture"]
 
 
-@pytest.mark.parametrize("line", ["{", '{"epoch": "x", "seconds": 1}', '{"epoch": 1}', "[1]", '{"seconds": 1e400}'])
+@pytest.mark.parametrize(
+    "line", ["{", '{"epoch": "x", "seconds": 1}', '{"epoch": 1}', "[1]", '{"seconds": 1e400}']
+)
 def test_a_log_damaged_in_a_whole_line_is_named(
     line: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

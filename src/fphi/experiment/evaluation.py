@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from fphi.errors import FphiError
-from fphi.experiment.config import Config, has_tasks
+from fphi.experiment.config import CONFIG, Config, has_tasks
+from fphi.experiment.connections import require_data
 from fphi.experiment.loading import load_learner, trained_run
 from fphi.experiment.plugins import is_in_file
 from fphi.experiment.setup import FewShotRun
@@ -149,6 +150,8 @@ def evaluate_run(
     """
     trained = trained_run(run, test.allowed).changed(test.other or {})
     trained = FewShotRun(trained.config, given)
+    if given is None and "tasks" not in (test.other or {}):
+        require_data(run / CONFIG, trained.options.tasks, trained.options.data_root)
     tasks = trained.tasks(test.seed, [test.split])
     learner = load_learner(run, trained, trained.setting(tasks))
     count = _count(tasks, test)

@@ -3,9 +3,10 @@
 import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
+from html import escape as escape_html
 from pathlib import Path
 
+from fphi.errors import printable
 from fphi.report.tables import Table
 from fphi.run.disk.files import write_text
 
@@ -44,6 +45,11 @@ class Section:
 
     heading: str
     blocks: Sequence[Block]
+
+
+def escape(text: str) -> str:
+    """A text as HTML shows it, its lines apart and without control characters."""
+    return escape_html("\n".join(map(printable, text.split("\n"))))
 
 
 def write_report(path: Path, title: str, intro: str, sections: Sequence[Section]) -> None:

@@ -1,6 +1,5 @@
 """The steps of a search that trains: find an architecture, by evaluations or in a supernet; retrain it."""
 
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -26,6 +25,7 @@ from fphi.run.search.loop import Budget, search
 from fphi.run.search.retrain import Retrained
 from fphi.run.search.supernet import restore, train_supernet
 from fphi.run.search.weights import WeightFolder
+from fphi.run.show.say import say
 from fphi.run.show.search_progress import epoch_line, search_line
 
 __all__ = [
@@ -196,7 +196,7 @@ def retrained(run: SearchRun, found: FoundArchitecture) -> Retrained:
         StoppedError: SIGTERM or Ctrl-C.
     """
     count, unit = run.problem.lasting
-    print(f"retraining the best of {found.method} for {count} {unit}", file=sys.stderr, flush=True)
+    say(f"retraining the best of {found.method} for {count} {unit}")
     with _not_stopped():
         return run.problem.retrain(found.tokens)
 

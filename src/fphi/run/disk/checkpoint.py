@@ -27,6 +27,7 @@ __all__ = [
     "load_shared_parameters",
     "read_checkpoint",
     "read_note",
+    "require_fitting",
     "save_checkpoint",
     "save_parameters",
     "sign_again",
@@ -178,6 +179,12 @@ def load_parameters(path: Path, learner: nn.Module) -> dict[str, Json]:
     return note if isinstance(note, dict) else {}
 
 
+def require_fitting(path: Path, learner: nn.Module) -> None:
+    """Raise an `FphiError` if the parameters in a file do not fit, before memory is taken for a learner."""
+    tensors, _ = _read_learner(path)
+    _require_fit(learner, tensors, str(path))
+
+
 def read_note(path: Path) -> dict[str, Json]:
     """The note that parameters were saved with.
 
@@ -253,12 +260,16 @@ def _read_kind(path: Path, *kinds: str) -> tuple[dict[str, Tensor], dict[str, An
 
 
 def _load_into(learner: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
+    _require_fit(learner, state, source)
+    learner.load_state_dict(dict(state))
+
+
+def _require_fit(learner: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
     problem = _misfit(learner.state_dict(), state)
     if problem:
         raise FphiError(
             f"{source} does not fit this learner: {problem}; use the method and network of its config.yaml"
         )
-    learner.load_state_dict(dict(state))
 
 
 def _misfit(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:

@@ -66,8 +66,8 @@ def claim(
         try:
             yield
         except FphiError as error:
-            refused = not resume and begun is not None and not isinstance(error.__cause__, OSError)
-            if refused and not begun():
+            refused = not resume and not isinstance(error.__cause__, OSError)
+            if refused and begun is not None and not begun():
                 _remove_files(out, set(os.listdir(out)) - there)
             raise
 

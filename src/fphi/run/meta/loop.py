@@ -1,7 +1,6 @@
 """Across-task training, the outer loop: draw tasks, take the meta-gradient, step, validate, save."""
 
 import math
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -34,6 +33,7 @@ from fphi.run.meta.ranks import Ranks, launch
 from fphi.run.meta.step import Requests, meta_step
 from fphi.run.meta.training import MetaTraining, Training, TrainingResult, Validate, duration_seconds
 from fphi.run.show.progress import ProgressLine, progress_line
+from fphi.run.show.say import say
 from fphi.tasks.distribution import TaskDistribution
 
 __all__ = ["Training", "TrainingResult", "Validate", "meta_train", "train"]
@@ -222,10 +222,7 @@ def _save_new(run: MetaTraining, progress: bool) -> None:
         source = Path(run.training.start_from) / BEST
         shared = load_shared_parameters(source, run.learner)
         if progress:
-            print(
-                f"begins with {len(shared)} of {len(run.learner.state_dict())} tensors as in {source}",
-                file=sys.stderr,
-            )
+            say(f"begins with {len(shared)} of {len(run.learner.state_dict())} tensors as in {source}")
     for name, text in run.texts.items():
         write_text(run.folder / name, text)
     _save(run, TrainingState(), [])
