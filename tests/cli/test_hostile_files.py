@@ -34,7 +34,19 @@ def run(whole: Path, tmp_path: Path) -> Path:
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("hostile") / "search"
-    quietly("search", "random-search", "--space", "nasbench201", "--channels", 2, "--cells", 1, *SEARCH, "--out", folder)
+    quietly(
+        "search",
+        "random-search",
+        "--space",
+        "nasbench201",
+        "--channels",
+        2,
+        "--cells",
+        1,
+        *SEARCH,
+        "--out",
+        folder,
+    )
     return folder
 
 

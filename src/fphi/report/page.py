@@ -3,10 +3,9 @@
 import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape as escape_html
+from html import escape
 from pathlib import Path
 
-from fphi.errors import printable
 from fphi.report.tables import Table
 from fphi.run.disk.files import write_text
 
@@ -45,11 +44,6 @@ class Section:
 
     heading: str
     blocks: Sequence[Block]
-
-
-def escape(text: str) -> str:
-    """A text as HTML shows it, its lines apart and without control characters."""
-    return escape_html("\n".join(map(printable, text.split("\n"))))
 
 
 def write_report(path: Path, title: str, intro: str, sections: Sequence[Section]) -> None:

@@ -162,4 +162,4 @@ def _html_cells(line: Sequence[str]) -> str:
 
 
 def _lines(cell: str) -> str:
-    return escape(_printable_lines(cell)).replace("\n", "<br>")
+    return escape(cell).replace("\n", "<br>")
