@@ -83,3 +83,36 @@ def test_a_space_that_a_supernet_does_not_know_is_refused(
     words = ("--space", "nasbench201", "--table", "x", "--evaluations", 5)
     assert "there is no table" in refused(capsys, "search", "darts", *words)
     assert contents(tmp_path) == {}
+
+
+TORN = ['{"epo', '{"epoch": 2, "train_loss": 2.', '{"epoch": 2, "seconds": 1.0}']
+
+
+@pytest.mark.parametrize("torn", TORN)
+def test_a_log_torn_in_a_line_loses_no_search_however_often_it_is_resumed(torn: str, tmp_path: Path) -> None:
+    words = (*SEARCHES["enas-macro"], *TRAINING, "--epochs", 3, "--control", "false")
+    quietly("search", "enas-macro", "--out", tmp_path / "whole", *words)
+    for name in ("result.json", "architecture.json"):
+        (tmp_path / "whole" / name).rename(tmp_path / name)
+    log = tmp_path / "whole" / "history.jsonl"
+    lines = log.read_text().splitlines(keepends=True)
+    log.write_text(lines[0] + torn)
+    for _ in range(2):
+        (tmp_path / "whole" / "result.json").unlink(missing_ok=True)
+        quietly("search", "enas-macro", "--out", tmp_path / "whole", "--resume")
+        assert log.read_text() == lines[0]
+    assert result(tmp_path / "whole")["architecture"] == result(tmp_path)["architecture"]
+
+
+@pytest.mark.parametrize(
+    "line", ["{", '{"epoch": "x", "seconds": 1}', '{"epoch": 1}', "[1]", '{"seconds": 1e400}']
+)
+def test_a_log_damaged_in_a_whole_line_is_named(
+    line: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = (*SEARCHES["enas-macro"], *TRAINING, "--epochs", 1, "--control", "false")
+    quietly("search", "enas-macro", "--out", tmp_path, *words)
+    (tmp_path / "result.json").unlink()
+    (tmp_path / "history.jsonl").write_text(line + "\n")
+    message = refused(capsys, "search", "enas-macro", "--out", tmp_path, "--resume")
+    assert message.startswith(f"{tmp_path / 'history.jsonl'} is damaged in line 1 (")

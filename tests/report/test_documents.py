@@ -1,5 +1,6 @@
 """The documents that hold the tables, the summary of all methods, and runs with several tests."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,12 @@ def save(run: Path, name: str, ways: int | None, **own: object) -> None:
     write_test(run, name, RECORD | {"ways": ways} | own, {"inductive": torch.tensor([0.0, 1.0])})
 
 
+SEARCH = {
+    "data": "mnist", "method": "nasnet", "seed": 0, "evaluations": 3, "seconds": 1.0, "validation_accuracy": 0.9,
+    "architecture": "a", "retrain_epochs": 1, "retrained": {"parameters": 9, "test_accuracy": 0.9},
+}  # fmt: skip
+
+
 def test_documents_are_written_once_and_then_up_to_date(tmp_path: Path) -> None:
     results, docs = tmp_path / "results", tmp_path / "docs"
     run = results / "P-MAML" / "maml"
@@ -89,8 +96,7 @@ def test_documents_are_written_once_and_then_up_to_date(tmp_path: Path) -> None:
     save(run, "5w5s", 5, **ACCURACY)
     write_text(
         results / "searches" / "nasnet-0" / "result.json",
-        '{"data": "mnist", "method": "nasnet", "seed": 0, "evaluations": 3, "retrained": {"test_accuracy": 0.9},'
-        ' "control": {"evaluations": 3, "retrained": {"test_accuracy": 0.8}}}',
+        json.dumps(SEARCH | {"control": SEARCH}),
     )
     write_text(results / "searches" / "nasnet-0" / "history.csv", "loss\n0.5\n0.4\n0.3\n")
     pages = [tmp_path / "README.md", docs / "architecture.md"]

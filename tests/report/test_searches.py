@@ -16,9 +16,13 @@ def write(
 ) -> None:
     folder = folder / f"{method}-{seed}"
     folder.mkdir(parents=True)
-    beside = None if control is None else {"evaluations": 4, "retrained": {"test_accuracy": control}}
-    result = {"data": "mnist", "method": method, "seed": seed, "retrained": {"test_accuracy": found}}
-    (folder / "result.json").write_text(json.dumps({**result, "control": beside, **own}))
+    figures = {"seconds": 1.0, "validation_accuracy": 0.9}
+    ends = {"parameters": 9, "test_accuracy": control}
+    beside = {"method": "random-search", "evaluations": 4, **figures, "retrained": ends}
+    result = {"data": "mnist", "method": method, "seed": seed, **figures, "architecture": "a"}
+    result |= {"retrain_epochs": 1, "retrain_steps": 1, "retrained": {**ends, "test_accuracy": found}}
+    result["control"] = None if control is None else beside
+    (folder / "result.json").write_text(json.dumps({**result, **own}))
     (folder / "history.csv").write_text(tried)
 
 
@@ -44,7 +48,12 @@ def test_a_line_has_the_pairs_and_the_thirds(folder: Path) -> None:
 
 def test_few_shot_searches_stand_beside_conv4_in_a_table_of_their_own(folder: Path) -> None:
     for seed, gain in ((0, 0.02), (1, -0.01)):
-        conv4 = {"test_accuracy": 0.9, "difference": {"mean": gain, "ci95": 0.005}}
+        conv4 = {
+            "filters": 2,
+            "parameters": 9,
+            "test_accuracy": 0.9,
+            "difference": {"mean": gain, "ci95": 0.005},
+        }
         facts = {"data": "hershey, 5-way 1-shot", "few_shot": "maml", "conv4": conv4, "evaluations": 6}
         write(folder, "regularized-evolution", seed, 0.9 + gain, 0.88, CANDIDATES, **facts)
     lines = searches_section(read_searches(folder)).splitlines()

@@ -56,8 +56,8 @@ def test_going_on_from_a_step_keeps_the_whole_rows_up_to_it(
 
 
 def test_a_full_disk_is_told_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Full(io.StringIO):
-        def flush(self) -> None:
+    class Full(io.BytesIO):
+        def write(self, data: object) -> int:
             raise OSError(errno.ENOSPC, "No space left on device")
 
     log = CsvLog(tmp_path / "log.csv")

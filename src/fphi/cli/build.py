@@ -31,7 +31,9 @@ def run(arguments: list[str]) -> int:
     _layers(module).show()
     shape = " x ".join(map(str, found.input_shape))
     print(f"{found.space.name}: {found.space.text(found.tokens)}")
-    print(f"{parameter_count(module):,} parameters, from {shape} to {_outputs(found, module)}")
+    print(
+        f"{parameter_count(module):,} parameters, from {shape} to {_outputs(found, found.outline().eval())}"
+    )
     if o.out is not None:
         _write(o.out, module)
         print(f"weights in {shlex.quote(str(o.out))}")
@@ -53,7 +55,7 @@ def _outputs(found: Architecture, module: nn.Module) -> str:
     if found.outputs is not None:
         return f"{found.outputs} classes"
     with torch.no_grad():
-        return f"{module(torch.zeros(1, *found.input_shape)).shape[1]} features"
+        return f"{module(torch.zeros(1, *found.input_shape, device='meta')).shape[1]} features"
 
 
 def _write(path: Path, module: nn.Module) -> None:

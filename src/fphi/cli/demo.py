@@ -1,6 +1,5 @@
 """``fphi demo``: MAML, a prototypical network and training from scratch on the embedded data, in minutes."""
 
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,11 +14,13 @@ from fphi.experiment.prepare import Named, prepare
 from fphi.experiment.training import train_as_configured
 from fphi.learnable import evaluation_mode
 from fphi.methods.table import get_method
+from fphi.report.files import read_tests
 from fphi.report.plots import Episode
 from fphi.report.rows import ResultRow, methods_table
 from fphi.report.runs import read_run, report_runs
 from fphi.run.disk.checkpoint import BEST, LAST
 from fphi.run.meta.training import TrainingResult
+from fphi.run.show.say import say
 
 __all__ = ["run"]
 
@@ -57,7 +58,7 @@ def run(arguments: list[str]) -> int:
         config = _config(name, out, o.seed, o.steps)
         if (out / CONFIG).is_file() and Config.read(out).fingerprint(out) != config.fingerprint(out):
             raise FphiError(f"{out} was trained with other options; repeat them, or choose another --runs")
-        if not (out / "tests").is_dir():
+        if not read_tests(out):
             console.print(f"{name}: {get_method(name).paper}")
             _train_and_test(config, out)
         folders.append(out)
@@ -87,7 +88,7 @@ def _train_and_test(config: Config, out: Path) -> None:
     if begun or not best:  # what learns nothing across tasks has only its best parameters
         result = train_as_configured(config, out, resume=begun)
         if isinstance(result, TrainingResult) and result.interrupted:
-            print("the same command goes on from here", file=sys.stderr)
+            say("the same command goes on from here")
             raise KeyboardInterrupt
     evaluate_run(out, EvaluationOptions(_TASKS)).keep(out)
 

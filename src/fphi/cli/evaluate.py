@@ -36,13 +36,15 @@ def run(arguments: list[str]) -> int:
         files_named(o),
     )
     tested = launch(lambda ranks: evaluate_run(o.run, test, ranks.device), o.accelerator)
-    # Shown before it is kept: a full disk must not cost an hour's evaluation.
-    if o.json:
-        print(json.dumps(tested.record, allow_nan=False))
-    else:
-        methods_table([ResultRow.from_record(tested.test_record)]).show()
-    if tested.of_run:
-        tested.keep(o.run)
+    # A full disk must not cost an hour's evaluation, nor may an output that nobody reads: one of two is left.
+    try:
+        if tested.of_run:
+            tested.keep(o.run)
+    finally:
+        if o.json:
+            print(json.dumps(tested.record, allow_nan=False))
+        else:
+            methods_table([ResultRow.from_record(tested.test_record)]).show()
     return 0
 
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from fphi import __version__
-from fphi.errors import FphiError, printable
+from fphi.errors import FphiError
+from fphi.run.show.say import say
 
 __all__ = ["main"]
 
@@ -35,9 +36,13 @@ _SMALLER = (
 )
 
 
+_LONGEST = 1500  # characters of a message
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit status is 0, 2 for an error of the user's, 130 after Ctrl-C."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    _hold_standard_streams()
     _print_what_can_be_printed()
     try:
         status = _run(words[0] if words else "help", words[1:])
@@ -45,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
         return status
     except KeyboardInterrupt:
-        print("fphi: interrupted", file=sys.stderr)
+        say("fphi: interrupted")
         return 130
     except BrokenPipeError:
         # The reader of our output has gone (`fphi methods | head`): nothing is left to say to it.
@@ -55,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         message = _of_the_user(error)
         if message is None:
             raise
-        print(f"fphi: error: {printable(' '.join(message.split()))}", file=sys.stderr)
+        say(f"fphi: error: {_shortened(' '.join(message.split()))}")
         return 2
 
 
@@ -74,7 +79,23 @@ def _of_the_user(error: Exception) -> str | None:
 
 def _say_no_more() -> None:
     """Let what is still buffered for the standard output go nowhere, so that the exit is silent."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if sys.stdout is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _shortened(message: str) -> str:
+    """What was given may be of any length; what went wrong stands before it and what to do behind."""
+    cut = len(message) - _LONGEST
+    return message if cut <= 0 else f"{message[: 2 * _LONGEST // 3]} … {message[-_LONGEST // 3 :]}"
+
+
+def _hold_standard_streams() -> None:
+    """Where one is closed, as in `fphi … 2>&-`, no file of a run may take its number, and its messages."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest free number is this one
 
 
 def _print_what_can_be_printed() -> None:

@@ -2,7 +2,6 @@
 
 import json
 import shlex
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +21,11 @@ from fphi.methods.base import FewShotMethod
 from fphi.methods.table import methods
 from fphi.report.tables import Table
 from fphi.run.meta.training import TrainingResult
+from fphi.run.show.say import say
 
 __all__ = ["run", "search"]
+
+_DECIDING = ("space", "few_shot", "network", "tasks", "executor", "ray_address")
 
 
 def run(arguments: list[str]) -> int:
@@ -41,11 +43,11 @@ def _run(word: str, arguments: list[str]) -> int:
     if not arguments or arguments in (["-h"], ["--help"]):
         _usage(word)
         return 0
-    early = look_ahead(arguments, "method", "space", "few_shot", "network", "tasks")
+    early = look_ahead(arguments, "method", *_DECIDING)
     name = None if arguments[0].startswith("-") else arguments[0]
     if name is None and not early.config:
         raise FphiError(f"the method comes first: fphi {word} METHOD {' '.join(arguments)}")
-    deciding = {"method": name, **{k: getattr(early, k) for k in ("space", "few_shot", "network", "tasks")}}
+    deciding = {"method": name, **{k: getattr(early, k) for k in _DECIDING}}
     names = {key: value for key, value in deciding.items() if value is not None}
     usual = Path("runs") / (name or "run").rpartition(":")[2]
     prepared = prepare(Named(word, names, early.config, early.out or usual, early.resume))
@@ -75,11 +77,11 @@ def _few_shot(config: Config, out: Path, *, resume: bool) -> int:
         return 0
     assert isinstance(result, TrainingResult)
     if result.interrupted:
-        print(f"stopped at step {result.step}; go on with: {_resume('train', config, out)}", file=sys.stderr)
+        say(f"stopped at step {result.step}; go on with: {_resume('train', config, out)}")
         return 130
     print(f"{result}; {evaluate}")
     for line in verdict(config, result, out):
-        print(line, file=sys.stderr)
+        say(line)
     return 0
 
 
@@ -91,7 +93,7 @@ def _search(config: Config, tables: TableOptions, out: Path, *, resume: bool, as
     try:
         result = train_as_configured(config, out, resume=resume, command=command_line())
     except StoppedError as stopped:
-        print(f"stopped {stopped}; go on with: {_resume('search', config, out)}", file=sys.stderr)
+        say(f"stopped {stopped}; go on with: {_resume('search', config, out)}")
         return 130
     assert isinstance(result, dict)
     _shown(result, summary(result), as_json)

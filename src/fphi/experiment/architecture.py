@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
+import torch
 from torch import nn
 
 from fphi.errors import FphiError
@@ -13,13 +14,15 @@ from fphi.learnable.architecture import SPACES, ArchitectureSpace
 from fphi.learnable.architecture.space import TakesNorm
 from fphi.learnable.space import Tokens
 from fphi.networks.batch_norm import BatchNorm, Mode
-from fphi.run.disk.checkpoint import BEST, load_parameters
+from fphi.run.disk.checkpoint import BEST, load_parameters, require_fitting
 from fphi.run.disk.files import parse_json, replace_file
+from fphi.run.disk.schema import group, number, shortened, text, whole
 from fphi.run.search.history import HISTORY
 
 __all__ = ["ARCHITECTURE", "Architecture", "load_architecture", "options_of"]
 
 ARCHITECTURE = "architecture.json"
+_MOST = 4096  # layers, filters, pixels of a side, classes: no search here comes near
 # Files of before name the learner, which decided the statistics.
 _FORMERLY: dict[object, Mode] = {"prototypical": "running", "maml": "query-batch"}
 
@@ -52,6 +55,19 @@ class Architecture:
         assert self.outputs is not None
         return self.space.build(self.tokens, self.input_shape, self.outputs)
 
+    def outline(self) -> nn.Module:
+        """The network without its numbers, which takes no memory.
+
+        Raises:
+            FphiError: its sizes are none of a network.
+        """
+        try:
+            with torch.device("meta"):
+                return self.build()
+        except (RuntimeError, OverflowError, TypeError, ValueError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise FphiError(f"no network can be built of this architecture ({reason}); restore it") from error
+
     def save(self, run: Path) -> None:
         """Write ``architecture.json`` into a folder."""
         content = {
@@ -75,16 +91,19 @@ class Architecture:
         path = run / ARCHITECTURE
         try:
             content = parse_json(path.read_text(encoding="utf-8"))
-            options = {name: _tuples(value) for name, value in content["options"].items()}
-            space = SPACES[content["space"]](**options)
-            tokens = space.check(content["tokens"])
+            options = {name: _option(name, value) for name, value in group(content["options"]).items()}
+            space = SPACES[text(content["space"], "space")](**options)
+            tokens = space.check([whole(token) for token in content["tokens"]])
             outputs = content["outputs"]
+            if outputs is not None:
+                whole(outputs, "outputs", 1, _MOST)
             norm = content.get("norm") or _FORMERLY.get(content.get("learner"))
             _require_norm(space, outputs, norm)
             shape = tuple(content["input_shape"])
-            if len(shape) != 3 or not all(isinstance(size, int) and size > 0 for size in shape):
-                raise FphiError(f"input_shape {list(shape)} is none of an image")
-            return cls(space, tokens, shape, outputs and int(outputs), norm)
+            if len(shape) != 3:
+                raise FphiError(f"input_shape {shortened(shape)} is none of an image")
+            shape = tuple(whole(size, "input_shape", 1, _MOST) for size in shape)
+            return cls(space, tokens, shape, outputs, norm)
         except FileNotFoundError as error:
             if (run / HISTORY).is_file():
                 raise FphiError(f"the search in {run} has not ended: go on with its --resume") from error
@@ -115,7 +134,9 @@ def load_architecture(run: Path) -> nn.Module:
     Raises:
         FphiError: the search has not ended, or a file of it is missing or damaged.
     """
-    module = Architecture.read(run).build()
+    architecture = Architecture.read(run)
+    require_fitting(run / BEST, architecture.outline())
+    module = architecture.build()
     load_parameters(run / BEST, module)
     return module.eval()
 
@@ -127,6 +148,12 @@ def _require_norm(space: ArchitectureSpace, outputs: int | None, norm: str | Non
         raise ValueError(f"norm {norm!r} with outputs {outputs} in the space {space.name}")
 
 
-def _tuples(value: Any) -> Any:
-    """JSON has lists only; options of spaces are values that do not change."""
-    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+def _option(name: str, value: Any) -> Any:
+    """JSON has lists only; options of spaces are values that do not change, of sizes that can be built."""
+    if isinstance(value, list):
+        return tuple(_option(name, item) for item in value)
+    if type(value) in (int, float):
+        number(value, name, -_MOST, _MOST)
+    elif value is not None and type(value) is not bool:
+        text(value, name)
+    return value

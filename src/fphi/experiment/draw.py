@@ -6,6 +6,8 @@ from pathlib import Path
 
 import torch
 
+from fphi.experiment.config import CONFIG
+from fphi.experiment.connections import require_data
 from fphi.experiment.loading import load_learner, trained_run
 from fphi.learnable import EmbeddingLearner, ImaginaryLearner, LearningAlgorithm, evaluation_mode
 from fphi.report.embedding import draw_embedding, principal_components
@@ -67,6 +69,7 @@ def _loaded(run: Path, drawing: Drawing) -> tuple[LearningAlgorithm, TaskDistrib
     trained = trained_run(run, drawing.allowed)
     if drawing.data_root is not None:
         trained = trained.changed({"data_root": drawing.data_root})
+    require_data(run / CONFIG, trained.options.tasks, trained.options.data_root)
     tasks = trained.tasks(0, ["test"])
     return load_learner(run, trained, trained.setting(tasks)), tasks
 

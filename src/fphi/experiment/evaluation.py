@@ -1,7 +1,6 @@
 """Across-task testing of a run: what it reached on new tasks, kept beside its parameters."""
 
 import math
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -11,7 +10,8 @@ import torch
 from torch import Tensor
 
 from fphi.errors import FphiError
-from fphi.experiment.config import Config, has_tasks
+from fphi.experiment.config import CONFIG, Config, has_tasks
+from fphi.experiment.connections import require_data
 from fphi.experiment.loading import load_learner, trained_run
 from fphi.experiment.plugins import is_in_file
 from fphi.experiment.setup import FewShotRun
@@ -22,6 +22,7 @@ from fphi.report.files import TestRecord, read_tests, read_text, test_name, writ
 from fphi.report.runs import read_log
 from fphi.run.meta.evaluate import Evaluation
 from fphi.run.meta.evaluate import evaluate as evaluate_learner
+from fphi.run.show.say import say
 from fphi.tasks import Task, TaskDistribution
 
 __all__ = ["EvaluationOptions", "RunEvaluation", "evaluate", "evaluate_run"]
@@ -150,9 +151,11 @@ def evaluate_run(
     """
     trained = trained_run(run, test.allowed).changed(test.other or {})
     trained = replace(trained, given=given)
+    if given is None and "tasks" not in (test.other or {}):
+        require_data(run / CONFIG, trained.options.tasks, trained.options.data_root)
     tasks = trained.tasks(test.seed, [test.split])
     for line in tasks.changes:
-        print(line, file=sys.stderr)
+        say(line)
     learner = load_learner(run, trained, trained.setting(tasks))
     count = _count(tasks, test)
     if device is not None:

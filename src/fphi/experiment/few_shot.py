@@ -1,7 +1,6 @@
 """Across-task training as a run: tasks, learner and optimizer of a configuration, into its folder."""
 
 import functools
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -31,6 +30,7 @@ from fphi.run.meta.evaluate import calibrate_on, device_of, evaluate
 from fphi.run.meta.logs import MetricsLogger
 from fphi.run.meta.loop import train
 from fphi.run.meta.training import Training, TrainingResult, Validate
+from fphi.run.show.say import say
 from fphi.tasks import NAMED, TaskDistribution
 
 __all__ = ["setting_note", "train_few_shot"]
@@ -65,7 +65,7 @@ def train_few_shot(
     tasks = run.tasks(run.training.seed)
     if progress:
         for note in tasks.notes:
-            print(note, file=sys.stderr)
+            say(note)
     if not resume:
         require_fair_start(run, tasks)
     if run.given is None and run.options.tasks not in NAMED and (names := classes_text(tasks)):
@@ -158,7 +158,7 @@ def _load_weights(learner: LearningAlgorithm, path: Path) -> None:
             f"({', '.join(list(own)[:3])}, …); give the state_dict of this network"
         )
     network.load_state_dict(fitting, strict=False)
-    print(f"begins with {len(fitting)} of {len(own)} tensors of the network as in {path}", file=sys.stderr)
+    say(f"begins with {len(fitting)} of {len(own)} tensors of the network as in {path}")
 
 
 def _read_state(path: Path) -> dict[str, Tensor]:

@@ -11,6 +11,7 @@ from fphi.errors import FphiError
 from fphi.experiment.architecture import ARCHITECTURE, load_architecture
 from fphi.experiment.classes import read_division
 from fphi.experiment.config import CONFIG, Config, written_fingerprint
+from fphi.experiment.connections import require_data
 from fphi.experiment.setup import FewShotRun
 from fphi.learnable import LearningAlgorithm
 from fphi.methods.base import FewShotMethod, Setting
@@ -85,6 +86,7 @@ def _setting(run: Path, trained: FewShotRun) -> Setting:
     """What the learner was built for, as its parameters tell; runs of before have only their data to tell."""
     noted: Any = read_note(run / BEST).get("setting")
     if noted is None:
+        require_data(run / CONFIG, trained.options.tasks, trained.options.data_root)
         return trained.setting(trained.tasks(0, ["test"]))
     try:
         return Setting(noted["ways"], noted["shots"], tuple(noted["input_shape"]))

@@ -7,6 +7,7 @@ from typing import Any
 
 from fphi.errors import FphiError
 from fphi.experiment.config import CONFIG, FROM_FILES, Config, read_values
+from fphi.experiment.connections import require_asked
 from fphi.experiment.few_shot import extend
 from fphi.experiment.parser import Parser, flag
 from fphi.experiment.plugins import is_in_file
@@ -26,7 +27,8 @@ class Named:
 
     Args:
         command: the word of the command line, for messages.
-        names: method, space and few-shot learner, and the network or tasks of a file of Python.
+        names: method, space and few-shot learner, the network or tasks of a file of Python, and what a file
+            may not start by itself (see `require_asked`), where the user names it.
         files: configuration files, the later ones prevail.
         out: the run's folder.
         resume: whether a run there is to go on.
@@ -84,6 +86,7 @@ def prepare(named: Named) -> Prepared:
     values: dict[str, Any] = {}
     for path in files:
         values |= _known(named, path)
+        require_asked(path, values, named.names)
     # Before anything is made of its values: what is wrong with them is said of this file.
     begun = Config.read(named.out, allowed=named.names) if named.resume else None
     names = {key: named.names.get(key) or _text(values.get(key)) for key in _DECIDING}

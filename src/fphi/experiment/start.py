@@ -1,14 +1,15 @@
 """``--start-from RUN``: a training may begin with another's parameters, if they have not seen its tests."""
 
 import re
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from fphi.errors import FphiError
 from fphi.experiment.classes import read_division
-from fphi.experiment.config import Config
+from fphi.experiment.config import CONFIG, Config
+from fphi.experiment.connections import require_data
 from fphi.experiment.setup import FewShotRun
+from fphi.run.show.say import say
 from fphi.tasks import NAMED, FewShotTasks, TaskDistribution
 from fphi.tasks.options import TaskOptions
 
@@ -39,10 +40,9 @@ def require_fair_start(run: FewShotRun, tasks: TaskDistribution) -> None:
                 "--protocol and --train-on-validation as this one"
             )
         if common:
-            print(
+            say(
                 f"{len(common)} of the classes that this training is validated or tested on have names of "
-                f"classes that {start} learned from: if they are the same, no test is one of new classes",
-                file=sys.stderr,
+                f"classes that {start} learned from: if they are the same, no test is one of new classes"
             )
 
 
@@ -52,6 +52,7 @@ def _starts(run: FewShotRun) -> Iterator[tuple[Path, FewShotRun]]:
     while (name := run.training.start_from) is not None and (start := Path(name).resolve()) not in seen:
         seen.add(start)
         run = FewShotRun(Config.read(Path(name)), division=read_division(Path(name)))
+        require_data(Path(name) / CONFIG, run.options.tasks, run.options.data_root)
         yield Path(name), run
 
 

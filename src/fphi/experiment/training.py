@@ -21,6 +21,8 @@ from fphi.tasks import TaskDistribution
 
 __all__ = ["train", "train_as_configured"]
 
+_NAMES = ("space", "few_shot", "network", "tasks", "executor", "ray_address")
+
 
 def train(
     method: str | Method | type[Method],
@@ -54,7 +56,7 @@ def train(
     folder = Path(out) if out is not None else Path("runs") / name
     given = None if isinstance(tasks, str) or tasks is None else tasks
     values = {**own, **options, **({"tasks": tasks} if isinstance(tasks, str) else {})}
-    names = {key: str(values[key]) for key in ("space", "few_shot", "network", "tasks") if values.get(key)}
+    names = {key: str(values[key]) for key in _NAMES if values.get(key)}
     prepared = prepare(Named("train", {"method": name, **names}, [], folder, resume))
     config = prepared.config(prepared.parser.check(prepared.schema.names | values))
     return train_as_configured(config, folder, resume=resume, given=given, progress=progress, loggers=loggers)

@@ -19,7 +19,8 @@ from fphi.errors import FphiError
 from fphi.learnable.mixture import Mixture
 from fphi.learnable.space import Tokens
 from fphi.objective.hypergradient import Hypergradient, Step, exact, finite_difference, first_order
-from fphi.optimize.epochs import EpochRow
+from fphi.optimize.epochs import EpochRow, rows_of
+from fphi.optimize.restored import restore_optimizer
 from fphi.tasks.supervised import Supervised
 from fphi.tasks.types import Examples
 from fphi.within import Parameters
@@ -232,10 +233,18 @@ class Bilevel:
         return {"w": self.sgd.state_dict(), "alpha": self.adam.state_dict(), "rows": self.rows, "good": good}
 
     def load_state_dict(self, state: dict[str, Any], /) -> None:
-        self.sgd.load_state_dict(state["w"])
-        self.adam.load_state_dict(state["alpha"])
-        self.rows = list(state["rows"])
-        self._good = None if state["good"] is None else tuple(state["good"])
+        """Go on from a state of such a search; a `ValueError`, `KeyError` or `TypeError` if it is none."""
+        rows, good = rows_of(state["rows"]), state["good"]
+        if any("collapsed" not in row for row in rows):
+            raise ValueError("its rows do not say whether the search collapsed")
+        if good is not None:
+            own = self.supernet.derive()
+            if len(good) != len(own) or any(type(token) is not int for token in good):
+                raise ValueError("the architecture that it kept is none")
+        restore_optimizer(self.sgd, state["w"], stepped=bool(rows))
+        restore_optimizer(self.adam, state["alpha"], stepped=bool(rows))
+        self.rows = rows
+        self._good = None if good is None else tuple(good)
 
     def _collapses(self, skips: int) -> bool:
         """Whether there are too many skip connections, when there once were not."""

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from fphi.errors import FphiError
+from fphi.optimize.restored import restore_optimizer
 
 __all__ = ["GradientDescent", "Schedule", "constant", "cosine", "linear_to_zero"]
 
@@ -96,4 +97,5 @@ class GradientDescent:
         return self.optimizer.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.optimizer.load_state_dict(state)
+        """Go on from a state of such an optimizer; see `restore_optimizer`."""
+        restore_optimizer(self.optimizer, state)

@@ -5,6 +5,7 @@ sampled child for each minibatch; then the controller learns with ω fixed, from
 one validation minibatch each. All randomness of epoch e comes from (seed, e).
 """
 
+import math
 from collections.abc import Sequence
 from random import Random
 from typing import Any
@@ -17,8 +18,9 @@ from fphi.errors import FphiError
 from fphi.learnable.controller import LSTMController, skip_divergence
 from fphi.learnable.policy import Policy
 from fphi.learnable.space import Tokens
-from fphi.optimize.epochs import EpochRow
+from fphi.optimize.epochs import EpochRow, rows_of
 from fphi.optimize.policy_gradient import MovingBaseline, PolicyUpdate
+from fphi.optimize.restored import restore_optimizer
 from fphi.optimize.sharing_phases import ControllerPhase, SharedPhase, cosine_restarts
 from fphi.tasks.supervised import Supervised
 from fphi.tasks.types import Examples
@@ -61,7 +63,10 @@ class _Baseline(MovingBaseline):
         return [self._sum, self._weight]
 
     def load(self, state: list[float]) -> None:
-        self._sum, self._weight = state
+        total, weight = state
+        if not math.isfinite(total) or not 0 <= weight < math.inf:
+            raise ValueError("its baseline is none")
+        self._sum, self._weight = total, weight
 
 
 class WeightSharing:
@@ -217,10 +222,12 @@ class WeightSharing:
         }
 
     def load_state_dict(self, state: dict[str, Any], /) -> None:
-        self.sgd.load_state_dict(state["shared"])
-        self.adam.load_state_dict(state["controller"])
+        """Go on from a state of such a search; a `ValueError`, `KeyError` or `TypeError` if it is none."""
+        rows = rows_of(state["rows"])
+        restore_optimizer(self.sgd, state["shared"], stepped=bool(rows), some=True)
+        restore_optimizer(self.adam, state["controller"], stepped=bool(rows), some=True)
         self.baseline.load(state["baseline"])
-        self.rows = list(state["rows"])
+        self.rows = rows
 
     def _accuracy(self, child: Tokens, generator: torch.Generator) -> float:
         batch = _minibatch(self.data.validation, self.controller.batch_size, generator)

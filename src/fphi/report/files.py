@@ -34,7 +34,7 @@ __all__ = [
 
 TESTS = "tests"  # in the folder of a run
 
-_WHOLE = ("shots", "tasks", "seed", "queries", "turns", "test_steps")
+_WHOLE = ("shots", "tasks", "queries", "turns", "test_steps")
 _TEXTS = ("method", "protocol", "data", "command", "split", "images")
 
 
@@ -216,7 +216,8 @@ def _problem(record: Mapping[str, object]) -> str:
     missing = sorted(TestRecord.__required_keys__ - record.keys())
     if missing:
         return f"lacks {', '.join(missing)}"
-    wrong = [key for key in _WHOLE if type(record.get(key, 0)) is not int]
+    wrong = [key for key in _WHOLE if not _is_count(record.get(key, 0))]
+    wrong += [] if type(record["seed"]) is int and abs(record["seed"]) < 2**64 else ["seed"]
     wrong += [] if record["ways"] is None or _is_positive(record["ways"]) else ["ways"]
     wrong += [key for key in _TEXTS if not isinstance(record.get(key, ""), str)]
     intervals = {"loss": record["loss"]} if "loss" in record else {}
@@ -224,6 +225,11 @@ def _problem(record: Mapping[str, object]) -> str:
         group = record.get(name, {})
         intervals |= group if isinstance(group, dict) else {name: group}
     wrong += [key for key, interval in intervals.items() if not _is_interval(interval)]
+    accuracies = record.get("accuracy", {})
+    if isinstance(accuracies, dict):
+        wrong += [
+            key for key, value in accuracies.items() if key not in wrong and not _is_fraction(value["mean"])
+        ]
     groups = {"versions": str, "budget": object, "start": str | None}
     wrong += [key for key, kind in groups.items() if not _is_group(record.get(key, {}), kind)]
     wrong += [] if _are_steps(record.get("by_step", [])) else ["by_step"]
@@ -236,7 +242,15 @@ def _is_interval(record: object) -> bool:
 
 
 def _is_positive(value: object) -> bool:
-    return type(value) is int and value > 0
+    return _is_count(value) and value != 0
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and 0 <= value < 2**63
+
+
+def _is_fraction(value: object) -> bool:
+    return value is None or (_is_number(value) and 0 <= float(str(value)) <= 1)
 
 
 def _is_group(values: object, kind: type | UnionType) -> bool:
@@ -249,9 +263,10 @@ def _are_steps(records: object) -> bool:
         isinstance(records, list)
         and all(
             isinstance(r, dict)
-            and type(r.get("step")) is int
+            and _is_count(r.get("step"))
             and all(map(_is_number, r.values()))
             and r.get("accuracy", 0.0) is not None
+            and _is_fraction(r.get("accuracy", 0.0))
             for r in records
         )
         and len({"accuracy" in r for r in records}) < 2
@@ -264,7 +279,9 @@ def _are_lines(texts: object) -> bool:
 
 def _is_number(value: object) -> bool:
     """Whether a value of JSON is a number, or what stands for one that is not finite."""
-    return value is None or type(value) in (int, float)
+    return value is None or (
+        isinstance(value, int | float) and type(value) is not bool and math.isfinite(value)
+    )
 
 
 def _finite(value: Any) -> Any:

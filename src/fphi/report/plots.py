@@ -59,7 +59,12 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def to_png(figure: Figure) -> bytes:
+    from matplotlib.text import Text
+
     buffer = BytesIO()
+    for text in figure.findobj(Text):
+        assert isinstance(text, Text)
+        text.set_parse_math(False)  # a name with $ in it is no formula
     with warnings.catch_warnings():  # a class name in a script that the font lacks is drawn as boxes
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure.savefig(buffer, format="png", metadata={"Software": None})

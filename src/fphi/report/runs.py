@@ -1,6 +1,7 @@
 """Read evaluated run directories and lay out the report about them."""
 
 import csv
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -100,7 +101,10 @@ def _own_tests(config: str) -> list[str]:
 
 def read_log(path: Path) -> list[dict[str, str]]:
     """The rows of a ``log.csv``; none if it is missing, and not one that a power cut left half written."""
-    rows = csv.DictReader(read_text(path).splitlines()) if path.is_file() else ()
+    try:
+        rows = list(csv.DictReader(read_text(path).splitlines())) if path.is_file() else []
+    except csv.Error as error:
+        raise FphiError(f"{path} is damaged ({error}); delete it, or restore it") from error
     return [row for row in rows if _is_whole(row)]
 
 
@@ -110,7 +114,7 @@ def _is_whole(row: Mapping[str | None, object]) -> bool:
             float(str(cell) or 0)
     except ValueError:
         return False
-    return None not in row and str(row.get("step")).isdecimal()
+    return None not in row and re.fullmatch(r"[0-9]{1,18}", str(row.get("step"))) is not None
 
 
 def report_runs(

@@ -16,10 +16,12 @@ from fphi.report.files import read_text
 from fphi.report.plots import COLOURS, INK, moving_average, new_figure, style_axes, to_png
 from fphi.report.tables import Table, points
 from fphi.run.disk.files import parse_json
+from fphi.run.disk.schema import group, number, numbers, text, whole
 
-__all__ = ["Search", "draw_searches", "read_searches", "searches_section"]
+__all__ = ["Search", "draw_searches", "read_result", "read_searches", "searches_section"]
 
 _THIRD = 3
+_LONGEST = 1e15  # seconds of a search
 _PLACES = 50  # of a curve
 
 
@@ -71,15 +73,70 @@ def read_searches(folder: Path) -> dict[tuple[str, str], list[Search]]:
     """
     groups: dict[tuple[str, str], list[Search]] = defaultdict(list)
     for path in sorted(folder.glob("*/result.json")):
-        result = parse_json(read_text(path))
+        result = read_result(path)
         if result["control"] is None:
             raise FphiError(f"{path} is of a search without random search beside it; run it with --control")
-        with (path.parent / "history.csv").open(newline="", encoding="utf-8") as file:
-            search = Search(result, [_accuracy(row) for row in csv.DictReader(file)])
+        search = Search(result, _tried(path.parent / "history.csv"))
         groups[search.key].append(search)
     if not groups:
         raise FphiError(f"{folder} holds no searches; give the folder of their directories")
     return {key: sorted(groups[key], key=lambda s: s.result["seed"]) for key in sorted(groups, reverse=True)}
+
+
+def read_result(path: Path) -> dict[str, Any]:
+    """A search's ``result.json``, as far as it is read again.
+
+    Raises:
+        FphiError: it cannot be read, or is none.
+    """
+    try:
+        result = group(parse_json(read_text(path)), "the file")
+        _check_search(result)
+        text(result["data"], "data")
+        whole(result["seed"], "seed")
+        text(result["architecture"], "architecture")
+        if result["control"] is not None:
+            _check_search(group(result["control"], "control"))
+        if "few_shot" in result:
+            text(result["few_shot"], "few_shot")
+            whole(result["retrain_steps"], "retrain_steps", 1)
+            conv4 = group(result["conv4"], "conv4")
+            whole(conv4["filters"], "filters", 1)
+            _check_retrained(conv4)
+            if "difference" in conv4:
+                numbers(conv4["difference"], "difference")
+        else:
+            whole(result["retrain_epochs"], "retrain_epochs", 1)
+    except (ValueError, KeyError, TypeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise FphiError(f"{path} is damaged ({reason}); delete it, and --resume writes it anew") from error
+    return result
+
+
+def _check_search(result: dict[str, Any]) -> None:
+    text(result["method"], "method")
+    count = "epochs" if "epochs" in result else "evaluations"
+    whole(result[count], count, 1)
+    number(result["seconds"], "seconds", 0, _LONGEST)
+    number(result["validation_accuracy"], "validation_accuracy", 0, 1)
+    _check_retrained(group(result["retrained"], "retrained"))
+
+
+def _check_retrained(retrained: dict[str, Any]) -> None:
+    whole(retrained["parameters"], "parameters", 0)
+    if "failure" in retrained:
+        text(retrained["failure"], "failure")
+    else:
+        number(retrained["test_accuracy"], "test_accuracy", 0, 1)
+    if "test_ci95" in retrained:
+        number(retrained["test_ci95"], "test_ci95")
+
+
+def _tried(path: Path) -> list[float]:
+    try:
+        return [_accuracy(row) for row in csv.DictReader(read_text(path).splitlines())]
+    except (ValueError, KeyError, TypeError, csv.Error) as error:
+        raise FphiError(f"{path} is damaged ({' '.join(str(error).split())[:200]}); restore it") from error
 
 
 def searches_section(groups: dict[tuple[str, str], list[Search]]) -> str:

@@ -53,7 +53,7 @@ class Table:
         return Table(tuple(self.header[i] for i in kept), tuple(tuple(n[i] for i in kept) for n in self.body))
 
     def markdown(self) -> str:
-        r"""A pipe table; ``|`` in a cell is escaped.
+        r"""A pipe table; what would be more than text in a cell is escaped, links apart.
 
         >>> print(Table(("a", "b"), (("1|2", "3"),)).markdown())
         | a | b |
@@ -69,7 +69,7 @@ class Table:
         >>> Table(("a", "b"), (("<", "1\n2"),)).html().splitlines()[3]
         '<tr><th scope="row">&lt;</th><td>1<br>2</td></tr>'
         """
-        head = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in self.header)
+        head = "".join(f'<th scope="col">{_lines(cell)}</th>' for cell in self.header)
         body = "\n".join(f"<tr>{_html_cells(line)}</tr>" for line in self.body)
         return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>"
 
@@ -105,6 +105,7 @@ class Table:
         Console(width=max(console.width, whole)).print(table)
 
 
+_MARKUP = {"|": "\\|", "$": "\\$", "&": "&amp;", "<": "&lt;"}  # of Markdown: columns, mathematics, HTML
 _WORD = 20  # characters of a value that stay together on however narrow a terminal
 
 
@@ -149,12 +150,15 @@ def _column_widths(columns: Sequence[Sequence[str]], room: int) -> list[int]:
 
 
 def _one_line(cell: str) -> str:
-    return "; ".join(cell.replace("|", "\\|").splitlines())
+    text = _printable_lines("\n".join(cell.splitlines()))
+    for sign, escaped in _MARKUP.items():
+        text = text.replace(sign, escaped)
+    return "; ".join(text.splitlines())
 
 
 def _html_cells(line: Sequence[str]) -> str:
     first, *rest = line
-    return f'<th scope="row">{escape(first)}</th>' + "".join(f"<td>{_lines(cell)}</td>" for cell in rest)
+    return f'<th scope="row">{_lines(first)}</th>' + "".join(f"<td>{_lines(cell)}</td>" for cell in rest)
 
 
 def _lines(cell: str) -> str:

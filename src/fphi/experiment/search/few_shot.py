@@ -1,6 +1,5 @@
 """A search for the networks of a few-shot learner: candidates are meta-trained as every learner is."""
 
-import sys
 from dataclasses import dataclass, field, replace
 from functools import partial
 from time import monotonic
@@ -28,6 +27,7 @@ from fphi.run.meta.loop import meta_train
 from fphi.run.meta.training import Training
 from fphi.run.search.retrain import Retrained
 from fphi.run.search.weights import WeightFolder
+from fphi.run.show.say import say
 from fphi.tasks import FewShotTasks, TaskDistribution
 from fphi.tasks.hashing import stream_key
 from fphi.tasks.options import TaskOptions
@@ -196,7 +196,7 @@ class FewShotProblem(Problem):
         shape, outputs, mode = _asked(self.learner)
         filters = nearest_filters(found.parameters, shape, outputs, mode)
         steps = self.learner.meta.retrain_steps
-        print(f"training Conv4 with {filters} filters for {steps} meta-steps", file=sys.stderr, flush=True)
+        say(f"training Conv4 with {filters} filters for {steps} meta-steps")
 
         def build(input_shape: tuple[int, ...], outputs: int | None, norm: Mode) -> nn.Module:
             return mean_conv4(filters, input_shape, outputs, norm)

@@ -1,13 +1,11 @@
 """A search that trains its candidates: random search beside it, both results retrained, one directory."""
 
 import json
-import sys
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fphi.errors import FphiError
 from fphi.experiment.config import CONFIG, Config
 from fphi.experiment.search.few_shot import FewShotProblem
 from fphi.experiment.search.fitting import searchable
@@ -20,7 +18,7 @@ from fphi.experiment.search.options import (
     RetrainOptions,
 )
 from fphi.experiment.search.problem import Problem, SupervisedProblem
-from fphi.experiment.search.result import result_of, summary, write_curves, write_found, write_weights
+from fphi.experiment.search.result import result_of, write_curves, write_found, write_weights
 from fphi.experiment.search.steps import (
     SearchRun,
     by_evaluations,
@@ -33,11 +31,14 @@ from fphi.methods.families.searching import SearchMethod, SupernetMethod
 from fphi.methods.random_search import RandomSearchMethod
 from fphi.optimize import RandomSearch
 from fphi.report.files import read_text
+from fphi.report.searches import read_result
 from fphi.run.disk.checkpoint import BEST, LAST
 from fphi.run.disk.directory import claim, require_usable
-from fphi.run.disk.files import parse_json, write_text
+from fphi.run.disk.files import write_text
+from fphi.run.disk.lines import whole_lines
 from fphi.run.search.history import HISTORY
 from fphi.run.search.loop import Budget
+from fphi.run.show.say import say
 from fphi.tasks.options import TaskOptions
 from fphi.within.training import NetworkTraining
 
@@ -112,25 +113,23 @@ def run_search(config: Config, out: Path, *, resume: bool, command: str) -> dict
     problem = asked.problem()
     asked.require_fitting(problem)
     for note in problem.notes:
-        print(note, file=sys.stderr)
+        say(note)
     # Whatever can be refused has been before the folder is made.
-    with closing(config.part(ExecutorOptions).make()) as executor, claim(out, resume, _HELD):
+    with (
+        closing(config.part(ExecutorOptions).make()) as executor,
+        claim(out, resume, _HELD, begun=lambda: _has_begun(out)),
+    ):
         if resume and (out / _RESULT).is_file():
-            return _ended(out / _RESULT)
+            return read_result(out / _RESULT)
         if not resume:
             write_text(out / CONFIG, config.to_yaml(out))
             write_text(out / "command.txt", command + "\n")
         return _search(asked, SearchRun(asked.space, problem, asked.budget.seed, out, executor), command)
 
 
-def _ended(path: Path) -> dict[str, Any]:
-    """The result of a search that has ended."""
-    try:
-        result: dict[str, Any] = parse_json(read_text(path))
-        summary(result)
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise FphiError(f"{path} is damaged; delete it, and --resume writes it anew") from error
-    return result
+def _has_begun(out: Path) -> bool:
+    """Whether the search in a folder has come to anything that took time."""
+    return (out / LAST).is_file() or any(b'"told"' in line for line in whole_lines(out / HISTORY))
 
 
 def _search(asked: _Asked, run: SearchRun, command: str) -> dict[str, Any]:

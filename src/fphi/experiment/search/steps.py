@@ -1,10 +1,8 @@
 """The steps of a search that trains: find an architecture, by evaluations or in a supernet; retrain it."""
 
-import json
-import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +15,9 @@ from fphi.methods.families.searching import SearchMethod, SupernetMethod
 from fphi.optimize.ask_tell import SearchOptimizer
 from fphi.optimize.epochs import EpochRow
 from fphi.run.disk.checkpoint import LAST
-from fphi.run.disk.files import parse_json
 from fphi.run.disk.interrupt import interrupts
+from fphi.run.disk.lines import LineFile
+from fphi.run.disk.schema import number, numbers, whole
 from fphi.run.search.executors import Executor
 from fphi.run.search.history import HISTORY, History
 from fphi.run.search.history_table import HistoryRow, history_rows
@@ -26,6 +25,7 @@ from fphi.run.search.loop import Budget, search
 from fphi.run.search.retrain import Retrained
 from fphi.run.search.supernet import restore, train_supernet
 from fphi.run.search.weights import WeightFolder
+from fphi.run.show.say import say
 from fphi.run.show.search_progress import epoch_line, search_line
 
 __all__ = [
@@ -37,6 +37,9 @@ __all__ = [
     "compared_with",
     "retrained",
 ]
+
+
+_LONGEST = 1e15  # seconds of a search
 
 
 class StoppedError(Exception):
@@ -160,9 +163,12 @@ def by_supernet(run: SearchRun, method: SupernetMethod) -> FoundArchitecture:
     """
     problem = run.problem
     assert isinstance(problem, SupervisedProblem)
-    log = _EpochLog(run.out / HISTORY)
     resume = (run.out / LAST).is_file()
-    with epoch_line(method.title) as show, interrupts() as interrupt:
+    with (
+        closing(_EpochLog(run.out / HISTORY)) as log,
+        epoch_line(method.title) as show,
+        interrupts() as interrupt,
+    ):
 
         def tell(row: dict[str, float], epochs: int) -> None:
             log.add(row)
@@ -190,7 +196,7 @@ def retrained(run: SearchRun, found: FoundArchitecture) -> Retrained:
         StoppedError: SIGTERM or Ctrl-C.
     """
     count, unit = run.problem.lasting
-    print(f"retraining the best of {found.method} for {count} {unit}", file=sys.stderr, flush=True)
+    say(f"retraining the best of {found.method} for {count} {unit}")
     with _not_stopped():
         return run.problem.retrain(found.tokens)
 
@@ -218,9 +224,8 @@ class _EpochLog:
     """The rows of a supernet's epochs with the seconds since the search began, over all sessions."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-        self._logged: list[dict[str, Any]] = [parse_json(line) for line in lines if line.endswith("}")]
+        self._file = LineFile(path, _epoch, "delete it: only how long the epochs took is lost")
+        self._logged = self._file.entries
         self._began = time.monotonic() - (self._logged[-1]["seconds"] if self._logged else 0.0)
 
     @property
@@ -230,10 +235,19 @@ class _EpochLog:
 
     def add(self, row: dict[str, float]) -> None:
         self._logged.append({**row, "seconds": time.monotonic() - self._began})
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(self._logged[-1]) + "\n")
+        self._file.add(self._logged[-1])
+
+    def close(self) -> None:
+        self._file.close()
 
     def rows(self, rows: list[EpochRow]) -> list[HistoryRow]:
         """All rows: the method's own, since one may have ended just before it was told."""
         seconds = {row["epoch"]: row["seconds"] for row in self._logged}
         return [{**row, "seconds": seconds.get(row["epoch"])} for row in rows]
+
+
+def _epoch(content: dict[str, Any]) -> dict[str, float]:
+    row = numbers(content)
+    whole(row["epoch"], "epoch", 1)
+    number(row["seconds"], "seconds", 0, _LONGEST)
+    return row

@@ -1,15 +1,19 @@
 """What a run keeps on disk: a checkpoint to go on from, and the parameters that were best."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from fphi.errors import FphiError
+from fphi.optimize.restored import restore_optimizer
 from fphi.run.disk.files import Json, read_sealed, write_sealed
 from fphi.run.disk.packing import Tree, pack, unpack
+from fphi.run.disk.schema import text
+from fphi.run.disk.state import TrainingState
 
 __all__ = [
     "BEST",
@@ -17,11 +21,13 @@ __all__ = [
     "Checkpoint",
     "Stateful",
     "TrainingState",
+    "has_begun",
     "keep_parameters",
     "load_parameters",
     "load_shared_parameters",
     "read_checkpoint",
     "read_note",
+    "require_fitting",
     "save_checkpoint",
     "save_parameters",
     "sign_again",
@@ -31,7 +37,6 @@ LAST = "last.safetensors"  # in the run's folder: everything that resume needs
 BEST = "best.safetensors"  # in the run's folder: φ that was best on the validation tasks
 
 _FORMAT = 1
-_IN_FILES = {"validations_without_gain": "misses"}  # of `TrainingState`: what was named otherwise before
 
 
 class Stateful(Protocol):
@@ -40,27 +45,6 @@ class Stateful(Protocol):
     def state_dict(self) -> dict[str, Any]: ...
 
     def load_state_dict(self, state: dict[str, Any], /) -> None: ...
-
-
-@dataclass(frozen=True)
-class TrainingState:
-    """How far a run is, and what was best on its validation tasks.
-
-    Args:
-        step: meta-steps done.
-        seconds: time spent in them, over all sessions of the run.
-        best_step: meta-steps that had been done when the best parameters were found; None: not validated yet.
-        best_accuracy: their accuracy, a fraction; None where the tasks have none.
-        best_loss: their mean task loss.
-        validations_without_gain: validations since then.
-    """
-
-    step: int = 0
-    seconds: float = 0.0
-    best_step: int | None = None
-    best_accuracy: float | None = None
-    best_loss: float | None = None
-    validations_without_gain: int = 0
 
 
 @dataclass(frozen=True)
@@ -84,10 +68,14 @@ class Checkpoint:
         _load_into(learner, self.learner, "the checkpoint")
         state: Any = self.optimizer
         try:
-            optimizer.load_state_dict(state)
-        except (ValueError, KeyError) as error:
+            if isinstance(optimizer, Optimizer):
+                restore_optimizer(optimizer, state, stepped=self.state.step > 0)
+            else:
+                optimizer.load_state_dict(state)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            reason = " ".join(str(error).split())[:200]
             raise FphiError(
-                f"the checkpoint's optimizer state does not fit this optimizer ({error}); "
+                f"the checkpoint's optimizer state does not fit this optimizer ({reason}); "
                 "resume with the configuration that the run began with"
             ) from error
 
@@ -111,21 +99,11 @@ def save_checkpoint(
     content: Json = {
         "kind": "checkpoint",
         "format": _FORMAT,
-        "standing": _state_to_json(state),
+        "standing": state.to_json(),
         "fingerprint": fingerprint,
         "optimizer": pack(optimizer.state_dict(), tensors, "optimizer"),
     }
     write_sealed(path, tensors, content)
-
-
-def _state_to_json(state: TrainingState) -> Json:
-    """Under the names that these numbers have in the files of runs."""
-    return {_IN_FILES.get(name, name): value for name, value in asdict(state).items()}
-
-
-def _state_from_json(content: dict[str, Any]) -> TrainingState:
-    names = {name: own for own, name in _IN_FILES.items()}
-    return TrainingState(**{names.get(name, name): value for name, value in content.items()})
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -137,13 +115,19 @@ def read_checkpoint(path: Path) -> Checkpoint:
     tensors, content = _read_kind(path, "checkpoint")
     try:
         return Checkpoint(
-            state=_state_from_json(content["standing"]),
-            fingerprint=content["fingerprint"],
+            state=TrainingState.from_json(content["standing"]),
+            fingerprint=text(content["fingerprint"], "fingerprint"),
             learner=_below("learner.", tensors),
             optimizer=unpack(content["optimizer"], tensors),
         )
-    except (KeyError, TypeError, RecursionError) as error:
-        raise FphiError(f"{path} lacks a part ({error}); train again without --resume") from error
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise FphiError(f"{path} lacks a part ({reason}); train again without --resume") from error
+
+
+def has_begun(out: Path) -> bool:
+    """Whether the training in a folder has kept a step."""
+    return (out / LAST).is_file() and read_checkpoint(out / LAST).state.step > 0
 
 
 def save_parameters(path: Path, learner: nn.Module, note: Mapping[str, Json] | None = None) -> None:
@@ -193,6 +177,12 @@ def load_parameters(path: Path, learner: nn.Module) -> dict[str, Json]:
     _load_into(learner, tensors, str(path))
     note = content.get("standing" if content["kind"] == "checkpoint" else "note")
     return note if isinstance(note, dict) else {}
+
+
+def require_fitting(path: Path, learner: nn.Module) -> None:
+    """Raise an `FphiError` if the parameters in a file do not fit, before memory is taken for a learner."""
+    tensors, _ = _read_learner(path)
+    _require_fit(learner, tensors, str(path))
 
 
 def read_note(path: Path) -> dict[str, Json]:
@@ -270,12 +260,16 @@ def _read_kind(path: Path, *kinds: str) -> tuple[dict[str, Tensor], dict[str, An
 
 
 def _load_into(learner: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
+    _require_fit(learner, state, source)
+    learner.load_state_dict(dict(state))
+
+
+def _require_fit(learner: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
     problem = _misfit(learner.state_dict(), state)
     if problem:
         raise FphiError(
             f"{source} does not fit this learner: {problem}; use the method and network of its config.yaml"
         )
-    learner.load_state_dict(dict(state))
 
 
 def _misfit(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
@@ -290,4 +284,11 @@ def _misfit(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
     for name, tensor in own.items():
         if tensor.shape != state[name].shape:
             return f"{name} is {list(state[name].shape)} in it and {list(tensor.shape)} here"
+        if _kind(tensor) != _kind(state[name]):
+            return f"{name} is of {state[name].dtype} in it and of {tensor.dtype} here"
     return ""
+
+
+def _kind(tensor: Tensor) -> tuple[bool, bool]:
+    """Numbers of one kind fit into one another: halves into floats, no float into counts."""
+    return tensor.is_floating_point(), tensor.is_complex()

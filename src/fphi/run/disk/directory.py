@@ -1,17 +1,19 @@
 """The folder of a run: who may write into it."""
 
-import sys
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
 
 from fphi.errors import FphiError
 from fphi.run.disk.checkpoint import BEST, LAST
 from fphi.run.disk.files import disk_errors
+from fphi.run.disk.locks import lock
+from fphi.run.disk.temporary import open_to_append
 
 __all__ = ["claim", "require_usable"]
 
+_LOCK = ".lock"
 # What a folder that holds a run has, the first of it what a run is resumed from.
 _OF_A_RUN = (LAST, BEST, "log.csv")
 
@@ -38,28 +40,39 @@ def require_usable(out: Path, resume: bool, files: Sequence[str] = _OF_A_RUN) ->
 
 
 @contextmanager
-def claim(out: Path, resume: bool, files: Sequence[str] = _OF_A_RUN) -> Iterator[None]:
-    """Make the folder, and keep other processes from training in it meanwhile; see `require_usable`."""
+def claim(
+    out: Path, resume: bool, files: Sequence[str] = _OF_A_RUN, begun: Callable[[], bool] | None = None
+) -> Iterator[None]:
+    """Make the folder, and keep other processes from training in it meanwhile; see `require_usable`.
+
+    A new run that is refused before it has done anything leaves the folder as it was: its next try, with the
+    mended option, is not kept out of it. A full disk is no refusal, the run can go on when there is room.
+
+    Args:
+        out: the folder.
+        resume: whether a run there is to go on.
+        files: see `require_usable`.
+        begun: whether there is something worth keeping; None: always.
+    """
     require_usable(out, resume, files)
     with disk_errors(out):
         out.mkdir(parents=True, exist_ok=True)
-        file = (out / ".lock").open("w")
-    with file:
-        if not _lock(file):
+        held = open_to_append(out / _LOCK)
+    with held:
+        if not lock(held.fileno()):
             raise FphiError(f"another process is training in {out}; wait for it, or choose another folder")
-        yield
+        require_usable(out, resume, files)  # another may have come and gone meanwhile
+        there = set(os.listdir(out))
+        try:
+            yield
+        except FphiError as error:
+            refused = not resume and not isinstance(error.__cause__, OSError)
+            if refused and begun is not None and not begun():
+                _remove_files(out, set(os.listdir(out)) - there)
+            raise
 
 
-def _lock(file: IO[str]) -> bool:
-    """Whether this process has the lock now; the system gives it back however the process ends."""
-    if sys.platform == "win32":
-        return True
-    import fcntl
-
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        pass  # a file system without locks: the check for an existing run has to do
-    return True
+def _remove_files(out: Path, names: Iterable[str]) -> None:
+    for name in names:
+        if not (out / name).is_dir():
+            (out / name).unlink(missing_ok=True)

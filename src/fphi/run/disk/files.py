@@ -16,6 +16,7 @@ import safetensors.torch
 from torch import Tensor
 
 from fphi.errors import FphiError
+from fphi.run.disk.temporary import file_beside
 
 __all__ = ["Json", "disk_errors", "parse_json", "read_sealed", "replace_file", "write_sealed", "write_text"]
 
@@ -109,19 +110,15 @@ def replace_file(path: Path, data: bytes) -> None:
     Raises:
         FphiError: it cannot be written; the old file is as it was.
     """
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        with disk_errors(path, len(data)):
-            with temporary.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-            _sync_folder(path.parent)
-    except FphiError:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise
+    with disk_errors(path, len(data)):
+        with file_beside(path) as (file, name):
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+            if sys.platform == "win32":  # which moves no open file
+                file.close()
+            os.replace(name, path)
+        _sync_folder(path.parent)
 
 
 def write_text(path: Path, text: str) -> None:

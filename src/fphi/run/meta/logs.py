@@ -1,6 +1,7 @@
 """What a run writes while it trains: ``log.csv``, and event files for TensorBoard."""
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,6 +10,8 @@ from typing import Protocol
 
 from fphi.errors import FphiError
 from fphi.run.disk.files import disk_errors, replace_file
+from fphi.run.disk.lines import whole_lines
+from fphi.run.disk.temporary import open_to_append
 
 __all__ = ["CsvLog", "Log", "LogRow", "LoggerLog", "MetricsLogger", "TensorBoardLog", "open_logs"]
 
@@ -37,6 +40,9 @@ class LogRow:
 COLUMNS = ("step", "train_loss", "validation_accuracy", "validation_loss", "learning_rate", "seconds")
 
 
+_STEP = re.compile(rb"\d{1,18}")
+
+
 class Log(Protocol):
     """Takes the rows of a run, in order."""
 
@@ -61,14 +67,15 @@ class CsvLog:
         header = ",".join(COLUMNS).encode() + b"\n"
         replace_file(path, b"".join([header, *_rows_until(path, step)]))
         with disk_errors(path):
-            self._file = path.open("a", encoding="utf-8", newline="")
+            self._file = open_to_append(path)
 
     def write(self, row: LogRow) -> None:
         """Append one row; ``FphiError`` if the disk is full."""
         line = ",".join(_cell(name, getattr(row, name)) for name in COLUMNS) + "\n"
-        with disk_errors(self.path, len(line)):
-            self._file.write(line)
-            self._file.flush()
+        data = line.encode()
+        with disk_errors(self.path, len(data)):
+            while data:
+                data = data[self._file.write(data) :]
 
     def sync(self) -> None:
         with disk_errors(self.path):
@@ -178,13 +185,9 @@ def _cell(name: str, value: float | None) -> str:
 
 def _rows_until(path: Path, step: int) -> list[bytes]:
     """The whole rows of steps up to ``step``; a row that a power cut left half written is none."""
-    if not path.exists():
-        return []
-    with disk_errors(path):
-        lines = path.read_bytes().split(b"\n")[:-1]  # what follows the last line's end is no whole row
-    return [line + b"\n" for line in lines if _is_row_until(line, step)]
+    return [line + b"\n" for line in whole_lines(path) if _is_row_until(line, step)]
 
 
 def _is_row_until(line: bytes, step: int) -> bool:
     cells = line.split(b",")
-    return len(cells) == len(COLUMNS) and cells[0].isdigit() and int(cells[0]) <= step
+    return len(cells) == len(COLUMNS) and _STEP.fullmatch(cells[0]) is not None and int(cells[0]) <= step

@@ -1,7 +1,6 @@
 """Across-task training, the outer loop: draw tasks, take the meta-gradient, step, validate, save."""
 
 import math
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -19,6 +18,7 @@ from fphi.run.disk.checkpoint import (
     LAST,
     Checkpoint,
     TrainingState,
+    has_begun,
     load_shared_parameters,
     read_checkpoint,
     save_checkpoint,
@@ -33,6 +33,7 @@ from fphi.run.meta.ranks import Ranks, launch
 from fphi.run.meta.step import Requests, meta_step
 from fphi.run.meta.training import MetaTraining, Training, TrainingResult, Validate, duration_seconds
 from fphi.run.show.progress import ProgressLine, progress_line
+from fphi.run.show.say import say
 from fphi.tasks.distribution import TaskDistribution
 
 __all__ = ["Training", "TrainingResult", "Validate", "meta_train", "train"]
@@ -104,7 +105,7 @@ def _train(ranks: Ranks, run: MetaTraining, resume: bool, progress: bool) -> Tra
     with ExitStack() as stack:
         stack.enter_context(_frozen(run.learner, training.freeze))
         out = run.folder
-        ranks.first(lambda: stack.enter_context(claim(out, resume)))
+        ranks.first(lambda: stack.enter_context(claim(out, resume, begun=lambda: has_begun(out))))
         state = _begin(ranks, run, resume, progress)
         logs: list[Log] = []
         if ranks.is_first:
@@ -194,7 +195,7 @@ def _begin(ranks: Ranks, run: MetaTraining, resume: bool, progress: bool) -> Tra
     if not resume:
         ranks.first(lambda: _save_new(run, progress))
     checkpoint = ranks.first(lambda: _read(run))
-    checkpoint.restore(run.learner, run.optimizer)
+    checkpoint.restore(run.learner, run.optimizer.optimizer)
     return checkpoint.state
 
 
@@ -221,10 +222,7 @@ def _save_new(run: MetaTraining, progress: bool) -> None:
         source = Path(run.training.start_from) / BEST
         shared = load_shared_parameters(source, run.learner)
         if progress:
-            print(
-                f"begins with {len(shared)} of {len(run.learner.state_dict())} tensors as in {source}",
-                file=sys.stderr,
-            )
+            say(f"begins with {len(shared)} of {len(run.learner.state_dict())} tensors as in {source}")
     for name, text in run.texts.items():
         write_text(run.folder / name, text)
     _save(run, TrainingState(), [])
@@ -236,6 +234,11 @@ def _read(run: MetaTraining) -> Checkpoint:
         raise FphiError(
             f"{run.out} was trained with another configuration; resume with its config.yaml, "
             "or train in another folder"
+        )
+    if checkpoint.state.step > run.training.steps:
+        raise FphiError(
+            f"{run.folder / LAST} has done {checkpoint.state.step} of {run.training.steps} steps, which "
+            "no training does; train again in another folder"
         )
     return checkpoint
 

@@ -4,8 +4,7 @@ It is all that a search has to keep. An optimizer is a function of its calls, so
 is brought back by making the calls again.
 """
 
-import json
-import os
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,11 +13,14 @@ from fphi.errors import FphiError
 from fphi.learnable.space import Candidate
 from fphi.objective.outcome import Outcome
 from fphi.optimize.ask_tell import SearchOptimizer
-from fphi.run.disk.files import disk_errors, parse_json, replace_file
+from fphi.run.disk.lines import LineFile
+from fphi.run.disk.schema import number, numbers, require, shortened, text, whole
 
 __all__ = ["HISTORY", "History", "Record"]
 
 HISTORY = "history.jsonl"
+_MEND = "restore it, or search anew in another folder"
+_LONGEST = 1e15  # seconds of an evaluation, simulated ones too
 
 
 @dataclass(frozen=True)
@@ -55,14 +57,9 @@ class History:
 
     def __init__(self, path: Path | None = None) -> None:
         self.path = path
-        self._events = _whole_events(path) if path is not None and path.exists() else []
-        self._file = None
+        self._file = None if path is None else LineFile(path, _Reader().event, _MEND)
+        self._events = [] if self._file is None else self._file.entries
         self._clear()
-        if path is not None:
-            replace_file(path, b"".join(_line(event) for event in self._events))
-            with disk_errors(path):
-                # Without a buffer: what a full disk did not take would be tried again when it is closed.
-                self._file = path.open("ab", buffering=0)
 
     def replay(self, optimizer: SearchOptimizer) -> None:
         """Bring a new optimizer to where the recorded one stood; the recorded one itself stands there.
@@ -125,90 +122,60 @@ class History:
 
     def _add(self, event: _Event) -> None:
         self._events.append(event)
-        if self._file is None:
-            return
-        assert self.path is not None
-        line = _line(event)
-        with disk_errors(self.path, len(line)):
-            while line:
-                line = line[self._file.write(line) :]
-            os.fsync(self._file.fileno())
+        if self._file is not None:
+            self._file.add(_content(event))
 
 
-def _line(event: _Event) -> bytes:
+def _content(event: _Event) -> dict[str, Any]:
     if isinstance(event, Candidate):
-        content = {"asked": event.number, "tokens": event.tokens, "parent": event.parent}
-    else:
-        outcome = event.outcome
-        content = {"told": event.number, "loss": outcome.loss, "seconds": outcome.seconds}
-        content |= {
-            "failure": outcome.failure,
-            "measures": dict(outcome.measures),
-            "standing": event.standing,
-        }
-    return json.dumps(content, separators=(",", ":")).encode() + b"\n"
+        return {"asked": event.number, "tokens": event.tokens, "parent": event.parent}
+    outcome = event.outcome
+    content = {"told": event.number, "loss": outcome.loss, "seconds": outcome.seconds}
+    return content | {
+        "failure": outcome.failure,
+        "measures": dict(outcome.measures),
+        "standing": event.standing,
+    }
 
 
-def _whole_events(path: Path) -> list[_Event]:
-    """The events; damage before the end is an error, since later events built on what it held."""
-    with disk_errors(path):
-        lines = path.read_bytes().split(b"\n")
-    lines.pop()  # what follows the last line's end is no whole event
-    events: list[_Event] = []
-    asked: set[int] = set()
-    in_flight: set[int] = set()
-    for number, line in enumerate(lines, start=1):
-        try:
-            event = _event(line)
-            if isinstance(event, Candidate):
-                _require(event.number not in asked, f"candidate {event.number} is asked for twice")
-                asked.add(event.number)
-                in_flight.add(event.number)
-            else:
-                _require(event.number in in_flight, f"candidate {event.number} is told out of turn")
-                in_flight.remove(event.number)
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise FphiError(
-                f"{path} is damaged in line {number} ({' '.join(str(error).split())}); "
-                "restore it, or search anew in another folder"
-            ) from error
-        events.append(event)
-    return events
+class _Reader:
+    """Events in the order of a file; an error if they cannot have been written so.
+
+    Damage before the end is one too, since later events built on what it held.
+    """
+
+    def __init__(self) -> None:
+        self._asked: set[int] = set()
+        self._in_flight: set[int] = set()
+
+    def event(self, content: dict[str, Any]) -> _Event:
+        event = _event(content)
+        if isinstance(event, Candidate):
+            require(event.number not in self._asked, f"candidate {event.number} is asked for twice")
+            self._asked.add(event.number)
+            self._in_flight.add(event.number)
+        else:
+            require(event.number in self._in_flight, f"candidate {event.number} is told out of turn")
+            self._in_flight.remove(event.number)
+        return event
 
 
-def _event(line: bytes) -> _Event:
-    """What a line says; a `ValueError`, `KeyError` or `TypeError` if it cannot have been written so."""
-    content = parse_json(line)
+def _event(content: dict[str, Any]) -> _Event:
     if "asked" in content:
         parent = content["parent"]
-        tokens = tuple(_whole(token) for token in content["tokens"])
-        return Candidate(_whole(content["asked"]), tokens, None if parent is None else _whole(parent))
-    _require(isinstance(content["failure"], str), f"failure is {content['failure']!r}")
+        require(isinstance(content["tokens"], list), f"tokens {shortened(content['tokens'])} are no list")
+        tokens = tuple(whole(token) for token in content["tokens"])
+        return Candidate(_number(content["asked"]), tokens, None if parent is None else _number(parent))
     outcome = Outcome(
-        _number(content["loss"]),
-        _number(content["seconds"]),
-        content["failure"],
-        _numbers(content["measures"]),
+        number(content["loss"], "loss"),
+        number(content["seconds"], "seconds", 0, _LONGEST),
+        text(content["failure"], "failure"),
+        numbers(content["measures"], "measures"),
     )
-    return _Told(_whole(content["told"]), outcome, _numbers(content["standing"]))
+    require(math.isfinite(outcome.loss), f"loss is {outcome.loss}")
+    return _Told(_number(content["told"]), outcome, numbers(content["standing"], "standing"))
 
 
-def _require(holds: bool, otherwise: str) -> None:
-    if not holds:
-        raise ValueError(otherwise)
-
-
-def _whole(value: Any) -> int:
-    _require(type(value) is int, f"{value!r} is no whole number")
-    return int(value)
-
-
-def _number(value: Any) -> float:
-    _require(type(value) in (int, float), f"{value!r} is no number")
-    number: float = value  # a whole one stays one, so that it is written as before
-    return number
-
-
-def _numbers(values: Any) -> dict[str, float]:
-    _require(isinstance(values, dict), f"{values!r} are no numbers by name")
-    return {name: _number(value) for name, value in values.items()}
+def _number(value: Any) -> int:
+    """Of a candidate."""
+    return whole(value, "number", 0)

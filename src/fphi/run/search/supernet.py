@@ -81,3 +81,8 @@ def restore(search: SupernetSearch, out: Path) -> None:
             "resume with the options that it began with, or search anew in another folder"
         )
     checkpoint.restore(search.module, search)
+    if len(search.rows) != checkpoint.state.step:
+        raise FphiError(
+            f"{out / LAST} is of {checkpoint.state.step} epochs and holds {len(search.rows)}; "
+            "search anew in another folder"
+        )

@@ -1,15 +1,15 @@
 """The progress line on stderr: alive on a terminal, one plain line now and then elsewhere."""
 
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import IO, Protocol, cast
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from fphi.run.meta.training import Training
+from fphi.run.show.say import Voice, say
 
 __all__ = ["ProgressLine", "duration", "progress_line", "speed_and_time_left"]
 
@@ -43,15 +43,19 @@ def progress_line(start: int, training: Training, show: bool = True) -> Iterator
         if step % training.log_every and step < steps:
             return
         _, left = speed_and_time_left(step - start, steps - step, meta_batch, time.monotonic() - began)
-        print(f"{describe(step, loss, accuracy)}  {duration(left)} left", file=sys.stderr, flush=True)
+        say(f"{describe(step, loss, accuracy)}  {duration(left)} left")
 
     if not show:
         yield nothing
-    elif not sys.stderr.isatty():
+    elif not Voice().isatty():
         yield plain
     else:
-        columns = (BarColumn(), TextColumn("{task.description}"), TimeRemainingColumn(compact=True))
-        with Progress(*columns, console=Console(stderr=True)) as bar:
+        columns = (
+            BarColumn(),
+            TextColumn("{task.description}", markup=False),
+            TimeRemainingColumn(compact=True),
+        )
+        with Progress(*columns, console=Console(file=cast(IO[str], Voice()), force_terminal=True)) as bar:
             task = bar.add_task("starting", total=steps, completed=start)
             yield lambda step, loss, accuracy: bar.update(
                 task, completed=step, description=describe(step, loss, accuracy)

@@ -1,9 +1,9 @@
 """The progress line of a search on stderr: alive on a terminal, one plain line now and then elsewhere."""
 
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import IO, cast
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
@@ -11,6 +11,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from fphi.run.search.history import History
 from fphi.run.search.loop import Budget
 from fphi.run.show.progress import duration
+from fphi.run.show.say import Voice, say
 
 __all__ = ["epoch_line", "search_line"]
 
@@ -81,12 +82,13 @@ def _line(title: str) -> Iterator[_Show]:
         said = f"{title}: {text}{left(share)}"
         if share == 1 or time.monotonic() - shown >= 1:  # at most one line a second
             shown = time.monotonic()
-            print(said, file=sys.stderr, flush=True)
+            say(said)
 
-    if not sys.stderr.isatty():
+    if not Voice().isatty():
         yield plain
         return
-    with Progress(BarColumn(), TextColumn("{task.description}"), console=Console(stderr=True)) as bar:
+    columns = (BarColumn(), TextColumn("{task.description}", markup=False))
+    with Progress(*columns, console=Console(file=cast(IO[str], Voice()), force_terminal=True)) as bar:
         task = bar.add_task(f"{title}: starting", total=1.0)
         yield lambda share, text: bar.update(
             task, completed=share, description=f"{title}: {text}{left(share)}"
