@@ -8,7 +8,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fphi.errors import FphiError
-from fphi.learnable.base import require_answerable
 from fphi.learnable.comparison.classes import class_means
 from fphi.learnable.comparison.learner import ComparisonLearner
 from fphi.learnable.comparison.metric_losses import (
@@ -18,6 +17,7 @@ from fphi.learnable.comparison.metric_losses import (
     sphereface,
     triplet_loss,
 )
+from fphi.learnable.targets import require_answerable
 from fphi.tasks.types import Examples, Task
 from fphi.within.task_map import Batching
 
@@ -85,7 +85,7 @@ class MetricLearner(ComparisonLearner):
             pair_loss = _PAIR_LOSSES[self.metric_loss]
             return self.over_tasks(lambda x, y: pair_loss(x, y, **self.margin), *together)
         cosines = _cosines(Examples(support, tasks.support.y), queries)
-        require_answerable(tasks.query.y, cosines.shape[-1])
+        require_answerable(cosines, tasks.query.y)
         return self.over_tasks(self._margin_loss, cosines, tasks.query.y)
 
     def _margin_loss(self, cosines: Tensor, labels: Tensor) -> Tensor:

@@ -189,7 +189,7 @@ class GradientLearner(LearningAlgorithm):
         return descend_recomputed(step_from, now, state, steps, order, (*self.parameters(), x))
 
     def _support_loss(self, parameters: Parameters, x: Tensor, y: Tensor) -> Tensor:
-        return self.loss(call_network(self.part, parameters, x), y)
+        return self.task_loss(call_network(self.part, parameters, x), y)
 
     @staticmethod
     def _last(trajectory: Iterator[Parameters]) -> Parameters:

@@ -1,6 +1,6 @@
 """A task read as a sequence: one general network is trained until it is a learning algorithm."""
 
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -50,6 +50,8 @@ class SequenceLearner(EmbeddingLearner):
         loss: scalar loss of one task from logits and labels.
         batching: ``"auto"``, ``"vmap"`` or ``"loop"``, see `TaskMap`.
     """
+
+    reads_labels: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -105,7 +107,7 @@ class SequenceLearner(EmbeddingLearner):
     def task_losses(self, tasks: Task) -> Tensor:
         if self.labels == "given":
             return super().task_losses(tasks)
-        return self.over_tasks(self.loss, *self._tasks_online(tasks))
+        return self.over_tasks(self.task_loss, *self._tasks_online(tasks))
 
     def measures(self, tasks: Task) -> dict[str, Tensor]:
         """Of ``shifted`` labels the accuracy by instance, `accuracy_by_instance` of each task as one stream.

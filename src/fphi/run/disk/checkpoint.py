@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from fphi.errors import FphiError
 from fphi.run.disk.files import Json, read_sealed, write_sealed
+from fphi.run.disk.finite import require_finite
 from fphi.run.disk.packing import Tree, pack, unpack
 
 __all__ = [
@@ -239,6 +240,7 @@ def load_shared_parameters(path: Path, learner: nn.Module) -> list[str]:
     if not shared:
         problem = _misfit(own, tensors)
         raise FphiError(f"{path} has no parameter in common with this learner: {problem}; choose another run")
+    require_finite(shared, str(path))
     learner.load_state_dict(shared, strict=False)
     return list(shared)
 
@@ -275,6 +277,7 @@ def _load_into(learner: nn.Module, state: Mapping[str, Tensor], source: str) -> 
         raise FphiError(
             f"{source} does not fit this learner: {problem}; use the method and network of its config.yaml"
         )
+    require_finite(state, source)
     learner.load_state_dict(dict(state))
 
 
