@@ -55,7 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         message = _of_the_user(error)
         if message is None:
             raise
-        print(f"fphi: error: {printable(' '.join(message.split()))}", file=sys.stderr)
+        short = str(FphiError(" ".join(message.split())))
+        print(f"fphi: error: {printable(short)}", file=sys.stderr)
         return 2
 
 
@@ -95,6 +96,8 @@ def _run(command: str, arguments: list[str]) -> int:
         raise FphiError(
             f"unknown command {command!r}: choose one of {', '.join(_COMMANDS)}, or see fphi --help"
         )
+    if any(not word.strip() or (word.startswith("--") and word.endswith("=")) for word in arguments):
+        raise FphiError("an argument is empty; give it a value, or leave it out with its option")
     module, _, function = _COMMANDS[command][0].partition(":")
     status: int = getattr(import_module(f"fphi.cli.{module}"), function)(arguments)
     return status
