@@ -7,7 +7,17 @@ from typing import Any, TypeVar, cast
 
 from fphi.errors import FphiError
 
-__all__ = ["Range", "count", "number", "rate", "require_number", "require_ranges", "share", "weight"]
+__all__ = [
+    "Range",
+    "count",
+    "number",
+    "rate",
+    "require_number",
+    "require_ranges",
+    "require_sizes",
+    "share",
+    "weight",
+]
 
 T = TypeVar("T")
 _KEY = "range"
@@ -94,6 +104,16 @@ def require_number(name: str, value: float, within: Range) -> None:
     wrong = within.refusal(value)
     if wrong:
         raise FphiError(f"{name} is {_text(value)}; it must be {wrong}")
+
+
+def require_sizes(least: int = 1, **sizes: int | None) -> None:
+    """Raise an `FphiError` for the first size that is no whole number from ``least``; None is left out."""
+    for name, size in sizes.items():
+        if size is None:
+            continue
+        if not isinstance(size, int):
+            raise FphiError(f"{name} is {size!r}; it must be a whole number")
+        require_number(name, size, Range(least))
 
 
 def _range_of(cls: type, name: str) -> Range:

@@ -18,6 +18,7 @@ from fphi.learnable.comparison.metric_losses import (
     triplet_loss,
 )
 from fphi.learnable.targets import require_answerable
+from fphi.ranges import Range, require_number
 from fphi.tasks.types import Examples, Task
 from fphi.within.task_map import Batching
 
@@ -66,6 +67,8 @@ class MetricLearner(ComparisonLearner):
             raise FphiError(
                 f"scale={scale}, margin={margin}: the scale must be above 0, the margin at least 0"
             )
+        for name, number in (("scale", scale), ("margin", margin)):
+            require_number(name, 0 if number is None else number, Range(0))
         self.metric_loss, self.scale = metric_loss, scale
         whole = metric_loss == "sphereface"
         self.margin = {} if margin is None else {"margin": int(margin) if whole else margin}

@@ -10,6 +10,7 @@ from fphi.errors import FphiError
 from fphi.learnable.base import Loss, each_query_alone
 from fphi.learnable.embedding import EmbeddingLearner
 from fphi.learnable.sequence.standardisation import OnlineStandardisation
+from fphi.ranges import require_sizes
 from fphi.tasks.types import Examples, Task
 from fphi.within.task_map import Batching
 
@@ -68,6 +69,7 @@ class SequenceLearner(EmbeddingLearner):
         if labels not in get_args(Labels):
             raise ValueError(f"unknown labels {labels!r}: choose one of {', '.join(get_args(Labels))}")
         super().__init__(network, loss=loss, batching=batching)
+        require_sizes(2, ways=ways)
         self.core = core
         self.standardise = standardise
         self.dropout = nn.Dropout(dropout)
