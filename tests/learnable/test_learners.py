@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from fphi.errors import FphiError
 from fphi.learnable import GradientLearner, LearningAlgorithm, evaluation_mode
 from fphi.networks import calibrate
 from fphi.objective import meta_gradient
@@ -233,11 +234,13 @@ def test_a_network_that_cannot_be_vmapped_is_looped_over_with_one_warning() -> N
     assert_same(meta_gradient(reference, tasks, threads=1)[1], gradients)
 
 
-def test_an_error_of_the_network_itself_shows_undisguised() -> None:
-    tasks = random_tasks()
+def test_an_error_of_the_network_itself_is_told_as_one() -> None:
     learner = GradientLearner(torch.nn.Linear(7, WAYS), sgd(0.1), 1).double()
-    with pytest.raises(RuntimeError, match="cannot be multiplied"):
-        meta_gradient(learner, Task(tasks.support, Examples(tasks.query.x, tasks.query.y[:, :1])), threads=1)
+    with pytest.raises(
+        FphiError, match=r"network Linear does not take query\.x .*cannot be multiplied"
+    ) as told:
+        meta_gradient(learner, random_tasks(), threads=1)
+    assert isinstance(told.value.__cause__, RuntimeError)
 
 
 def test_a_seed_decides_dropout_in_any_number_of_threads() -> None:

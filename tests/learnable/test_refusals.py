@@ -7,9 +7,10 @@ import pytest
 import torch
 from torch import nn
 
+import fphi
 from fphi import MatchingLearner, PrototypicalLearner
 from fphi.errors import FphiError
-from fphi.learnable import MemoryCore
+from fphi.learnable import LSTMCore, MemoryCore
 from fphi.learnable.architecture import SPACES, NASBenchMacroSpace
 from fphi.learnable.controller import LSTMController
 from fphi.optimize import AgingEvolution, PolicyGradient, PolicyUpdate, RandomSearch, SearchOptimizer
@@ -77,4 +78,28 @@ def test_a_token_is_a_whole_number() -> None:
 )
 def test_values_out_of_range_are_named(make: Callable[[], object], message: str) -> None:
     with pytest.raises((ValueError, FphiError), match=message):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: fphi.MLP(0, (4,), 2), "inputs is 0; it must be at least 1"),
+        (lambda: fphi.MLP(4, (4, 0), 2), "hidden is 0"),
+        (lambda: fphi.Conv4(5, filters=0), "filters is 0"),
+        (lambda: fphi.Conv4(0), "ways is 0"),
+        (lambda: fphi.Conv4(5, image_size=-28), "image_size is -28"),
+        (lambda: LSTMCore(4, 3, hidden=0), "hidden is 0"),
+        (lambda: fphi.SequenceLearner(nn.Flatten(), LSTMCore(4, 3), 0), "ways is 0"),
+        (lambda: fphi.SiameseLearner(nn.Flatten(), 0), "width is 0"),
+        (lambda: MatchingLearner(nn.Flatten(), scale=math.inf), "scale is inf; it must be a finite number"),
+        (lambda: fphi.MetricLearner(nn.Flatten(), margin=math.nan), "margin is nan"),
+        (lambda: fphi.GradientLearner(nn.Linear(4, 3), fphi.sgd(0.1), 1, minibatch=0), "minibatch is 0"),
+        (lambda: fphi.GradientLearner(nn.Linear(4, 3), fphi.sgd(0.1), 1.5), "steps is 1.5; .* whole number"),  # type: ignore[arg-type]
+        (lambda: fphi.learned_rate(math.nan), "initial is nan"),
+        (lambda: fphi.sgd(-0.1), "lr is -0.1; it must be at least 0"),
+    ],
+)
+def test_sizes_are_whole_numbers_and_rates_finite(make: Callable[[], object], message: str) -> None:
+    with pytest.raises(FphiError, match=message):
         make()

@@ -292,9 +292,9 @@ def test_a_run_may_be_in_any_thread(tmp_path: Path) -> None:
     assert steps == [SHORT.steps]
 
 
-def test_a_loss_that_is_not_finite_stops_with_its_step_and_what_to_try(tmp_path: Path) -> None:
+def test_a_task_that_is_not_finite_stops_with_its_step_and_what_to_do(tmp_path: Path) -> None:
     out, training = tmp_path / "run", replace(SHORT, checkpoint_seconds=0.0)
-    with pytest.raises(FphiError, match=r"the loss became nan or infinite in meta-step 11; try a smaller"):
+    with pytest.raises(FphiError, match=r"meta-step 11: support\.y holds nan at \[0, 0\]; leave such"):
         run(out, training, tasks=FakeTasks(poison=41))
     tensors, content = read_sealed(out / "last.safetensors")
     assert all(tensor.isfinite().all() for tensor in tensors.values())

@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         message = _of_the_user(error)
         if message is None:
             raise
-        say(f"fphi: error: {_shortened(' '.join(message.split()))}")
+        say(f"fphi: error: {FphiError(' '.join(message.split()))}")
         return 2
 
 
@@ -81,12 +81,6 @@ def _say_no_more() -> None:
     """Let what is still buffered for the standard output go nowhere, so that the exit is silent."""
     if sys.stdout is not None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _shortened(message: str) -> str:
-    """What was given may be of any length; what went wrong stands before it and what to do behind."""
-    cut = len(message) - _LONGEST
-    return message if cut <= 0 else f"{message[: 2 * _LONGEST // 3]} … {message[-_LONGEST // 3 :]}"
 
 
 def _hold_standard_streams() -> None:
@@ -116,6 +110,8 @@ def _run(command: str, arguments: list[str]) -> int:
         raise FphiError(
             f"unknown command {command!r}: choose one of {', '.join(_COMMANDS)}, or see fphi --help"
         )
+    if any(not word.strip() or (word.startswith("--") and word.endswith("=")) for word in arguments):
+        raise FphiError("an argument is empty; give it a value, or leave it out with its option")
     module, _, function = _COMMANDS[command][0].partition(":")
     status: int = getattr(import_module(f"fphi.cli.{module}"), function)(arguments)
     return status

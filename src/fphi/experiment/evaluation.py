@@ -18,6 +18,7 @@ from fphi.experiment.setup import FewShotRun
 from fphi.experiment.versions import versions
 from fphi.learnable import LearningAlgorithm
 from fphi.learnable.turning import TurningLearner
+from fphi.ranges import count, number, require_ranges
 from fphi.report.files import TestRecord, read_tests, read_text, test_name, write_test
 from fphi.report.runs import read_log
 from fphi.run.meta.evaluate import Evaluation
@@ -46,14 +47,18 @@ class EvaluationOptions:
         allowed: what is in files of Python, by option; see `Config.read`.
     """
 
-    test_tasks: int | None = None
-    seed: int = 0
+    test_tasks: int | None = count(None)
+    seed: int = number(0, 0, 2**63 - 1)
     split: str = "test"
-    steps: int | None = None
-    chunk_size: int | None = None
+    steps: int | None = count(None, 10_000, least=0)
+    chunk_size: int | None = count(None)
     turns: int = 1
     other: Mapping[str, Any] | None = None
     allowed: Mapping[str, str] | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse numbers out of their ranges."""
+        require_ranges(type(self), vars(self))
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from fphi.run.disk.checkpoint import (
 )
 from fphi.run.disk.directory import require_usable
 from fphi.run.disk.files import Json, write_text
+from fphi.run.disk.finite import require_finite
 from fphi.run.meta.evaluate import calibrate_on, device_of, evaluate
 from fphi.run.meta.logs import MetricsLogger
 from fphi.run.meta.loop import train
@@ -157,6 +158,7 @@ def _load_weights(learner: LearningAlgorithm, path: Path) -> None:
             f"--weights {path} have no tensor whose name and shape are one of the network's "
             f"({', '.join(list(own)[:3])}, …); give the state_dict of this network"
         )
+    require_finite(fitting, f"--weights {path}")
     network.load_state_dict(fitting, strict=False)
     say(f"begins with {len(fitting)} of {len(own)} tensors of the network as in {path}")
 

@@ -9,6 +9,7 @@ from typing import Any, NoReturn, TypeVar, get_args, get_type_hints
 from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace
 
 from fphi.errors import FphiError
+from fphi.ranges import Range, require_number, require_ranges
 
 __all__ = ["Parser", "at_least", "fields_of", "flag"]
 
@@ -121,11 +122,11 @@ def _plain(message: str) -> str:
     return f"{flag(name)} is {value!r}; it must be {expected}" if expected else message
 
 
-def at_least(lowest: int, **options: int | None) -> None:
-    """Raise an `FphiError` that names the first option whose value is below ``lowest``."""
+def at_least(lowest: int, most: int = 1_000_000, **options: int | None) -> None:
+    """Raise an `FphiError` that names the first option whose value is not from ``lowest`` to ``most``."""
     for name, value in options.items():
-        if value is not None and value < lowest:
-            raise FphiError(f"{flag(name)} is {value}; it must be at least {lowest}")
+        if value is not None:
+            require_number(flag(name), value, Range(lowest, most))
 
 
 def fields_of(cls: type[T], values: Mapping[str, Any]) -> T:
@@ -134,4 +135,5 @@ def fields_of(cls: type[T], values: Mapping[str, Any]) -> T:
         if name in values and values[name] is None and type(None) not in get_args(hint):
             raise FphiError(f"{flag(name)} is null; give it a value, or leave it out")
     given = {f.name: values[f.name] for f in fields(cls) if f.init and f.name in values}  # type: ignore[arg-type]
+    require_ranges(cls, given, flag)
     return cls(**given)

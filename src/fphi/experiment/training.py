@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from fphi.errors import FphiError
 from fphi.experiment.classes import read_division
 from fphi.experiment.config import CONFIG, Config
 from fphi.experiment.few_shot import train_few_shot
@@ -52,6 +53,8 @@ def train(
     Raises:
         FphiError: an option does not exist or does not fit, the folder is taken, or the training fails.
     """
+    if out is not None and not str(out).strip():
+        raise FphiError("out is empty; give the run's folder a name, or leave it out")
     name, own = _named(method)
     folder = Path(out) if out is not None else Path("runs") / name
     given = None if isinstance(tasks, str) or tasks is None else tasks

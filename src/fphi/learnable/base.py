@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import NamedTuple
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +12,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 from fphi.errors import FphiError
+from fphi.learnable.checking import checks
+from fphi.learnable.targets import AnswersAtTest, fitting, require_answerable
 from fphi.networks.batch_norm import BatchNorm, network_pass
 from fphi.tasks.types import Examples, Task
 from fphi.within.task_map import Batching, TaskMap, call_network
@@ -24,26 +26,12 @@ __all__ = [
     "evaluation_mode",
     "over_network",
     "passes_alone",
-    "require_answerable",
     "run_network",
 ]
 
 # Of one task: predictions [n, ...] and targets [n, ...] to a scalar.
 Loss = Callable[[Tensor, Tensor], Tensor]
-
-
-class AnswersAtTest(NamedTuple):
-    """What a learner answers at test.
-
-    Attributes:
-        final: ``[B, Q, ways]``, as `LearningAlgorithm.solve` gives them.
-        alone: ``[B, Q, ways]``, those of which none depends on another query; None: nobody asked.
-        by_step: ``[steps + 1, B, Q, ways]``, after 0, 1, … inner steps; None where there are no steps.
-    """
-
-    final: Tensor
-    alone: Tensor | None = None
-    by_step: Tensor | None = None
+_CHECKED = {"forward", "adapt", "solve", "solve_alone", "answers_at_test", "task_losses", "summed_gradient"}
 
 
 class LearningAlgorithm(nn.Module):
@@ -55,20 +43,32 @@ class LearningAlgorithm(nn.Module):
     Something that changes in the course of training, such as the weight of a second loss, is set in a
     method ``set_progress(fraction)``: see `fphi.within.progress`.
 
+    What its public methods are given is checked by `fphi.learnable.checking`, in subclasses too.
+
     Args:
         loss: scalar loss of one task from predictions and targets.
         batching: ``"auto"``, ``"vmap"`` or ``"loop"``, see `TaskMap`.
     """
+
+    # Whether its targets are read as class numbers, one for each example.
+    reads_labels: ClassVar[bool] = False
+
+    def __init_subclass__(cls, **named: Any) -> None:
+        super().__init_subclass__(**named)
+        for name in _CHECKED & vars(cls).keys():
+            setattr(cls, name, checks(vars(cls)[name]))
 
     def __init__(self, loss: Loss = F.cross_entropy, batching: Batching = "auto") -> None:
         super().__init__()
         self.loss = loss
         self.over_tasks = TaskMap(batching)
 
+    @checks
     def forward(self, support: Examples, query_x: Tensor) -> Tensor:
         """Predictions ``[Q, ways]`` for ``query_x: [Q, *input]`` from ``support.x: [n, *input]``."""
         return self.solve(Examples(support.x[None], support.y[None]), query_x[None])[0]
 
+    @checks
     def solve(self, support: Examples, query_x: Tensor) -> Tensor:
         """Predictions ``[B, Q, ways]`` for a batch of tasks.
 
@@ -83,6 +83,7 @@ class LearningAlgorithm(nn.Module):
         own = dict(self.named_parameters())
         return self.over_tasks(lambda x, y, q: call_network(self, own, Examples(x, y), q), *support, query_x)
 
+    @checks
     def solve_alone(self, support: Examples, query_x: Tensor) -> Tensor:
         """As `solve`, but no query's answer depends on another query: the inductive answers.
 
@@ -104,6 +105,7 @@ class LearningAlgorithm(nn.Module):
                 "support set and the queries through the network together, or evaluate with inductive=False"
             ) from error
 
+    @checks
     def answers_at_test(
         self, support: Examples, query_x: Tensor, steps: int | None = None, alone: bool = True
     ) -> AnswersAtTest:
@@ -118,6 +120,7 @@ class LearningAlgorithm(nn.Module):
         final = self.solve(support, query_x)
         return AnswersAtTest(final, self.solve_alone(support, query_x) if alone else None)
 
+    @checks
     def task_losses(self, tasks: Task) -> Tensor:
         """lⁿ: the loss ``[B]`` on each task's query set after learning from its support set."""
         return self.losses(self.solve(tasks.support, tasks.query.x), tasks.query.y)
@@ -128,13 +131,20 @@ class LearningAlgorithm(nn.Module):
         Raises:
             FphiError: a label has no answer that could be right.
         """
-        require_answerable(targets, answers.shape[-1])
-        return self.over_tasks(self.loss, answers, targets)
+        require_answerable(answers, targets)
+        return self.over_tasks(self.task_loss, answers, targets)
 
+    def task_loss(self, answers: Tensor, targets: Tensor) -> Tensor:
+        """The loss of one task; whole-number targets of a regression become its numbers."""
+        return self.loss(answers, fitting(self.loss, answers, targets))
+
+    @checks
     def summed_gradient(self, tasks: Task) -> tuple[Tensor, list[Tensor]]:
         """The tasks' summed loss, and its gradient for each of `parameters` that requires one."""
         total = self.task_losses(tasks).sum()
         wanted = [p for p in self.parameters() if p.requires_grad]
+        if not total.requires_grad:  # nothing that answers depend on is learned
+            return total, [torch.zeros_like(p) for p in wanted]
         return total.detach(), list(torch.autograd.grad(total, wanted, materialize_grads=True))
 
     def observe(self, task: Task) -> None:
@@ -166,16 +176,6 @@ class LearningAlgorithm(nn.Module):
     def draws(self) -> bool:
         """Whether answers depend on random numbers: on those of dropout, in training."""
         return any(isinstance(m, _DropoutNd) and m.training and m.p > 0 for m in self.modules())
-
-
-def require_answerable(targets: Tensor, ways: int) -> None:
-    """Raise an `FphiError` if a label among ``targets`` is none of 0 … ways-1."""
-    if targets.is_floating_point() or not targets.numel() or int(targets.max()) < ways:
-        return
-    raise FphiError(
-        f"a query has the label {int(targets.max())}, and there are answers for 0 to {ways - 1} only: give "
-        "the support set examples of its class, or choose a learner of more ways"
-    )
 
 
 def _uses_query_batch(module: nn.Module) -> bool:

@@ -11,6 +11,7 @@ from torch import nn
 from fphi.learnable.base import LearningAlgorithm, Loss
 from fphi.networks.batch_norm import Mode
 from fphi.optimize.gradient import GradientDescent
+from fphi.ranges import require_ranges
 from fphi.tasks.episodes import TrainingTasks
 
 __all__ = ["Auto", "FewShotMethod", "Method", "NetworkBuilder", "Setting", "Usual"]
@@ -83,6 +84,10 @@ class Method(ABC):
     # Options that older versions had, each with the value at which it changed nothing: a configuration that
     # holds it may be read without it.
     removed: ClassVar[Mapping[str, object]] = {}
+
+    def __post_init__(self) -> None:
+        """Refuse options out of their ranges."""
+        require_ranges(type(self), vars(self))
 
     @property
     def variant(self) -> str:

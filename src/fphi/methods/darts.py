@@ -17,6 +17,7 @@ from fphi.learnable.mixture import Mixture
 from fphi.methods.families.searching import SupernetMethod
 from fphi.methods.table import method
 from fphi.optimize.bilevel import Bilevel, BilevelPhase
+from fphi.ranges import count, number, rate, share, weight
 from fphi.tasks.supervised import Supervised
 
 __all__ = ["DARTS"]
@@ -59,22 +60,23 @@ class DARTS(SupernetMethod):
 
     order: Literal[1, 2] = 1
     derivative: Literal["difference", "exact"] = "difference"
-    scale: float = 0.01
-    epochs: int = 4
-    batch_size: int = 64
-    lr: float = 0.025
-    lr_end: float = 0.001
-    momentum: float = 0.9
-    weight_decay: float = 3e-4
-    clip_norm: float = 5.0
-    alpha_lr: float = 3e-3
-    alpha_weight_decay: float = 1e-3
-    max_skips: int | None = None
-    supernet_cells: int | None = None
-    supernet_channels: int | None = 4
+    scale: float = number(0.01, 0, 1000, open=True)
+    epochs: int = count(4, 100_000)
+    batch_size: int = count(64, 100_000)
+    lr: float = rate(0.025)
+    lr_end: float = weight(0.001, 1000)
+    momentum: float = share(0.9)
+    weight_decay: float = weight(3e-4)
+    clip_norm: float = number(5.0, 0, 1e9, open=True)
+    alpha_lr: float = weight(3e-3, 1000)
+    alpha_weight_decay: float = weight(1e-3)
+    max_skips: int | None = count(None, least=0)
+    supernet_cells: int | None = count(None, 100)
+    supernet_channels: int | None = count(4, 4096)
 
     def __post_init__(self) -> None:
         """Refuse a search that gives nothing."""
+        super().__post_init__()
         self.phase()
 
     @property

@@ -15,6 +15,7 @@ from fphi.learnable.controller import LSTMController
 from fphi.methods.families.weight_sharing import SharingMethod
 from fphi.methods.table import method
 from fphi.optimize.sharing_phases import ControllerPhase
+from fphi.ranges import count, number, rate, weight
 
 __all__ = ["ENAS", "ENASMacro"]
 
@@ -39,11 +40,11 @@ class ENAS(SharingMethod):
     usual_space: ClassVar[str] = "enas-micro"
     paper_budget: ClassVar[str] = "150 epochs: --epochs 150 --batch-size 160 --steps 30 --samples 10"
 
-    controller_lr: float = 3.5e-3
-    entropy: float = 1e-4
-    hidden: int = 64
-    tanh_constant: float = 1.10
-    divisor: float = 2.5
+    controller_lr: float = rate(3.5e-3)
+    entropy: float = weight(1e-4)
+    hidden: int = count(64, 8192)
+    tanh_constant: float = number(1.10, 0, 1e6, open=True)
+    divisor: float = number(2.5, 0, 1e6, open=True)
     learned_bias: float = 10.0
     fixed_bias: float = 0.25
 
@@ -81,12 +82,12 @@ class ENASMacro(SharingMethod):
     usual_space: ClassVar[str] = "enas-macro"
     paper_budget: ClassVar[str] = "310 epochs: --epochs 310 --batch-size 128 --steps 50 --samples 20"
 
-    controller_lr: float = 1e-3
-    entropy: float = 1e-4
-    hidden: int = 64
-    tanh_constant: float = 1.5
-    skip_target: float = 0.4
-    skip_weight: float = 0.8
+    controller_lr: float = rate(1e-3)
+    entropy: float = weight(1e-4)
+    hidden: int = count(64, 8192)
+    tanh_constant: float = number(1.5, 0, 1e6, open=True)
+    skip_target: float = number(0.4, 0, 1, open=True, below=True)
+    skip_weight: float = weight(0.8)
 
     def controller(self, space: SharingSpace, seed: int) -> LSTMController:
         return MacroController(space, seed, hidden=self.hidden, spread=0.1, tanh_constant=self.tanh_constant)

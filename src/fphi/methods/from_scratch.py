@@ -14,6 +14,7 @@ from fphi.methods.base import FewShotMethod, Setting, Usual
 from fphi.methods.families.networks import Rate, build_network
 from fphi.methods.table import method
 from fphi.networks.batch_norm import Mode
+from fphi.ranges import count, rate
 from fphi.within import adam
 
 __all__ = ["FromScratch"]
@@ -36,8 +37,8 @@ class FromScratch(FewShotMethod):
 
     usual_inner_lr: ClassVar[Rate] = Rate(classification=1e-3, regression=1e-2)
 
-    inner_lr: float | None = None
-    inner_steps: int = 50
+    inner_lr: float | None = rate(None)
+    inner_steps: int = count(50, 100_000, least=0)
     network: str = "conv4-pool"
     norm: Mode = "query-batch"
 

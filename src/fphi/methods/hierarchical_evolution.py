@@ -12,6 +12,7 @@ from fphi.learnable.space import Space
 from fphi.methods.families.searching import SearchMethod
 from fphi.methods.table import method
 from fphi.optimize import TournamentWithoutRemoval
+from fphi.ranges import count, number
 
 __all__ = ["HierarchicalEvolution"]
 
@@ -35,8 +36,8 @@ class HierarchicalEvolution(SearchMethod):
     usual_evaluations: ClassVar[int] = 12
     paper_budget: ClassVar[str] = "7,000 architectures: --evaluations 7000 --population 200"
 
-    population: int = 6
-    share: float = 0.05
+    population: int = count(6)
+    share: float = number(0.05, 0, 1, open=True)
 
     def optimizer(self, space: Space, seed: int) -> TournamentWithoutRemoval:
         return TournamentWithoutRemoval(space, seed, size=self.population, share=self.share)

@@ -21,6 +21,7 @@ from fphi.learnable.embedding import embedding_size
 from fphi.methods.base import Setting, Usual
 from fphi.methods.families.comparing import ComparingEmbeddings
 from fphi.methods.table import method
+from fphi.ranges import count
 from fphi.tasks.episodes import TrainingTasks
 
 __all__ = ["Imaginary"]
@@ -45,7 +46,7 @@ class Imaginary(ComparingEmbeddings):
     )
 
     taught: Literal["prototypical", "matching", "prototype-matching"] = "prototypical"
-    generated: int = 5
+    generated: int = count(5, 10_000, least=0)
 
     def learner(self, setting: Setting) -> LearningAlgorithm:
         network = self.embedding(setting)

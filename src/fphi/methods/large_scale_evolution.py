@@ -12,6 +12,7 @@ from fphi.learnable.space import Space
 from fphi.methods.families.searching import SearchMethod
 from fphi.methods.table import method
 from fphi.optimize import PairwiseTournament
+from fphi.ranges import count
 
 __all__ = ["LargeScaleEvolution"]
 
@@ -35,7 +36,7 @@ class LargeScaleEvolution(SearchMethod):
     paper_budget: ClassVar[str] = "1,000 alive, trained by 250 workers for days: --population 1000"
     inherits: ClassVar[bool] = True
 
-    population: int = 10
+    population: int = count(10, least=2)
 
     def optimizer(self, space: Space, seed: int) -> PairwiseTournament:
         return PairwiseTournament(space, seed, size=self.population)

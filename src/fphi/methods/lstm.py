@@ -13,6 +13,7 @@ from fphi.learnable.sequence.learner import Labels
 from fphi.methods.base import Setting, Usual
 from fphi.methods.families.sequencing import Streaming
 from fphi.methods.table import method
+from fphi.ranges import count
 from fphi.tasks.episodes import TrainingTasks
 
 __all__ = ["LSTM"]
@@ -35,7 +36,7 @@ class LSTM(Streaming):
         paper="as MANN's, 100,000 streams, 16 a step: --steps 6250 --meta-batch 16 --train-shots 9",
     )
 
-    hidden: int = 200
+    hidden: int = count(200, 8192)
     labels: Labels = "shifted"
 
     def learner(self, setting: Setting) -> LearningAlgorithm:

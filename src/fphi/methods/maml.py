@@ -15,6 +15,7 @@ from fphi.methods.families.networks import Rate, ScheduleName, adam_descent, bui
 from fphi.methods.table import method
 from fphi.networks.batch_norm import Mode
 from fphi.optimize import GradientDescent
+from fphi.ranges import count, number, rate
 from fphi.within import sgd
 
 __all__ = ["MAML"]
@@ -51,12 +52,12 @@ class MAML(FewShotMethod):
     # Inner steps of 0.4 are for a cross-entropy: on sine waves they diverge.
     usual_inner_lr: ClassVar[Rate] = Rate(classification=0.4, regression=0.01)
 
-    inner_lr: float | None = None
-    inner_steps: int = 1
-    test_steps: int = 3
-    outer_lr: float = 1e-3
+    inner_lr: float | None = rate(None)
+    inner_steps: int = count(1, 10_000, least=0)
+    test_steps: int = count(3, 10_000, least=0)
+    outer_lr: float = rate(1e-3)
     schedule: ScheduleName = "cosine"
-    clip_value: float | None = None
+    clip_value: float | None = number(None, 0, 1e9, open=True)
     network: str = "conv4-pool"
     norm: Mode = "query-batch"
     memory: Literal["stored", "recomputed"] = "stored"

@@ -12,6 +12,7 @@ from fphi.learnable import LearningAlgorithm, MemoryCore
 from fphi.methods.base import Setting, Usual
 from fphi.methods.families.sequencing import Streaming
 from fphi.methods.table import method
+from fphi.ranges import count, number, share
 
 __all__ = ["MANN"]
 
@@ -47,12 +48,12 @@ class MANN(Streaming):
         "--network none",
     )
 
-    hidden: int = 200
-    slots: int = 128
-    word: int = 40
-    heads: int = 4
-    decay: float = 0.95
-    sharpness: float = 10.0
+    hidden: int = count(200, 8192)
+    slots: int = count(128, 8192)
+    word: int = count(40, 8192)
+    heads: int = count(4, 64)
+    decay: float = share(0.95)
+    sharpness: float = number(10.0, 0, 1e6, open=True)
 
     def learner(self, setting: Setting) -> LearningAlgorithm:
         network, size, ways = self.embedding(setting)

@@ -15,6 +15,7 @@ from fphi.learnable.embedding import embedding_size
 from fphi.methods.base import Setting, Usual
 from fphi.methods.families.comparing import ComparingEmbeddings
 from fphi.methods.table import method
+from fphi.ranges import count
 from fphi.tasks.episodes import TrainingTasks
 
 __all__ = ["Matching"]
@@ -43,7 +44,7 @@ class Matching(ComparingEmbeddings):
 
     distance: Distance = "cosine"
     context: bool = False
-    reads: int = 5
+    reads: int = count(5, 1000, least=0)
 
     def learner(self, setting: Setting) -> LearningAlgorithm:
         network = self.embedding(setting)

@@ -8,6 +8,7 @@
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from fphi.errors import FphiError
 from fphi.learnable import GradientLearner
 from fphi.learnable.base import LearningAlgorithm
 from fphi.methods.base import FewShotMethod, Setting, Usual
@@ -15,6 +16,7 @@ from fphi.methods.families.networks import Rate, ScheduleName, adam_descent, bui
 from fphi.methods.table import method
 from fphi.networks.batch_norm import Mode
 from fphi.optimize import GradientDescent
+from fphi.ranges import count, number, rate
 from fphi.within import learned_rate
 
 __all__ = ["MetaSGD"]
@@ -48,15 +50,22 @@ class MetaSGD(FewShotMethod):
     usual_low: ClassVar[Rate] = Rate(classification=0.005, regression=0.0005)
     usual_high: ClassVar[Rate] = Rate(classification=0.1, regression=0.01)
 
-    rate_low: float | None = None
-    rate_high: float | None = None
+    rate_low: float | None = number(None, -1000, 1000)
+    rate_high: float | None = number(None, -1000, 1000)
     per: Literal["parameter", "tensor"] = "parameter"
-    inner_steps: int = 1
-    outer_lr: float = 1e-3
+    inner_steps: int = count(1, 10_000, least=0)
+    outer_lr: float = rate(1e-3)
     schedule: ScheduleName = "cosine"
-    clip_value: float | None = None
+    clip_value: float | None = number(None, 0, 1e9, open=True)
     network: str = "conv4-pool"
     norm: Mode = "query-batch"
+
+    def __post_init__(self) -> None:
+        """Refuse rates of which the lowest is above the highest."""
+        super().__post_init__()
+        low, high = self.rate_low, self.rate_high
+        if low is not None and high is not None and low > high:
+            raise FphiError(f"the lowest first rate is {low} and the highest {high}; give rate_low the lower")
 
     def learner(self, setting: Setting) -> LearningAlgorithm:
         low = self.usual_low.of(setting) if self.rate_low is None else self.rate_low

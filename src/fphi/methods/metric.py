@@ -13,6 +13,7 @@ from fphi.learnable.comparison.metric import MetricLoss
 from fphi.methods.base import Setting, Usual
 from fphi.methods.families.comparing import ComparingEmbeddings
 from fphi.methods.table import method
+from fphi.ranges import number, weight
 
 __all__ = ["Metric"]
 
@@ -38,8 +39,8 @@ class Metric(ComparingEmbeddings):
     )
 
     metric_loss: MetricLoss = "triplet"
-    margin: float | None = None
-    scale: float = 16.0
+    margin: float | None = weight(None, 1000)
+    scale: float = number(16.0, 0, 1e6, open=True)
 
     def learner(self, setting: Setting) -> LearningAlgorithm:
         return MetricLearner(

@@ -15,6 +15,7 @@ from fphi.learnable.space import Space
 from fphi.methods.families.searching import SearchMethod
 from fphi.methods.table import method
 from fphi.optimize import MovingBaseline, PolicyGradient, PolicyUpdate
+from fphi.ranges import count, number, rate, share, weight
 
 __all__ = ["NASNet"]
 
@@ -43,13 +44,13 @@ class NASNet(SearchMethod):
     usual_evaluations: ClassVar[int] = 12
     paper_budget: ClassVar[str] = "20,000 children: --evaluations 20000 --lr 0.00035 --batch 20"
 
-    lr: float = 0.02
-    hidden: int = 100
-    batch: int = 4
-    epochs: int = 4
-    clip: float = 0.2
-    entropy: float = 1e-5
-    decay: float = 0.95
+    lr: float = rate(0.02)
+    hidden: int = count(100, 8192)
+    batch: int = count(4, 100_000)
+    epochs: int = count(4, 100_000)
+    clip: float = number(0.2, 0, 1000, open=True)
+    entropy: float = weight(1e-5)
+    decay: float = share(0.95)
 
     def optimizer(self, space: Space, seed: int) -> PolicyGradient:
         controller = LSTMController(space, seed, hidden=self.hidden)

@@ -12,6 +12,7 @@ from fphi.learnable.space import Space
 from fphi.methods.families.searching import SearchMethod
 from fphi.methods.table import method
 from fphi.optimize import AgingEvolution
+from fphi.ranges import count
 
 __all__ = ["RegularizedEvolution"]
 
@@ -34,8 +35,8 @@ class RegularizedEvolution(SearchMethod):
     usual_evaluations: ClassVar[int] = 20
     paper_budget: ClassVar[str] = "20,000 models: --evaluations 20000 --population 100 --sample 25"
 
-    population: int = 10
-    sample: int = 3
+    population: int = count(10)
+    sample: int = count(3)
 
     def optimizer(self, space: Space, seed: int) -> AgingEvolution:
         return AgingEvolution(space, seed, size=self.population, sample=self.sample)

@@ -15,6 +15,7 @@ from fphi.learnable.space import Space
 from fphi.methods.families.searching import SearchMethod
 from fphi.methods.table import method
 from fphi.optimize import MovingBaseline, PolicyGradient, PolicyUpdate
+from fphi.ranges import rate, share, weight
 
 __all__ = ["Reinforce"]
 
@@ -42,9 +43,9 @@ class Reinforce(SearchMethod):
     usual_evaluations: ClassVar[int] = 60
     paper_budget: ClassVar[str] = "12,000 seconds of a table: --table FILE --seconds 12000 --lr 0.01"
 
-    lr: float = 0.1
-    decay: float = 0.9
-    entropy: float = 0.0
+    lr: float = rate(0.1)
+    decay: float = share(0.9)
+    entropy: float = weight(0.0)
 
     def optimizer(self, space: Space, seed: int) -> PolicyGradient:
         policy = IndependentPolicy(space, seed)

@@ -17,6 +17,7 @@ from fphi.methods.families.networks import Rate, adam_descent, build_network
 from fphi.methods.table import method
 from fphi.networks.batch_norm import Mode
 from fphi.optimize import GradientDescent, linear_to_zero
+from fphi.ranges import count, rate
 from fphi.tasks.episodes import TrainingTasks
 from fphi.within import adam, sgd
 
@@ -68,15 +69,15 @@ class Reptile(FewShotMethod):
     usual_inner_lr: ClassVar[Rate] = Rate(classification=0.2, regression=0.02)
 
     inner: Literal["sgd", "adam"] = "sgd"
-    inner_lr: float | None = None
-    inner_steps: int = 5
-    inner_batch: int = 10
-    train_shots: int | Auto = "auto"
-    test_steps: int = 50
-    test_batch: int = 5
+    inner_lr: float | None = rate(None)
+    inner_steps: int = count(5, 10_000)
+    inner_batch: int = count(10)
+    train_shots: int | Auto = count("auto", 10_000)
+    test_steps: int = count(50, 10_000, least=0)
+    test_batch: int = count(5)
     outer: Literal["adam", "epsilon"] = "adam"
-    epsilon: float = 1.0
-    outer_lr: float = 3e-3
+    epsilon: float = rate(1.0)
+    outer_lr: float = rate(3e-3)
     network: str = "conv4-pool"
     norm: Mode = "query-batch"
 

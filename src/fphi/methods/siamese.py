@@ -18,6 +18,7 @@ from fphi.methods.base import Auto, Setting, Usual
 from fphi.methods.families.comparing import ComparingEmbeddings
 from fphi.methods.table import method
 from fphi.networks import KochNet
+from fphi.ranges import count, share
 
 __all__ = ["Siamese"]
 
@@ -57,8 +58,8 @@ class Siamese(ComparingEmbeddings):
     auto_ways: ClassVar[int | None] = 20
     removed: ClassVar[Mapping[str, object]] = {"koch_net": False}
 
-    features: int | Auto | None = "auto"
-    dropout: float = 0.0
+    features: int | Auto | None = count("auto", 100_000)
+    dropout: float = share(0.0)
     learn_by: LearnBy = "verification"
 
     def learner(self, setting: Setting) -> LearningAlgorithm:

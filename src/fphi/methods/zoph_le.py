@@ -18,6 +18,7 @@ from fphi.methods.families.searching import SearchMethod
 from fphi.methods.table import method
 from fphi.optimize import MovingBaseline, PolicyGradient, PolicyUpdate
 from fphi.optimize.ask_tell import Growth
+from fphi.ranges import count, number, rate, share, weight
 
 __all__ = ["ZophLe"]
 
@@ -53,20 +54,21 @@ class ZophLe(SearchMethod):
     usual_evaluations: ClassVar[int] = 80
     paper_budget: ClassVar[str] = "12,800 networks: --evaluations 12800 --lr 0.0006 --batch 8"
 
-    lr: float = 0.01
-    batch: int = 1
-    power: int = 3
-    decay: float = 0.95
-    entropy: float = 0.0
-    hidden: int = 35
-    lstm_layers: int = 2
-    spread: float = 0.08
-    depth_step: int = 2
-    depth_every: int = 1600
-    max_depth: int = 20
+    lr: float = rate(0.01)
+    batch: int = count(1, 100_000)
+    power: int = count(3, 100)
+    decay: float = share(0.95)
+    entropy: float = weight(0.0)
+    hidden: int = count(35, 8192)
+    lstm_layers: int = count(2, 100)
+    spread: float = number(0.08, 0, 1000, open=True)
+    depth_step: int = count(2, 1000, least=0)
+    depth_every: int = count(1600, least=0)
+    max_depth: int = count(20, 1000, least=0)
 
     def __post_init__(self) -> None:
         """Refuse rewards that say nothing, and depths that shrink."""
+        super().__post_init__()
         if min(self.lr, self.power) <= 0 or min(self.depth_step, self.depth_every, self.max_depth) < 0:
             raise FphiError(
                 f"lr={self.lr}, power={self.power}, depth_step={self.depth_step}, depth_every="

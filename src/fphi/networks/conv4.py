@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fphi.networks.batch_norm import Affine, BatchNorm, Mode
+from fphi.ranges import require_sizes
 
 __all__ = ["Conv4", "ConvBlock"]
 
@@ -135,6 +136,9 @@ class Conv4(nn.Module):
         affine: Affine = "scale+shift",
     ) -> None:
         super().__init__()
+        require_sizes(ways=ways, channels=channels, image_size=image_size)
+        for width in [filters] if isinstance(filters, int) else filters:
+            require_sizes(filters=width)
         blocks: list[nn.Module] = []
         inputs, size, widths = channels, image_size, [filters] * 4 if isinstance(filters, int) else filters
         for block, width in enumerate(widths, 1):

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from fphi.errors import FphiError
 from fphi.learnable.base import LearningAlgorithm
+from fphi.learnable.checking import checked_tasks, explaining
 from fphi.tasks.types import Examples, Task
 
 __all__ = ["meta_gradient", "split_tasks"]
@@ -36,6 +37,9 @@ def meta_gradient(
             CPU, and 1 elsewhere. A learner that draws random numbers works in one, so that a seed
             decides them.
 
+    Raises:
+        FphiError: the tasks, a number or the network's answers are not what they must be.
+
     >>> import fphi, torch
     >>> learner = fphi.GradientLearner(torch.nn.Linear(4, 5), fphi.sgd(0.1), steps=1)
     >>> examples = fphi.Examples(torch.ones(2, 5, 4), torch.arange(5).expand(2, 5))
@@ -46,11 +50,14 @@ def meta_gradient(
     for name, number in (("chunk_size", chunk_size), ("threads", threads)):
         if number is not None and number < 1:
             raise FphiError(f"{name} is {number}; it must be at least 1, or None for the default")
+    if not isinstance(learner, LearningAlgorithm):
+        raise FphiError(f"{type(learner).__name__} is no learner; give one, such as fphi.GradientLearner(…)")
+    tasks = checked_tasks(learner, tasks)
     count = tasks.query.x.shape[0]
     threads = _default_threads(tasks) if threads is None else threads
     chunks = split_tasks(tasks, chunk_size or _default_chunk(tasks, threads))
     if threads == 1 or len(chunks) == 1 or learner.draws:
-        parts = [learner.summed_gradient(chunk) for chunk in chunks]
+        parts = [_summed_gradient(learner, chunk) for chunk in chunks]
     else:
         parts = _in_threads(learner, chunks, threads)
     # Summed in the order of the chunks, whichever thread was first: the same bits every time.
@@ -66,6 +73,11 @@ def split_tasks(tasks: Task, size: int) -> list[Task]:
     pieces = -(-count // size)
     bounds = [round(i * count / pieces) for i in range(pieces + 1)]
     return [Task(*(Examples(e.x[a:b], e.y[a:b]) for e in tasks)) for a, b in pairwise(bounds)]
+
+
+def _summed_gradient(learner: LearningAlgorithm, chunk: Task) -> tuple[Tensor, list[Tensor]]:
+    with explaining(learner, chunk.support, chunk.query.x):
+        return learner.summed_gradient(chunk)
 
 
 def _default_threads(tasks: Task) -> int:
@@ -90,7 +102,7 @@ def _in_threads(
     within = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        return list(_workers(threads).map(lambda c, t: c.summed_gradient(t), copies, chunks))
+        return list(_workers(threads).map(_summed_gradient, copies, chunks))
     finally:
         torch.set_num_threads(within)
 

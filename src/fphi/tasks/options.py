@@ -6,7 +6,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Self, get_args
 
-from fphi.errors import DataError, FphiError
+from fphi.errors import DataError
+from fphi.ranges import count, require_ranges
 from fphi.tasks.affine import Reduction
 from fphi.tasks.distribution import TaskDistribution
 from fphi.tasks.division import Division
@@ -22,8 +23,6 @@ from fphi.tasks.sources import NAMED, default_protocol, load_pool
 from fphi.tasks.splits import chosen
 
 __all__ = ["TaskOptions", "few_shot_tasks", "load_tasks"]
-
-_LARGEST_SIZE = 1024  # pixels of a side: all images of a data set are in memory
 
 
 @dataclass(frozen=True)
@@ -59,10 +58,10 @@ class TaskOptions:
     tasks: str = "hershey"
     data_root: str | None = None
     protocol: str | None = None
-    ways: int = 5
-    shots: int = 1
-    queries: int | None = None
-    image_size: int = 28
+    ways: int = count(5, 10_000, least=2)
+    shots: int = count(1, 10_000)
+    queries: int | None = count(None, 10_000)
+    image_size: int = count(28, 1024)
     image_reduction: Reduction = "nearest"
     mode: ImageMode = "grey"
     train_on_validation: bool = False
@@ -173,12 +172,7 @@ class TaskOptions:
         )
 
     def _check(self) -> None:
-        for name, lowest in (("image_size", 1), ("ways", 2)):
-            if getattr(self, name) < lowest:
-                flag, value = name.replace("_", "-"), getattr(self, name)
-                raise FphiError(f"--{flag} is {value}; it must be at least {lowest}")
-        if self.image_size > _LARGEST_SIZE:
-            raise FphiError(f"--image-size is {self.image_size}; it must be at most {_LARGEST_SIZE}")
+        require_ranges(type(self), vars(self), lambda name: f"--{name.replace('_', '-')}")
         if self.file_and_name is not None:
             raise DataError(
                 f"{self.tasks} is a file of Python, which runs only where the command line names it"

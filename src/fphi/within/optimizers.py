@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from fphi.errors import FphiError
+from fphi.ranges import Range, require_number
 
 __all__ = [
     "SGD",
@@ -25,6 +26,7 @@ __all__ = [
 Parameters = dict[str, Tensor]
 State = dict[str, Parameters]
 RatePer = Literal["all", "tensor", "parameter"]
+_RATES = Range(0)
 
 
 class UpdateRule(Protocol):
@@ -84,6 +86,9 @@ class SGD(InnerOptimizer):
         super().__init__()
         if nesterov and momentum == 0:
             raise ValueError("nesterov=True needs momentum > 0")
+        require_number("lr", lr, _RATES)
+        require_number("momentum", momentum, Range(0, 1, below=True))
+        require_number("weight_decay", weight_decay, _RATES)
         self.lr, self.momentum, self.nesterov, self.weight_decay = lr, momentum, nesterov, weight_decay
 
     def init(self, parameters: Parameters) -> State:
@@ -117,6 +122,10 @@ class Adam(InnerOptimizer):
 
     def __init__(self, lr: float, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8) -> None:
         super().__init__()
+        require_number("lr", lr, _RATES)
+        for beta in betas:
+            require_number("betas", beta, Range(0, 1, below=True))
+        require_number("eps", eps, _RATES)
         self.lr, self.betas, self.eps = lr, betas, eps
 
     def init(self, parameters: Parameters) -> State:
@@ -160,6 +169,11 @@ class LearnedRate(InnerOptimizer):
         super().__init__()
         if per not in get_args(RatePer):
             raise FphiError(f"per is {per!r}; choose one of {', '.join(get_args(RatePer))}")
+        low, high = initial if isinstance(initial, tuple) else (initial, initial)
+        for bound in (low, high):
+            require_number("initial", bound, Range())
+        if low > high:
+            raise FphiError(f"the lowest first rate is {low} and the highest {high}; give the lower first")
         self.initial, self.per, self.learnable = initial, per, learnable
         self.rates = nn.ParameterDict()
 

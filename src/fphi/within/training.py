@@ -13,6 +13,7 @@ from torch.nn.functional import cross_entropy, pad
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from fphi.errors import FphiError
+from fphi.ranges import count, number, rate, require_ranges, share, weight
 from fphi.tasks.supervised import Supervised
 from fphi.tasks.types import Examples
 from fphi.within.progress import tell_progress
@@ -49,7 +50,7 @@ class TrainedNetwork:
     data: Supervised
     validation: list[float]
     losses: list[float]
-    last_epochs: int = 1
+    last_epochs: int = count(1, 100_000)
     of_last: Literal["max", "mean"] = "max"
 
     @property
@@ -86,24 +87,25 @@ class NetworkTraining:
         threads: torch's meanwhile; more of them may change the last digit.
     """
 
-    epochs: int = 10
-    batch_size: int = 128
-    lr: float = 0.05
-    momentum: float = 0.9
+    epochs: int = count(10, 100_000)
+    batch_size: int = count(128)
+    lr: float = rate(0.05)
+    momentum: float = share(0.9)
     nesterov: bool = True
-    weight_decay: float = 1e-4
+    weight_decay: float = weight(1e-4)
     schedule: Literal["cosine", "constant"] = "cosine"
-    lr_end: float = 0.0
-    clip_norm: float | None = 5.0
+    lr_end: float = weight(0.0, 1000)
+    clip_norm: float | None = number(5.0, 0, 1e9, open=True)
     augment: bool = False
-    cutout: int = 0
-    last_epochs: int = 1
+    cutout: int = count(0, 10_000, least=0)
+    last_epochs: int = count(1, 100_000)
     of_last: Literal["max", "mean"] = "max"
-    limit_seconds: float | None = None
-    threads: int = 1
+    limit_seconds: float | None = number(None, 0, 1e9, open=True)
+    threads: int = count(1, 1024)
 
     def __post_init__(self) -> None:
         """Refuse numbers that mean nothing."""
+        require_ranges(type(self), vars(self))
         for name in ("epochs", "batch_size", "last_epochs", "threads"):
             if getattr(self, name) < 1:
                 raise FphiError(f"{name} is {getattr(self, name)}; give at least 1")

@@ -6,6 +6,7 @@ from typing import Literal
 from fphi.errors import FphiError
 from fphi.experiment.parser import at_least
 from fphi.learnable.architecture import SPACES, ArchitectureSpace
+from fphi.ranges import count, number, require_ranges
 from fphi.run.search.executors import Executor, ExecutorKind, make_executor
 from fphi.tasks.supervised import Supervised, load_supervised
 
@@ -33,7 +34,7 @@ class TableOptions:
 
     table: str | None = None
     dataset: str = "cifar10"
-    seeds: int = 1
+    seeds: int = count(1, 10_000)
 
 
 @dataclass(frozen=True)
@@ -48,12 +49,13 @@ class BudgetOptions:
         seed: of everything random.
     """
 
-    evaluations: int | None = None
-    seconds: float | None = None
-    seed: int = 0
+    evaluations: int | None = count(None)
+    seconds: float | None = number(None, 0, 1e9, open=True)
+    seed: int = number(0, 0, 2**63 - 1)
 
     def __post_init__(self) -> None:
         """Refuse two budgets, and empty ones."""
+        require_ranges(type(self), vars(self))
         if self.evaluations is not None and self.seconds is not None:
             raise FphiError(
                 f"--evaluations {self.evaluations} and --seconds {self.seconds:g}: give one of them"
@@ -83,11 +85,11 @@ class DataOptions:
 
     data: str = "digits"
     data_root: str | None = None
-    image_size: int = 28
+    image_size: int = count(28, 1024)
     mode: Literal["grey", "rgb"] = "grey"
-    train_examples: int | None = None
-    validation_examples: int | None = None
-    test_examples: int | None = None
+    train_examples: int | None = count(None, 1_000_000_000)
+    validation_examples: int | None = count(None, 1_000_000_000)
+    test_examples: int | None = count(None, 1_000_000_000)
 
     def load(self, seed: int) -> Supervised:
         """The data; which examples are drawn is a function of the seed."""
@@ -116,7 +118,7 @@ class ExecutorOptions:
     """
 
     executor: ExecutorKind = "in-process"
-    workers: int | None = None
+    workers: int | None = count(None, 1024)
     ray_address: str | None = None
 
     def make(self) -> Executor:
@@ -145,10 +147,11 @@ class RetrainOptions:
         retrain_epochs: of the last training of the best architecture, from new weights.
     """
 
-    retrain_epochs: int = 10
+    retrain_epochs: int = count(10, 100_000)
 
     def __post_init__(self) -> None:
         """Refuse a last training that trains nothing."""
+        require_ranges(type(self), vars(self))
         at_least(1, retrain_epochs=self.retrain_epochs)
 
 
@@ -167,16 +170,17 @@ class MetaOptions:
         threads: threads of torch for a network's training.
     """
 
-    steps: int = 40
-    retrain_steps: int = 200
-    meta_batch: int = 4
-    validation_tasks: int = 100
-    test_tasks: int = 400
-    limit_seconds: float | None = None
-    threads: int = 1
+    steps: int = count(40)
+    retrain_steps: int = count(200)
+    meta_batch: int = count(4, 100_000)
+    validation_tasks: int = count(100)
+    test_tasks: int = count(400, least=2)
+    limit_seconds: float | None = number(None, 0, 1e9, open=True)
+    threads: int = count(1, 1024)
 
     def __post_init__(self) -> None:
         """Refuse trainings and tests of nothing; an interval takes two tasks."""
+        require_ranges(type(self), vars(self))
         at_least(1, steps=self.steps, retrain_steps=self.retrain_steps, meta_batch=self.meta_batch)
         at_least(1, validation_tasks=self.validation_tasks, threads=self.threads)
         at_least(2, test_tasks=self.test_tasks)

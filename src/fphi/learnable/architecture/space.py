@@ -2,12 +2,13 @@
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 from torch import nn
 
 from fphi.learnable.space import Space, Tokens
 from fphi.networks.operations import Norm
+from fphi.ranges import Range
 
 __all__ = ["ArchitectureSpace", "Edge", "Graph", "TakesNorm"]
 
@@ -32,6 +33,9 @@ class Graph:
 
 class ArchitectureSpace(Space):
     """A set of architectures."""
+
+    # Of its options: networks of more cells, channels or layers than this are none that anyone searches.
+    usual_range: ClassVar[Range] = Range(-1024, 1024)
 
     @abstractmethod
     def build(self, tokens: Tokens, input_shape: tuple[int, ...], outputs: int) -> nn.Module:

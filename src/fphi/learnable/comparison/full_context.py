@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from fphi.errors import FphiError
+from fphi.ranges import require_sizes
 
 __all__ = ["FullContext"]
 
@@ -22,8 +22,8 @@ class FullContext(nn.Module):
 
     def __init__(self, width: int, reads: int = 5) -> None:
         super().__init__()
-        if reads < 0:
-            raise FphiError(f"reads is {reads}; it must be at least 0")
+        require_sizes(width=width)
+        require_sizes(0, reads=reads)
         self.reads = reads
         self.support_lstm = nn.LSTM(width, width, bidirectional=True, batch_first=True)
         self.query_lstm = nn.LSTMCell(2 * width, width)

@@ -1,6 +1,7 @@
 """Learning to compare: support and query are embedded, and an answer is how alike they are."""
 
 from abc import abstractmethod
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -13,6 +14,8 @@ __all__ = ["ComparisonLearner"]
 
 class ComparisonLearner(EmbeddingLearner):
     """A learner whose answers come from embedded examples alone; a subclass defines `compare`."""
+
+    reads_labels: ClassVar[bool] = True
 
     @abstractmethod
     def compare(self, support: Examples, queries: Tensor) -> Tensor:

@@ -8,7 +8,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fphi.errors import FphiError
-from fphi.learnable.base import require_answerable
 from fphi.learnable.comparison.classes import class_means
 from fphi.learnable.comparison.learner import ComparisonLearner
 from fphi.learnable.comparison.metric_losses import (
@@ -18,6 +17,8 @@ from fphi.learnable.comparison.metric_losses import (
     sphereface,
     triplet_loss,
 )
+from fphi.learnable.targets import require_answerable
+from fphi.ranges import Range, require_number
 from fphi.tasks.types import Examples, Task
 from fphi.within.task_map import Batching
 
@@ -66,6 +67,8 @@ class MetricLearner(ComparisonLearner):
             raise FphiError(
                 f"scale={scale}, margin={margin}: the scale must be above 0, the margin at least 0"
             )
+        for name, number in (("scale", scale), ("margin", margin)):
+            require_number(name, 0 if number is None else number, Range(0))
         self.metric_loss, self.scale = metric_loss, scale
         whole = metric_loss == "sphereface"
         self.margin = {} if margin is None else {"margin": int(margin) if whole else margin}
@@ -85,7 +88,7 @@ class MetricLearner(ComparisonLearner):
             pair_loss = _PAIR_LOSSES[self.metric_loss]
             return self.over_tasks(lambda x, y: pair_loss(x, y, **self.margin), *together)
         cosines = _cosines(Examples(support, tasks.support.y), queries)
-        require_answerable(tasks.query.y, cosines.shape[-1])
+        require_answerable(cosines, tasks.query.y)
         return self.over_tasks(self._margin_loss, cosines, tasks.query.y)
 
     def _margin_loss(self, cosines: Tensor, labels: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from fphi.learnable.comparison.classes import members
 from fphi.learnable.comparison.learner import ComparisonLearner
+from fphi.ranges import require_sizes
 from fphi.tasks.types import Examples, Task
 from fphi.within.task_map import Batching
 
@@ -71,6 +72,7 @@ class SiameseLearner(ComparisonLearner):
         super().__init__(network, loss=verification_loss, batching=batching)
         if learn_by not in get_args(LearnBy):
             raise ValueError(f"learn_by is {learn_by!r}; choose one of {', '.join(get_args(LearnBy))}")
+        require_sizes(width=width, features=features)
         self.dropout = nn.Dropout(dropout)
         self.describe: nn.Module
         if features is None:

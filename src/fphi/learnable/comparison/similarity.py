@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fphi.ranges import Range, require_number
+
 __all__ = ["Distance", "Similarity"]
 
 Distance = Literal["euclidean", "cosine"]
@@ -31,6 +33,7 @@ class Similarity(nn.Module):
                 f"distance={distance!r}, scale={scale}: choose {' or '.join(get_args(Distance))}, and a "
                 "scale above 0"
             )
+        require_number("scale", scale, Range(0, open=True))
         self.log_scale = nn.Parameter(torch.tensor(math.log(scale))) if distance == "cosine" else None
 
     def forward(self, queries: Tensor, keys: Tensor) -> Tensor:

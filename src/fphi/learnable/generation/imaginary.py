@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor, nn
 
-from fphi.errors import FphiError
 from fphi.learnable.base import LearningAlgorithm, each_query_alone
 from fphi.learnable.comparison.classes import members
 from fphi.learnable.comparison.learner import ComparisonLearner
+from fphi.ranges import Range, require_number, require_sizes
 from fphi.tasks.types import Examples, Task
 
 __all__ = ["Generator", "ImaginaryLearner"]
@@ -25,6 +25,8 @@ class Generator(nn.Module):
 
     def __init__(self, width: int, noise: float = 0.01) -> None:
         super().__init__()
+        require_sizes(width=width)
+        require_number("noise", noise, Range(0))
         self.layers = nn.ModuleList([nn.Linear(size, width) for size in (2 * width, width, width)])
         for layer in self.layers:
             nn.init.eye_(layer.weight)  # type: ignore[arg-type]
@@ -58,8 +60,7 @@ class ImaginaryLearner(LearningAlgorithm):
 
     def __init__(self, learner: ComparisonLearner, generator: nn.Module, generated: int = 5) -> None:
         super().__init__(learner.loss, learner.over_tasks.batching)
-        if generated < 0:
-            raise FphiError(f"generated is {generated}; it must be at least 0")
+        require_sizes(0, generated=generated)
         self.learner, self.generator, self.generated = learner, generator, generated
 
     def solve(self, support: Examples, query_x: Tensor) -> Tensor:

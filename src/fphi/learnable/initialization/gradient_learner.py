@@ -19,6 +19,7 @@ from fphi.learnable.base import (
     run_network,
 )
 from fphi.networks.batch_norm import BatchNorm, network_pass
+from fphi.ranges import require_sizes
 from fphi.tasks.types import Examples
 from fphi.within.optimizers import InnerOptimizer, Parameters, State, UpdateRule
 from fphi.within.task_map import Batching, call_network
@@ -75,6 +76,8 @@ class GradientLearner(LearningAlgorithm):
             raise FphiError(
                 f"adapts='head' needs a network with .body and .head, not {type(network).__name__}"
             )
+        require_sizes(0, steps=steps, test_steps=test_steps)
+        require_sizes(minibatch=minibatch, test_minibatch=test_minibatch)
         self.network = network
         self.optimizer = copy.deepcopy(optimizer)
         self.steps, self.test_steps = steps, steps if test_steps is None else test_steps
@@ -189,7 +192,7 @@ class GradientLearner(LearningAlgorithm):
         return descend_recomputed(step_from, now, state, steps, order, (*self.parameters(), x))
 
     def _support_loss(self, parameters: Parameters, x: Tensor, y: Tensor) -> Tensor:
-        return self.loss(call_network(self.part, parameters, x), y)
+        return self.task_loss(call_network(self.part, parameters, x), y)
 
     @staticmethod
     def _last(trajectory: Iterator[Parameters]) -> Parameters:

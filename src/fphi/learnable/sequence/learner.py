@@ -1,6 +1,6 @@
 """A task read as a sequence: one general network is trained until it is a learning algorithm."""
 
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +10,7 @@ from fphi.errors import FphiError
 from fphi.learnable.base import Loss, each_query_alone
 from fphi.learnable.embedding import EmbeddingLearner
 from fphi.learnable.sequence.standardisation import OnlineStandardisation
+from fphi.ranges import require_sizes
 from fphi.tasks.types import Examples, Task
 from fphi.within.task_map import Batching
 
@@ -51,6 +52,8 @@ class SequenceLearner(EmbeddingLearner):
         batching: ``"auto"``, ``"vmap"`` or ``"loop"``, see `TaskMap`.
     """
 
+    reads_labels: ClassVar[bool] = True
+
     def __init__(
         self,
         network: nn.Module,
@@ -66,6 +69,7 @@ class SequenceLearner(EmbeddingLearner):
         if labels not in get_args(Labels):
             raise ValueError(f"unknown labels {labels!r}: choose one of {', '.join(get_args(Labels))}")
         super().__init__(network, loss=loss, batching=batching)
+        require_sizes(2, ways=ways)
         self.core = core
         self.standardise = standardise
         self.dropout = nn.Dropout(dropout)
@@ -105,7 +109,7 @@ class SequenceLearner(EmbeddingLearner):
     def task_losses(self, tasks: Task) -> Tensor:
         if self.labels == "given":
             return super().task_losses(tasks)
-        return self.over_tasks(self.loss, *self._tasks_online(tasks))
+        return self.over_tasks(self.task_loss, *self._tasks_online(tasks))
 
     def measures(self, tasks: Task) -> dict[str, Tensor]:
         """Of ``shifted`` labels the accuracy by instance, `accuracy_by_instance` of each task as one stream.

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from fphi.ranges import require_sizes
+
 __all__ = ["LSTMCore"]
 
 
@@ -17,6 +19,7 @@ class LSTMCore(nn.Module):
 
     def __init__(self, inputs: int, ways: int, *, hidden: int = 200) -> None:
         super().__init__()
+        require_sizes(inputs=inputs, ways=ways, hidden=hidden)
         self.lstm = nn.LSTM(inputs, hidden, batch_first=True)
         self.head = nn.Linear(hidden, ways)
 

@@ -12,6 +12,7 @@ from fphi.methods.base import Auto, FewShotMethod, Setting
 from fphi.methods.families.networks import ScheduleName, build_network, schedule_named
 from fphi.networks.batch_norm import StepFree
 from fphi.optimize import GradientDescent
+from fphi.ranges import count, rate, weight
 from fphi.tasks.episodes import TrainingTasks
 
 __all__ = ["Comparing", "ComparingEmbeddings", "require_classes"]
@@ -37,9 +38,9 @@ class Comparing(FewShotMethod):
     auto_ways: ClassVar[int | None] = 60
     auto_queries: ClassVar[int | None] = 5
 
-    train_ways: int | Auto | None = "auto"
-    train_queries: int | Auto | None = "auto"
-    outer_lr: float = 1e-3
+    train_ways: int | Auto | None = count("auto", 10_000, least=0)
+    train_queries: int | Auto | None = count("auto", 10_000, least=0)
+    outer_lr: float = rate(1e-3)
     schedule: ScheduleName = "cosine"
 
     def optimizer(self, learner: LearningAlgorithm) -> GradientDescent:
@@ -71,7 +72,7 @@ class ComparingEmbeddings(Comparing):
 
     network: str = "conv4-pool"
     norm: StepFree = "running"
-    weight_decay: float = 0.0
+    weight_decay: float = weight(0.0)
 
     def optimizer(self, learner: LearningAlgorithm) -> GradientDescent:
         if not self.weight_decay >= 0:

@@ -9,6 +9,7 @@ from fphi.learnable.architecture import ArchitectureSpace
 from fphi.learnable.space import Space
 from fphi.methods.base import Method
 from fphi.optimize.ask_tell import Growth, SearchOptimizer
+from fphi.ranges import count
 from fphi.run.search.supernet import SupernetSearch
 from fphi.tasks.supervised import Supervised
 
@@ -55,7 +56,7 @@ class SupernetMethod(_Search):
             is what the search must beat.
     """
 
-    control_evaluations: int = 16
+    control_evaluations: int = count(16, least=0)
 
     def require(self, space: ArchitectureSpace) -> None:
         """Raise an `FphiError` if the method cannot search ``space``; by default it can search any."""

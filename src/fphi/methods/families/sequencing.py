@@ -14,6 +14,7 @@ from fphi.methods.base import Auto, FewShotMethod, Setting
 from fphi.methods.families.networks import ScheduleName, build_network, schedule_named
 from fphi.networks.batch_norm import StepFree
 from fphi.optimize import GradientDescent
+from fphi.ranges import count, number, rate, share
 from fphi.tasks.episodes import TrainingTasks
 
 __all__ = ["Sequencing", "Streaming"]
@@ -38,13 +39,13 @@ class Sequencing(FewShotMethod):
             papers have none).
     """
 
-    outer_lr: float = 1e-3
+    outer_lr: float = rate(1e-3)
     schedule: ScheduleName = "cosine"
-    clip_norm: float | None = 10.0
+    clip_norm: float | None = number(10.0, 0, 1e9, open=True)
     network: str = "conv4-pool"
     norm: StepFree = "running"
     standardise: bool = True
-    dropout: float = 0.0
+    dropout: float = share(0.0)
 
     def embedding(self, setting: Setting) -> tuple[nn.Module, int, int]:
         """The embedding network, the size of what it gives, and the ways.
@@ -84,8 +85,8 @@ class Streaming(Sequencing):
     # Strides, since a stream is long and much must be seen before anything is learned: it reads four streams
     # in the time that conv4-pool takes for one. From the features of an MLP nothing is learned in that time.
     network: str = "conv4-stride"
-    outer_lr: float = 2e-3
-    train_shots: int | Auto = "auto"
+    outer_lr: float = rate(2e-3)
+    train_shots: int | Auto = count("auto", 10_000)
 
     def train_tasks(self, ways: int, shots: int) -> TrainingTasks:
         auto = self.train_shots == "auto"

@@ -14,6 +14,7 @@ from fphi.methods.families.searching import SupernetMethod
 from fphi.objective.candidate_loss import TrainAndTest
 from fphi.optimize.sharing_phases import ControllerPhase, SharedPhase
 from fphi.optimize.weight_sharing import WeightSharing
+from fphi.ranges import count, rate
 from fphi.run.search.ranking import shared_versus_alone
 from fphi.run.search.supernet import SupernetSearch
 from fphi.tasks.supervised import Supervised
@@ -39,18 +40,19 @@ class SharingMethod(SupernetMethod):
         tau_epochs: of training each of them.
     """
 
-    epochs: int = 10
-    batch_size: int = 32
-    lr: float = 0.05
-    period: int = 10
-    steps: int = 5
-    samples: int = 10
-    derive: int = 10
-    tau: int = 0
-    tau_epochs: int = 10
+    epochs: int = count(10, 100_000)
+    batch_size: int = count(32, 100_000)
+    lr: float = rate(0.05)
+    period: int = count(10, 100_000)
+    steps: int = count(5, least=0)
+    samples: int = count(10, 100_000)
+    derive: int = count(10, 100_000)
+    tau: int = count(0, 100_000, least=0)
+    tau_epochs: int = count(10, 100_000)
 
     def __post_init__(self) -> None:
         """Refuse a search that gives nothing."""
+        super().__post_init__()
         if min(self.epochs, self.derive) < 1 or self.tau < 0 or self.tau == 1:
             raise FphiError(
                 f"epochs={self.epochs}, derive={self.derive}, tau={self.tau}: the first two must be at "

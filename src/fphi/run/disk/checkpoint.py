@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 from fphi.errors import FphiError
 from fphi.optimize.restored import restore_optimizer
 from fphi.run.disk.files import Json, read_sealed, write_sealed
+from fphi.run.disk.finite import require_finite
 from fphi.run.disk.packing import Tree, pack, unpack
 from fphi.run.disk.schema import text
 from fphi.run.disk.state import TrainingState
@@ -229,6 +230,7 @@ def load_shared_parameters(path: Path, learner: nn.Module) -> list[str]:
     if not shared:
         problem = _misfit(own, tensors)
         raise FphiError(f"{path} has no parameter in common with this learner: {problem}; choose another run")
+    require_finite(shared, str(path))
     learner.load_state_dict(shared, strict=False)
     return list(shared)
 
@@ -270,6 +272,7 @@ def _require_fit(learner: nn.Module, state: Mapping[str, Tensor], source: str) -
         raise FphiError(
             f"{source} does not fit this learner: {problem}; use the method and network of its config.yaml"
         )
+    require_finite(state, source)
 
 
 def _misfit(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:

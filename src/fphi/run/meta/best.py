@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 
+from fphi.errors import FphiError
 from fphi.run.disk.checkpoint import BEST, TrainingState, load_parameters, save_parameters
 from fphi.run.meta.evaluate import calibrate_on
 from fphi.run.meta.ranks import Ranks
@@ -14,10 +15,13 @@ __all__ = ["compare_with_best", "keep_best"]
 def compare_with_best(
     ranks: Ranks, run: MetaTraining, state: TrainingState, accuracy: float | None, loss: float
 ) -> TrainingState:
-    """Keep the parameters if they are the best so far, by ``best_by``. Of equals, the first are kept."""
+    """Keep the parameters if they are the best so far, by ``best_by``. Of equals, the first are kept.
+
+    Those whose answers are no numbers are never the best.
+    """
     by = run.training.best_by
     before = _badness(by, state.best_accuracy, state.best_loss)
-    if state.best_step is not None and not _badness(by, accuracy, loss) < before:
+    if math.isnan(loss) or (state.best_step is not None and not _badness(by, accuracy, loss) < before):
         return replace(state, validations_without_gain=state.validations_without_gain + 1)
     ranks.first(lambda: _save_best(run, state.step, accuracy, loss))
     return replace(
@@ -31,6 +35,16 @@ def _badness(by: BestBy, accuracy: float | None, loss: float | None) -> tuple[fl
 
 
 def keep_best(run: MetaTraining, state: TrainingState) -> None:
+    """Let the learner end with the best parameters, which are then in the run's folder.
+
+    Raises:
+        FphiError: no validation had a loss that is a number.
+    """
+    if state.best_step is None and run.validate is not None:
+        raise FphiError(
+            f"the validation loss was nan in all of {state.step} meta-steps, so none of {run.out} are "
+            "the best parameters; try a smaller inner or outer learning rate, or fewer inner steps at test"
+        )
     if state.best_step is None:  # never validated, so the running statistics were never taken
         calibrate_on(run.learner, run.tasks)
         _save_best(run, state.step, None, None)

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from fphi.errors import FphiError
 from fphi.learnable.base import LearningAlgorithm, evaluation_mode
+from fphi.learnable.checking import checked_tasks, explaining
+from fphi.learnable.targets import IGNORED, are_labels
 from fphi.networks.batch_norm import calibrate
 from fphi.objective.meta_gradient import split_tasks
 from fphi.tasks.distribution import TaskDistribution
@@ -154,12 +156,13 @@ def evaluate(
     with evaluation_mode(learner):
         shares = None
         device = device_of(learner)
-        for chunk in _chunks(tasks, split, start, count, chunk_size, device):
-            own = chunk.to(device)
-            if shares is None:
-                shares = learner.shares_queries(own.support, own.query.x)
-            results.append(_evaluate_chunk(learner, own, steps, inductive, shares))
-            measures.append(learner.measures(own))
+        for chunk in _chunks(learner, tasks, split, start, count, chunk_size, device):
+            own = checked_tasks(learner, chunk.to(device))
+            with explaining(learner, own.support, own.query.x):
+                if shares is None:
+                    shares = learner.shares_queries(own.support, own.query.x)
+                results.append(_evaluate_chunk(learner, own, steps, inductive, shares))
+                measures.append(learner.measures(own))
     if shares is None:
         raise FphiError("the batch holds no task; evaluation needs at least one")
     joined = [torch.cat(parts, dim=-1).cpu() for parts in zip(*results, strict=True)]
@@ -201,12 +204,17 @@ def _evaluate_chunk(
 
 def _accuracy(predictions: Tensor, targets: Tensor) -> Tensor:
     """The fraction of right answers of each task ``[B]``; empty for targets that are no labels."""
-    if targets.is_floating_point():
+    if not are_labels(predictions[0], targets[0]):
         return predictions.new_empty(0)
-    return (predictions.argmax(-1) == targets).float().mean(1)
+    right = (predictions.argmax(2) == targets).float()
+    counted = targets != IGNORED
+    if targets.dim() == 2 and bool(counted.all()):
+        return right.mean(1)
+    return (right * counted).flatten(1).sum(1) / counted.flatten(1).sum(1)
 
 
 def _chunks(
+    learner: LearningAlgorithm,
     tasks: Task | TaskDistribution,
     split: str,
     start: int,
@@ -215,6 +223,7 @@ def _chunks(
     device: torch.device,
 ) -> Iterator[Task]:
     if isinstance(tasks, Task):
+        tasks = checked_tasks(learner, tasks)
         yield from split_tasks(tasks, size or _fitting([part.x.shape[1:] for part in tasks], device))
         return
     size = size or _fitting([part.x.shape for part in tasks.task(split, start)], device)

@@ -30,7 +30,7 @@ from fphi.run.meta.best import compare_with_best, keep_best
 from fphi.run.meta.evaluate import calibrate_on
 from fphi.run.meta.logs import Log, LogRow, MetricsLogger, open_logs
 from fphi.run.meta.ranks import Ranks, launch
-from fphi.run.meta.step import Requests, meta_step
+from fphi.run.meta.step import Requests, meta_step, require_finite_weights
 from fphi.run.meta.training import MetaTraining, Training, TrainingResult, Validate, duration_seconds
 from fphi.run.show.progress import ProgressLine, progress_line
 from fphi.run.show.say import say
@@ -162,6 +162,8 @@ def _loop(
             row = LogRow(state.step, loss, run.optimizer.learning_rate, state.seconds)
 
             validated = _validation_is_due(state.step, run) or (granted.end and run.validate is not None)
+            if validated or any(granted) or state.step == training.steps:
+                require_finite_weights(ranks, run, state.step)  # before they are kept
             if validated:
                 accuracy, validation_loss = ranks.first(lambda: _validate(run))
                 state = compare_with_best(ranks, run, state, accuracy, validation_loss)

@@ -10,11 +10,13 @@ from torch import Tensor
 from fphi.errors import FphiError
 from fphi.objective.meta_gradient import meta_gradient
 from fphi.run.disk.checkpoint import LAST
+from fphi.run.disk.finite import not_finite
 from fphi.run.meta.ranks import Ranks
 from fphi.run.meta.training import MetaTraining
+from fphi.tasks.types import Task
 from fphi.within.progress import tell_progress
 
-__all__ = ["Requests", "meta_step"]
+__all__ = ["Requests", "meta_step", "require_finite_weights"]
 
 
 class Requests(NamedTuple):
@@ -59,17 +61,30 @@ def meta_step(
     # Autocast holds for one thread only, so mixed precision does without worker threads.
     threads = training.threads if training.precision == "32-true" else 1
     with ranks.precision():
-        loss, gradients = meta_gradient(run.learner, batch, chunk_size=training.chunk_size, threads=threads)
+        loss, gradients = _gradient(ranks, run, batch, threads, step + 1)
     requests = ask()
     if ranks.size > 1:
         loss, gradients, requests = _over_ranks(
             ranks, loss, gradients, requests, len(own), training.meta_batch
         )
-    culprit = _not_finite(loss, gradients)
+    culprit = not_finite({"the loss": loss} | {f"the gradient of {n}": g for n, g in gradients.items()})
     if culprit is not None:
         ranks.first(lambda: _give_up(run, step + 1, culprit))
     run.optimizer.step(run.learner, gradients, step / training.steps)
     return float(loss), requests
+
+
+def _gradient(
+    ranks: Ranks, run: MetaTraining, batch: Task, threads: int | None, step: int
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The meta-gradient on this rank's share; of tasks that it refuses, where others wait for it, nan."""
+    try:
+        return meta_gradient(run.learner, batch, chunk_size=run.training.chunk_size, threads=threads)
+    except FphiError as error:
+        if ranks.size == 1:
+            raise FphiError(f"meta-step {step}: {error}{_kept(run)}") from error
+    learned = {name: p for name, p in run.learner.named_parameters() if p.requires_grad}
+    return torch.tensor(torch.nan, device=ranks.device), {k: torch.zeros_like(p) for k, p in learned.items()}
 
 
 def _stream(seed: int, step: int, rank: int) -> int:
@@ -102,16 +117,19 @@ def _over_ranks(
     return means[0][0] / batch, averaged, Requests(*(bool(votes) for votes in granted.tolist()))
 
 
-def _not_finite(loss: Tensor, gradients: dict[str, Tensor]) -> str | None:
-    """What is nan or infinite: the loss, or the first such gradient; None if all is well."""
-    named = {"the loss": loss} | {f"the gradient of {name}": g for name, g in gradients.items()}
-    finite = torch.stack([tensor.isfinite().all() for tensor in named.values()]).tolist()
-    return next((name for name, good in zip(named, finite, strict=True) if not good), None)
+def require_finite_weights(ranks: Ranks, run: MetaTraining, step: int) -> None:
+    """Raise if the updates up to meta-step ``step`` made weights nan or infinite: they are not to be kept."""
+    culprit = not_finite(run.learner.state_dict())
+    if culprit is not None:
+        ranks.first(lambda: _give_up(run, step, culprit))
 
 
 def _give_up(run: MetaTraining, step: int, culprit: str) -> None:
-    kept = "" if run.out is None else f" ({run.out / LAST} keeps the last good state)"
     raise FphiError(
         f"{culprit} became nan or infinite in meta-step {step}; try a smaller inner or outer learning rate, "
-        f"or clip the gradient{kept}"
+        f"or clip the gradient{_kept(run)}"
     )
+
+
+def _kept(run: MetaTraining) -> str:
+    return "" if run.out is None else f" ({run.out / LAST} keeps the last good state)"

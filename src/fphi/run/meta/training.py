@@ -9,6 +9,7 @@ from typing import Literal, get_args
 from fphi.errors import FphiError
 from fphi.learnable.base import LearningAlgorithm
 from fphi.optimize.gradient import GradientDescent
+from fphi.ranges import count, number, require_ranges, weight
 from fphi.run.disk.files import Json
 from fphi.run.meta.logs import MetricsLogger
 from fphi.run.meta.ranks import Accelerator, Precision
@@ -56,27 +57,28 @@ class Training:
             "10m", "2h". The learning rate falls as for all steps. None: after all steps.
     """
 
-    steps: int = 2000
-    meta_batch: int = 32
-    seed: int = 0
+    steps: int = count(2000, 1_000_000_000)
+    meta_batch: int = count(32)
+    seed: int = number(0, -(2**63), 2**64 - 1)
     start_from: str | None = None
     weights: str | None = None
     freeze: str | None = None
-    validate_every: int = 500
-    validation_tasks: int = 200
+    validate_every: int = count(500, 1_000_000_000, least=0)
+    validation_tasks: int = count(200)
     best_by: BestBy = "loss"
-    patience: int = 0
-    checkpoint_seconds: float = 30.0
-    log_every: int = 10
-    chunk_size: int | None = None
-    threads: int | None = None
+    patience: int = count(0, 1_000_000_000, least=0)
+    checkpoint_seconds: float = weight(30.0)
+    log_every: int = count(10, 1_000_000_000)
+    chunk_size: int | None = count(None)
+    threads: int | None = count(None, 1024)
     accelerator: Accelerator = "cpu"
-    devices: int = 1
+    devices: int = count(1, 1024)
     precision: Precision = "32-true"
     tensorboard: bool = False
     max_time: str | None = None
 
     def __post_init__(self) -> None:
+        require_ranges(type(self), vars(self))
         lowest = {"steps": 1, "meta_batch": 1, "log_every": 1, "devices": 1, "validation_tasks": 1}
         lowest |= {"validate_every": 0, "patience": 0, "checkpoint_seconds": 0}
         lowest |= {name: 1 for name in ("chunk_size", "threads") if getattr(self, name) is not None}

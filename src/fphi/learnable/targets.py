@@ -1,0 +1,104 @@
+"""Answers and their targets: labels of classes, or numbers; and whether they fit a loss."""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fphi.errors import FphiError
+
+__all__ = ["IGNORED", "AnswersAtTest", "are_labels", "fitting", "require_answerable"]
+
+IGNORED = -100
+"""The label that torch's cross-entropy leaves out."""
+
+_DISTANCES = (F.mse_loss, F.l1_loss, F.smooth_l1_loss, F.huber_loss)
+
+
+class AnswersAtTest(NamedTuple):
+    """What a learner answers at test.
+
+    Attributes:
+        final: ``[B, Q, ways]``, as `LearningAlgorithm.solve` gives them.
+        alone: ``[B, Q, ways]``, those of which none depends on another query; None: nobody asked.
+        by_step: ``[steps + 1, B, Q, ways]``, after 0, 1, … inner steps; None where there are no steps.
+    """
+
+    final: Tensor
+    alone: Tensor | None = None
+    by_step: Tensor | None = None
+
+
+def are_labels(answers: Tensor, targets: Tensor) -> bool:
+    """Whether targets are class numbers of the answers: one for each example, or for each position of it.
+
+    Args:
+        answers: of one task ``[n, classes, *positions]``.
+        targets: ``[n, *positions]`` where they are labels.
+    """
+    whole = not targets.is_floating_point() and not targets.is_complex()
+    if not whole or answers.dim() < 2 or answers.shape[1] < 2:
+        return False
+    return targets.shape == answers.shape[:1] + answers.shape[2:]
+
+
+def require_answerable(answers: Tensor, targets: Tensor) -> None:
+    """Raise an `FphiError` if a label among a batch of tasks' ``targets`` is none of the answers' classes.
+
+    Args:
+        answers: ``[B, n, classes, *positions]``.
+        targets: ``[B, n, *positions]``; what are no labels are not looked at.
+    """
+    if not targets.numel() or not are_labels(answers[0], targets[0]):
+        return
+    highest, ways = int(targets.max()), answers.shape[2]
+    if highest >= ways:
+        raise FphiError(
+            f"a query has the label {highest}, and there are answers for 0 to {ways - 1} only: give the "
+            "support set examples of its class, or choose a learner of more ways"
+        )
+
+
+def fitting(loss: object, answers: Tensor, targets: Tensor) -> Tensor:
+    """The targets of one task for one of torch's losses: whole numbers become those of a regression.
+
+    Args:
+        loss: any; only torch's own are known.
+        answers: ``[n, *answer]``.
+        targets: ``[n, *target]``.
+
+    Raises:
+        FphiError: the shapes do not fit, as where torch would compare each answer with each target.
+    """
+    if loss in _DISTANCES:
+        if answers.shape != targets.shape:
+            raise FphiError(
+                f"answers are {list(answers.shape)} and targets {list(targets.shape)}; a regression needs "
+                "both the same: reshape y, or change the network's outputs"
+            )
+        return _as_numbers(answers, targets)
+    if loss is F.cross_entropy and not are_labels(answers, targets):
+        _refuse_labels(answers, targets)
+        return _as_numbers(answers, targets) if targets.shape == answers.shape else targets
+    return targets
+
+
+def _as_numbers(answers: Tensor, targets: Tensor) -> Tensor:
+    """In a type whose difference to the answers has a derivative."""
+    full = (torch.float32, torch.float64)
+    if answers.dtype in full:
+        return targets.to(answers.dtype)
+    return targets if targets.is_floating_point() else targets.float()
+
+
+def _refuse_labels(answers: Tensor, targets: Tensor) -> None:
+    """Raise unless the targets are probabilities of classes."""
+    given = f"answers are {list(answers.shape)} and targets {list(targets.shape)} of {str(targets.dtype)[6:]}"
+    if targets.shape == answers.shape and not targets.is_floating_point():
+        raise FphiError(f"{given}, as one-hot ones are; cross-entropy needs class numbers: give y.argmax(1)")
+    if targets.shape != answers.shape and not (answers.shape[1:2] == (1,) and targets.dim() == 1):
+        numbers = list(answers.shape[:1] + answers.shape[2:])
+        raise FphiError(
+            f"{given}; cross-entropy needs whole class numbers {numbers}, or a probability for each answer"
+        )
