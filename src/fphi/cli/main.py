@@ -36,7 +36,6 @@ _SMALLER = (
 )
 
 
-_LONGEST = 1500  # characters of a message
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
