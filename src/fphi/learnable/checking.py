@@ -4,11 +4,11 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
 from fphi.errors import FphiError
 from fphi.learnable.explaining import explain, plain, reads_labels, shape_of
@@ -16,6 +16,8 @@ from fphi.learnable.targets import IGNORED
 from fphi.tasks.types import Examples, Task
 
 __all__ = ["checked_tasks", "checks", "explaining"]
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 _OF_ONE = ("forward", "adapt")  # methods that take one task; the others take a batch
 _OF_TASKS = ("task_losses", "summed_gradient")
@@ -30,7 +32,7 @@ class _Now(threading.local):
 _now = _Now()
 
 
-def checks(method: Callable[..., Any]) -> Callable[..., Any]:
+def checks(method: F) -> F:
     """The method of a learner, which checks its examples unless a caller within fphi has checked them."""
     batched, of_tasks = method.__name__ not in _OF_ONE, method.__name__ in _OF_TASKS
 
@@ -48,7 +50,7 @@ def checks(method: Callable[..., Any]) -> Callable[..., Any]:
         with explaining(learner, support, None if query is None else query.x, batched):
             return method(learner, *arguments, **named)
 
-    return call
+    return cast(F, call)
 
 
 def checked_tasks(learner: nn.Module, tasks: Task) -> Task:
@@ -172,7 +174,7 @@ def _require_targets(learner: nn.Module, support: Examples, query: Examples | No
         if tensors[name].is_floating_point():
             if not torch.isfinite(tensors[name]).all():
                 raise FphiError(f"{name} holds {_first_not_finite(tensors[name])}; leave such examples out")
-        elif name.endswith("y") and low < 0 and (reads or getattr(learner, "loss", None) is F.cross_entropy):
+        elif name.endswith("y") and low < 0 and (reads or getattr(learner, "loss", None) is cross_entropy):
             _require_no_negative(name, tensors[name], lead, may_ignore=not reads)
         elif name == "support.y" and reads:
             _require_below(name, high, ways, support.x.shape[lead - 1])
