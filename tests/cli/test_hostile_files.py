@@ -171,7 +171,8 @@ def test_a_configuration_downloads_nothing(
 
 def test_a_bad_value_claims_no_folder(tmp_path: Path, capsys: Capture) -> None:
     out = tmp_path / "run"
-    words = ("train", "maml", "--out", out, "--steps", 2, "--meta-batch", 2, "--threads", 1)
+    words: tuple[object, ...] = ("train", "maml", "--out", out, "--steps", 2, "--meta-batch", 2)
+    words = (*words, "--threads", 1)
     words = (*words, "--network", "conv4-stride", "--validation-tasks", 2)
     refused_with_progress(capsys, *words, "--start-from", tmp_path / "nothing")
     refused_with_progress(capsys, *words, "--inner-lr", 1e30)
