@@ -43,7 +43,7 @@ def test_what_is_said_is_one_line_of_text(name: str, capsys: pytest.CaptureFixtu
 @pytest.mark.parametrize("stream", [None, "closed", "full"])
 def test_nothing_is_said_where_nobody_hears(stream: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     class Failing:
-        def write(self, text: str) -> int:
+        def write(self, text: str = "") -> int:
             raise ValueError("closed") if stream == "closed" else OSError("full")
 
         flush = write
