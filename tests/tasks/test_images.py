@@ -103,7 +103,7 @@ def test_a_pgm_says_what_its_white_is(tmp_path: Path, white: int) -> None:
 
 @pytest.mark.parametrize(("dtype", "white"), [(np.uint16, 65535), (np.float32, 1.0)])
 def test_where_0_is_white_the_grey_levels_are_turned_round(tmp_path: Path, dtype: type, white: float) -> None:
-    array: np.ndarray[Any, Any] = ((1 - RAMP) * white).astype(dtype)
+    array: NDArray[Any] = ((1 - RAMP) * white).astype(dtype)
     path = saved(tmp_path / "a/1.tif", Image.fromarray(array))
     retagged(path, 262, 0)
     assert row_of(tmp_path) == pytest.approx(RAMP_OF_BYTES, abs=1)

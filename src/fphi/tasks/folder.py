@@ -1,6 +1,7 @@
 """Any folder or zip of images with one folder per class."""
 
 import unicodedata
+import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from pathlib import Path
@@ -70,7 +71,9 @@ def _pool(archive: Archive, files: Files, notes: list[str], size: int, mode: Ima
             + "; ".join([*notes, "expected CLASS/image.png or SPLIT/CLASS/image.png"])
         )
     reader, keys = ImageReader(archive, size, mode), sorted(files)
-    read = [[reader.read(name) for name in files[key]] for key in keys]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of Pillow, on what it reads all the same
+        read = [[reader.read(name) for name in files[key]] for key in keys]
     # One class after the other, so that what was read of it is let go.
     arrays = [reader.stacked(read.pop(0)) for _ in keys]
     return ClassPool.from_classes(

@@ -1,7 +1,6 @@
 """An image file as grey levels or colours: only the decoders of a fixed list of formats are ever called."""
 
 import io
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Literal
@@ -134,11 +133,9 @@ class ImageReader:
 
 @contextmanager
 def _readable(archive: Archive, name: str) -> Iterator[None]:
-    """Name the file in what Pillow raises or warns of; its own words name the buffer in memory."""
+    """Name the file in what Pillow raises; its own words name the buffer in memory."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
+        yield
     except DataError:
         raise
     except Exception as error:  # what a decoder raises on a damaged file has no class of its own
