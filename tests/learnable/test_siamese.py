@@ -74,7 +74,7 @@ def test_weight_decay_takes_a_share_of_weights_and_leaves_biases_and_scales(
     method.optimizer(learner).step(learner, nothing, 0.0)
     for name, p in learner.named_parameters():
         torch.testing.assert_close(p, before[name] * (0.95 if p.dim() > 1 else 1.0), msg=name)
-    with pytest.raises(FphiError, match=r"--weight-decay is -1; it must be at least 0"):
+    with pytest.raises(FphiError, match=r"weight_decay is -1; it must be at least 0"):
         kind(weight_decay=-1).optimizer(learner)
 
 

@@ -75,8 +75,6 @@ class ComparingEmbeddings(Comparing):
     weight_decay: float = weight(0.0)
 
     def optimizer(self, learner: LearningAlgorithm) -> GradientDescent:
-        if not self.weight_decay >= 0:
-            raise FphiError(f"--weight-decay is {self.weight_decay}; it must be at least 0")
         if self.weight_decay == 0:
             return super().optimizer(learner)
         weights = [p for p in learner.parameters() if p.dim() > 1]
