@@ -31,8 +31,9 @@ def fphi(*words: object) -> int:
 
 def quietly(*words: object) -> None:
     """Run a command that must succeed, without its output."""
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        assert fphi(*words) == 0
+    errors = io.StringIO()
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(errors):
+        assert fphi(*words) == 0, errors.getvalue()
 
 
 def trained(out: Path, *words: object, method: str = "maml", steps: int = 3) -> Path:
