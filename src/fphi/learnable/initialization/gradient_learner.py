@@ -20,6 +20,7 @@ from fphi.learnable.base import (
 )
 from fphi.networks.batch_norm import BatchNorm, network_pass
 from fphi.tasks.types import Examples
+from fphi.within.by_hand import second_derivatives
 from fphi.within.optimizers import InnerOptimizer, Parameters, State, UpdateRule
 from fphi.within.task_map import Batching, call_network
 from fphi.within.unroll import DerivativeOrder, descend, descend_recomputed
@@ -85,12 +86,16 @@ class GradientLearner(LearningAlgorithm):
             if isinstance(module, BatchNorm):
                 module.set_steps(steps)
         if isinstance(self.optimizer, InnerOptimizer):
-            self.optimizer.register(dict(self.part.named_parameters()))
+            self.optimizer.register(self._adapted())
 
     @property
     def part(self) -> nn.Module:
         """The part of the network that is adapted."""
         return self.network if self.adapts == "all" else self.network.get_submodule("head")
+
+    def _adapted(self) -> Parameters:
+        """The initial values of what inner steps move; what requires no gradient stays as it is."""
+        return {name: p for name, p in self.part.named_parameters() if p.requires_grad}
 
     def adapt(self, support: Examples) -> Parameters:
         """θ' = F_φ(S) for one task: the network's parameters by name, the adapted ones replaced."""
@@ -103,7 +108,7 @@ class GradientLearner(LearningAlgorithm):
 
     def predict(self, parameters: Parameters, x: Tensor) -> Tensor:
         """Outputs ``[n, ways]`` of the network with adapted ``parameters`` for ``x: [n, *input]``."""
-        with network_pass(self.network, step=self._steps_now()):
+        with network_pass(step=self._steps_now()):
             return call_network(self.network, parameters, x)
 
     def solve(self, support: Examples, query_x: Tensor, steps: int | None = None) -> Tensor:
@@ -158,9 +163,12 @@ class GradientLearner(LearningAlgorithm):
         Where steps are recomputed, only those before the first and after the last.
         """
         batch = inputs.shape[0]
-        now: Parameters = {k: p.expand(batch, *p.shape) for k, p in self.part.named_parameters()}
+        now: Parameters = {k: p.expand(batch, *p.shape) for k, p in self._adapted().items()}
         state = self.optimizer.init(now)
         yield now
+        if not now:  # all is frozen
+            yield from [now] * steps
+            return
         if self.memory == "recomputed" and order > 0:
             yield self._recomputed(inputs, support.y, now, state, steps, order)
             return
@@ -177,10 +185,10 @@ class GradientLearner(LearningAlgorithm):
             x, y = x[:, rows], y[:, rows]
 
         def losses(parameters: Parameters) -> Tensor:
-            with network_pass(self.part, step=step):
+            with network_pass(step=step), second_derivatives(order == 2):
                 return self.over_tasks(self._support_loss, parameters, x, y)
 
-        return descend(losses, self.optimizer, now, state, step, order)
+        return self.over_tasks.attempt(lambda: descend(losses, self.optimizer, now, state, step, order))
 
     def _recomputed(
         self, x: Tensor, y: Tensor, now: Parameters, state: State, steps: int, order: DerivativeOrder

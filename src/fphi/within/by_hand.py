@@ -1,0 +1,89 @@
+"""Functions of torch whose second derivatives are missing or wrong, written with those that have them."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+__all__ = ["by_hand", "second_derivatives"]
+
+# Whether what is computed now will be differentiated twice.
+_TWICE: ContextVar[bool] = ContextVar("twice", default=False)
+
+# By network and mode: whether it uses any of these functions, which is found out at its first call.
+_USES: WeakKeyDictionary[nn.Module, dict[bool, bool]] = WeakKeyDictionary()
+
+
+@contextmanager
+def second_derivatives(wanted: bool) -> Iterator[None]:
+    """Within it networks are called such that their derivatives have derivatives, if ``wanted``."""
+    token = _TWICE.set(wanted)
+    try:
+        yield
+    finally:
+        _TWICE.reset(token)
+
+
+def by_hand(network: nn.Module, training: bool) -> AbstractContextManager[None]:
+    """Within it torch's functions are replaced where a call of ``network`` needs it."""
+    known = _USES.setdefault(network, {})
+    if known.get(training, True):
+        return _replacing(known, training)
+    return nullcontext()
+
+
+@contextmanager
+def _replacing(known: dict[bool, bool], training: bool) -> Iterator[None]:
+    with _ByHand(_TWICE.get()) as mode:
+        yield
+    known[training] = known.get(training, False) or mode.met
+
+
+class _ByHand(TorchFunctionMode):
+    """Replaces functions; torch takes no fused path through attention in ``eval()`` while it is on.
+
+    Attributes:
+        met: whether one of the functions was called.
+    """
+
+    def __init__(self, twice: bool) -> None:
+        super().__init__()
+        self.twice, self.met = twice, False
+
+    def __torch_function__(
+        self,
+        function: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        if function in _REPLACED:
+            self.met = True
+            replaced = _REPLACED[function] if self.twice else None
+            function = function if replaced is None else replaced
+        return function(*args, **(kwargs or {}))
+
+
+def _attention(*args: Any, **kwargs: Any) -> Tensor:
+    """``F.scaled_dot_product_attention`` by its formula."""
+    kwargs = {name: value for name, value in kwargs.items() if name != "enable_gqa" or value}
+    return torch.ops.aten._scaled_dot_product_attention_math(*args, **kwargs)[0]  # type: ignore[no-any-return]
+
+
+def _weight_norm(v: Tensor, g: Tensor, dim: int = 0) -> Tensor:
+    """``torch._weight_norm``: g v / ‖v‖, the norms taken over all dimensions but ``dim``; -1: over all."""
+    others = [d for d in range(v.dim()) if dim == -1 or d != dim % v.dim()]
+    return v * (g / v.square().sum(others, keepdim=True).sqrt())
+
+
+_REPLACED: dict[Callable[..., Any], Callable[..., Any] | None] = {
+    F.scaled_dot_product_attention: _attention,
+    F.multi_head_attention_forward: None,
+    torch._weight_norm: _weight_norm,
+}
