@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
+from inspect import signature
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -65,15 +66,34 @@ class _ByHand(TorchFunctionMode):
     ) -> Any:
         if function in _REPLACED:
             self.met = True
-            replaced = _REPLACED[function] if self.twice else None
-            function = function if replaced is None else replaced
+            function = _REPLACED[function] if self.twice else function
         return function(*args, **(kwargs or {}))
 
 
-def _attention(*args: Any, **kwargs: Any) -> Tensor:
+def _attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    **options: Any,
+) -> Tensor:
     """``F.scaled_dot_product_attention`` by its formula."""
-    kwargs = {name: value for name, value in kwargs.items() if name != "enable_gqa" or value}
-    return torch.ops.aten._scaled_dot_product_attention_math(*args, **kwargs)[0]  # type: ignore[no-any-return]
+    if attn_mask is not None and attn_mask.dtype == torch.bool:
+        attn_mask = torch.zeros_like(attn_mask, dtype=query.dtype).masked_fill(~attn_mask, -torch.inf)
+    formula = torch.ops.aten._scaled_dot_product_attention_math
+    answer: Tensor = formula(query, key, value, attn_mask, dropout_p, is_causal, **options)[0]
+    return answer
+
+
+def _heads(*args: Any, **kwargs: Any) -> tuple[Tensor, Tensor | None]:
+    """``F.multi_head_attention_forward``, which takes its fused path only where no weights are asked for."""
+    given = _HEADS.bind(*args, **kwargs)
+    asked = given.arguments.get("need_weights", True)
+    given.arguments["need_weights"] = True
+    output, weights = F.multi_head_attention_forward(*given.args, **given.kwargs)
+    return output, weights if asked else None
 
 
 def _weight_norm(v: Tensor, g: Tensor, dim: int = 0) -> Tensor:
@@ -82,8 +102,9 @@ def _weight_norm(v: Tensor, g: Tensor, dim: int = 0) -> Tensor:
     return v * (g / v.square().sum(others, keepdim=True).sqrt())
 
 
-_REPLACED: dict[Callable[..., Any], Callable[..., Any] | None] = {
+_HEADS = signature(F.multi_head_attention_forward)
+_REPLACED: dict[Callable[..., Any], Callable[..., Any]] = {
     F.scaled_dot_product_attention: _attention,
-    F.multi_head_attention_forward: None,
+    F.multi_head_attention_forward: _heads,
     torch._weight_norm: _weight_norm,
 }

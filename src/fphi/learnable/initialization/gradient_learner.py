@@ -19,9 +19,10 @@ from fphi.learnable.base import (
     run_network,
 )
 from fphi.networks.batch_norm import BatchNorm, network_pass
-from fphi.tasks.types import Examples
+from fphi.tasks.types import Examples, Task
 from fphi.within.by_hand import second_derivatives
 from fphi.within.optimizers import InnerOptimizer, Parameters, State, UpdateRule
+from fphi.within.refusal import is_missing_derivative, no_second_derivative
 from fphi.within.task_map import Batching, call_network
 from fphi.within.unroll import DerivativeOrder, descend, descend_recomputed
 
@@ -189,6 +190,20 @@ class GradientLearner(LearningAlgorithm):
                 return self.over_tasks(self._support_loss, parameters, x, y)
 
         return self.over_tasks.attempt(lambda: descend(losses, self.optimizer, now, state, step, order))
+
+    def summed_gradient(self, tasks: Task) -> tuple[Tensor, list[Tensor]]:
+        """See `LearningAlgorithm.summed_gradient`.
+
+        Raises:
+            FphiError: order is 2, and a layer has no second derivative.
+        """
+        try:
+            return super().summed_gradient(tasks)
+        except RuntimeError as error:
+            if self.order == 1 or not is_missing_derivative(error):
+                raise
+            one = self._inputs(tasks.support.x[:1])[0]
+            raise no_second_derivative(self.part, one, error) from error
 
     def _recomputed(
         self, x: Tensor, y: Tensor, now: Parameters, state: State, steps: int, order: DerivativeOrder
