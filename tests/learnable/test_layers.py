@@ -139,11 +139,12 @@ TABLE = {
     "GRUCell": Case(lambda: nn.GRUCell(WIDTH, 3), one_step),
     "Embedding": Case(lambda: nn.Embedding(2, 3), words),
     "Embedding-padded": Case(lambda: nn.Embedding(2, 3, padding_idx=0), words),
-    "Embedding-renormalised": Case(lambda: nn.Embedding(2, 3, max_norm=5.0), words),
-    "Embedding-sparse": Case(lambda: nn.Embedding(2, 3, sparse=True), words, "sparse"),
-    "EmbeddingBag-sum": Case(lambda: nn.EmbeddingBag(2, 3, mode="sum"), words),
-    "EmbeddingBag-mean": Case(lambda: nn.EmbeddingBag(2, 3), words),
-    "EmbeddingBag-max": Case(lambda: nn.EmbeddingBag(2, 3, mode="max"), words),
+    "Embedding-renormalised": Case(lambda: nn.Embedding(2, 3, max_norm=0.5), words),
+    "Embedding-sparse": Case(lambda: nn.Embedding(2, 3, sparse=True), words),
+    "EmbeddingBag-sum": Case(lambda: nn.EmbeddingBag(2, 3, mode="sum"), words, TWICE),
+    "EmbeddingBag-mean": Case(lambda: nn.EmbeddingBag(2, 3), words, TWICE),
+    "EmbeddingBag-max": Case(lambda: nn.EmbeddingBag(2, 3, mode="max"), words, TWICE),
+    "EmbeddingBag-sparse": Case(lambda: nn.EmbeddingBag(2, 3, mode="sum", sparse=True), words, TWICE),
     "Bilinear": Case(lambda: nn.Bilinear(WIDTH, WIDTH, 3), both),
     "PReLU": Case(lambda: nn.PReLU(WIDTH), rows_first),
     "Conv1d": Case(lambda: nn.Conv1d(WIDTH, 3, 2), rows_first),
@@ -156,7 +157,7 @@ TABLE = {
     "weight_norm-columns": Case(lambda: parametrizations.weight_norm(nn.Linear(WIDTH, 3), dim=1)),
     "weight_norm-whole": Case(lambda: parametrizations.weight_norm(nn.Linear(WIDTH, 3), dim=None)),
     "weight_norm-conv": Case(lambda: parametrizations.weight_norm(nn.Conv1d(WIDTH, 3, 2)), rows_first),
-    "spectral_norm": Case(lambda: parametrizations.spectral_norm(nn.Linear(WIDTH, 3), n_power_iterations=60)),
+    "spectral_norm": Case(lambda: parametrizations.spectral_norm(nn.Linear(WIDTH, 3), n_power_iterations=60), refused=TWICE),
     "orthogonal-cayley": Case(lambda: parametrizations.orthogonal(nn.Linear(WIDTH, WIDTH), orthogonal_map="cayley")),
     "orthogonal-exp": Case(lambda: parametrizations.orthogonal(nn.Linear(WIDTH, WIDTH), orthogonal_map="matrix_exp")),
     "orthogonal-householder": Case(lambda: parametrizations.orthogonal(nn.Linear(WIDTH, WIDTH), orthogonal_map="householder")),
@@ -210,11 +211,14 @@ def difference(learner: GradientLearner, parameter: Tensor, entry: int, order: i
 def test_the_meta_gradient_is_that_of_finite_differences_or_refused(name: str, order: Literal[1, 2]) -> None:
     case = TABLE[name]
     learner = learner_of(case, order)
-    if case.refused and (order == 2 or case.refused != TWICE):
-        with pytest.raises(FphiError, match=f"{name.split('-')[0]}.*{case.refused}"):
+    if case.refused and order == 2:
+        with pytest.raises(FphiError, match=f"{name.split('-', maxsplit=1)[0]}.*{case.refused}"):
             meta_gradient(learner, problem())
         return
     _, gradients = meta_gradient(learner, problem())
+    learner.over_tasks.batching = "loop"
+    for path, looped in meta_gradient(learner, problem())[1].items():
+        torch.testing.assert_close(gradients[path], looped, rtol=1e-7, atol=1e-10)
     for path, parameter in learner.named_parameters():
         entry = parameter.numel() // 2
         expected = difference(learner, parameter, entry, order)

@@ -16,6 +16,7 @@ from fphi.learnable.modes import evaluation_mode, keep_batch_statistics
 from fphi.networks.batch_norm import BatchNorm, network_pass
 from fphi.tasks.types import Examples, Task
 from fphi.within.randomness import RandomState
+from fphi.within.stand_in import own_parameters
 from fphi.within.task_map import Batching, TaskMap, call_network
 
 __all__ = [
@@ -82,7 +83,7 @@ class LearningAlgorithm(nn.Module):
             raise NotImplementedError(
                 f"{type(self).__name__} must define forward (one task) or solve (a batch)"
             )
-        own = dict(self.named_parameters())
+        own = own_parameters(self)
         return self.over_tasks(lambda x, y, q: call_network(self, own, Examples(x, y), q), *support, query_x)
 
     def solve_alone(self, support: Examples, query_x: Tensor) -> Tensor:
@@ -135,7 +136,7 @@ class LearningAlgorithm(nn.Module):
 
     def summed_gradient(self, tasks: Task) -> tuple[Tensor, list[Tensor]]:
         """The tasks' summed loss, and its gradient for each of `parameters` that requires one."""
-        wanted = [p for p in self.parameters() if p.requires_grad]
+        wanted = [p for p in own_parameters(self).values() if p.requires_grad]
 
         def differentiated() -> tuple[Tensor, list[Tensor]]:
             total = self.task_losses(tasks).sum()
@@ -290,6 +291,6 @@ def over_network(
 ) -> Tensor:
     """``network(x)`` for a batch of tasks ``x: [B, n, *input]``."""
     if parameters is None:
-        own = dict(network.named_parameters())
+        own = own_parameters(network)
         return over_tasks(lambda one: call_network(network, own, one), x)
     return over_tasks(lambda p, one: call_network(network, p, one), parameters, x)

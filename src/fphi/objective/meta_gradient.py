@@ -12,8 +12,8 @@ from fphi.errors import FphiError
 from fphi.learnable.base import LearningAlgorithm
 from fphi.tasks.types import Examples, Task
 from fphi.within.randomness import RandomState, generators_of
-from fphi.within.stand_in import original, stand_in
-from fphi.within.surroundings import surroundings
+from fphi.within.stand_in import original, own_parameters, stand_in
+from fphi.within.surroundings import ordinary, surroundings
 
 __all__ = ["meta_gradient", "split_tasks"]
 
@@ -55,7 +55,7 @@ def meta_gradient(
     # Summed in the order of the chunks, whichever thread was first: the same bits every time.
     loss = torch.stack([part[0] for part in parts]).sum() / count
     totals = [torch.stack(pieces).sum(0) / count for pieces in zip(*(p[1] for p in parts), strict=True)]
-    names = [name for name, p in learner.named_parameters() if p.requires_grad]
+    names = [name for name, p in own_parameters(learner).items() if p.requires_grad]
     return loss, dict(zip(names, totals, strict=True))
 
 
@@ -101,8 +101,7 @@ def _parts(learner: LearningAlgorithm, tasks: Task, chunk_size: int | None, thre
 
 
 def _ordinary(tasks: Task) -> Task:
-    """Tensors that derivatives can be taken with: those that inference mode made cannot be."""
-    return Task(*(Examples(*(t.clone() if t.is_inference() else t for t in part)) for part in tasks))
+    return Task(*(Examples(*map(ordinary, part)) for part in tasks))
 
 
 def _in_threads(learner: LearningAlgorithm, chunks: list[Task], threads: int) -> list[Part] | None:

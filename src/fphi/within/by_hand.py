@@ -64,9 +64,13 @@ class _ByHand(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        if function in _REPLACED:
+        if function in _FOR_SECOND:
             self.met = True
-            function = _REPLACED[function] if self.twice else function
+            function = _FOR_SECOND[function] if self.twice else function
+        elif function in _ROWS:
+            replaced = _plain_rows(function, *args, **(kwargs or {}))
+            self.met |= replaced is not None
+            function = replaced or function
         return function(*args, **(kwargs or {}))
 
 
@@ -102,8 +106,35 @@ def _weight_norm(v: Tensor, g: Tensor, dim: int = 0) -> Tensor:
     return v * (g / v.square().sum(others, keepdim=True).sqrt())
 
 
+def _plain_rows(function: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Callable[..., Tensor] | None:
+    """In place of ``F.embedding`` or ``F.embedding_bag``; None where it does as it is.
+
+    Torch's rule for ``vmap`` keeps the padding of the first task alone, and rows that are too long are
+    shortened in place, as if that had no derivative. Gradients are dense here.
+    """
+    given = _ROWS[function].bind(*args, **kwargs).arguments
+    padding = given.get("padding_idx") if function is F.embedding else None
+    if padding is None and given.get("max_norm") is None and not given.get("sparse"):
+        return None
+    weight = given["weight"]
+    if given.get("max_norm") is not None:
+        weight = _shortened(weight, given.pop("max_norm"), given.get("norm_type", 2.0))
+    if padding is not None:
+        del given["padding_idx"]
+        kept = torch.arange(weight.shape[0], device=weight.device) == padding % weight.shape[0]
+        weight = torch.where(kept.unsqueeze(1), weight.detach(), weight)
+    given |= {"weight": weight, "sparse": False}
+    return lambda *_, **__: function(**given)
+
+
+def _shortened(rows: Tensor, longest: float, order: float) -> Tensor:
+    lengths = torch.linalg.vector_norm(rows, order, dim=1, keepdim=True)
+    return torch.where(lengths > longest, rows * (longest / (lengths + 1e-7)), rows)
+
+
 _HEADS = signature(F.multi_head_attention_forward)
-_REPLACED: dict[Callable[..., Any], Callable[..., Any]] = {
+_ROWS = {function: signature(function) for function in (F.embedding, F.embedding_bag)}
+_FOR_SECOND: dict[Callable[..., Any], Callable[..., Any]] = {
     F.scaled_dot_product_attention: _attention,
     F.multi_head_attention_forward: _heads,
     torch._weight_norm: _weight_norm,

@@ -5,13 +5,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import _SpectralNorm
+from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.utils._pytree import tree_leaves, tree_map
 
 from fphi.errors import FphiError
 from fphi.within.by_hand import by_hand, second_derivatives
 from fphi.within.stand_in import stand_in
 
-__all__ = ["is_missing_derivative", "no_second_derivative"]
+__all__ = ["is_missing_derivative", "no_second_derivative", "require_second_derivatives"]
 
 _SIGNS = ("derivative for", "derivative formula", "differentiate twice", "double backward", "out=...")
 
@@ -33,6 +35,21 @@ def no_second_derivative(network: nn.Module, x: Tensor, error: Exception) -> Fph
     return FphiError(
         f"{_culprit(network, x)} has no second derivative in torch ({reason}): take order=1, or another layer"
     )
+
+
+def require_second_derivatives(network: nn.Module) -> None:
+    """Raise an `FphiError` if a layer has second derivatives that are silently wrong.
+
+    Spectral normalisation takes the singular vectors, which it finds in training, for constants.
+    """
+    for name, module in network.named_modules():
+        hooks = module._forward_pre_hooks.values()
+        spectral = isinstance(module, _SpectralNorm) or any(isinstance(h, SpectralNorm) for h in hooks)
+        if spectral and module.training:
+            raise FphiError(
+                f"spectral_norm ({name}) has no second derivative in training, for it takes its singular "
+                "vectors for constants: take order=1, or another layer"
+            )
 
 
 def _culprit(network: nn.Module, x: Tensor) -> str:

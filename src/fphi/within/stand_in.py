@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-__all__ = ["EXCHANGE", "original", "placed", "stand_in"]
+__all__ = ["EXCHANGE", "original", "own_parameters", "placed", "stand_in"]
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -75,6 +75,12 @@ def placed(module: M, tensors: Mapping[int, Tensor]) -> Iterator[M]:
                 object.__setattr__(m, "__dict__", attributes)
 
 
+def own_parameters(module: nn.Module) -> dict[str, Tensor]:
+    """The parameters by name, as no other thread has exchanged them."""
+    with EXCHANGE:
+        return dict(module.named_parameters())
+
+
 def original(module: nn.Module) -> nn.Module:
     """The module that this one stands in for, or itself."""
     found: nn.Module = vars(module).get(_ORIGINAL, module)
@@ -96,6 +102,8 @@ class _Copier:
     def module(self, module: nn.Module) -> Any:
         if any(vars(kind).get("__slots__") for kind in type(module).__mro__):
             raise _CannotFollowError
+        if id(module) not in self.guarded:  # held in a list, say: nobody gave other buffers for its own
+            self.known |= {id(b): b.clone() for b in module.buffers(recurse=False)}
         made = object.__new__(type(module))
         self.known[id(module)] = made
         attributes = self.attributes(vars(module))

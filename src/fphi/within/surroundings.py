@@ -4,10 +4,17 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 import torch
+from torch import Tensor
 
-__all__ = ["surroundings"]
+__all__ = ["ordinary", "surroundings"]
 
 _DEVICES = ("cpu", "cuda")
+
+
+def ordinary(tensor: Tensor) -> Tensor:
+    """The tensor, or a copy to take derivatives with: inference mode makes some that have none."""
+    with torch.inference_mode(False):
+        return tensor.clone() if tensor.is_inference() else tensor
 
 
 def surroundings() -> Callable[[], AbstractContextManager[None]]:

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from operator import itemgetter
 from typing import Any, Literal, Self, TypeVar, get_args
 from weakref import WeakKeyDictionary
@@ -14,7 +15,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 from fphi.errors import FphiError
 from fphi.within.by_hand import by_hand
 from fphi.within.randomness import RandomState, generators_of
-from fphi.within.stand_in import EXCHANGE, original, placed
+from fphi.within.stand_in import EXCHANGE, original, own_parameters, placed
 
 __all__ = ["Batching", "TaskMap", "call_network"]
 
@@ -101,7 +102,7 @@ def call_network(network: nn.Module, parameters: Mapping[str, Tensor], *inputs: 
     changes = known.get(network.training)
     if changes is None:
         with EXCHANGE:
-            return _first_call(network, parameters, inputs, known)
+            changes = known[network.training] = _changes(network, parameters, inputs)
     if changes:
         parameters = {name: p.clone() for name, p in parameters.items()}
     return _call(network, parameters, inputs)
@@ -109,40 +110,37 @@ def call_network(network: nn.Module, parameters: Mapping[str, Tensor], *inputs: 
 
 def _call(network: nn.Module, parameters: Mapping[str, Tensor], inputs: tuple[Any, ...]) -> Tensor:
     first = tree_leaves(inputs)[0]
-    tensors = {id(b): _scratch(b, first) for b in network.buffers()}
-    tensors |= {id(p): parameters[name] for name, p in network.named_parameters() if name in parameters}
+    with EXCHANGE:
+        tensors = {id(b): _scratch(b, first) for b in network.buffers()}
+    own = own_parameters(network)
+    tensors |= {id(p): parameters[name] for name, p in own.items() if name in parameters}
     with placed(network, tensors) as at_hand, by_hand(original(network), network.training):
         output: Tensor = at_hand(*inputs)
     return output
 
 
-def _first_call(
-    network: nn.Module, parameters: Mapping[str, Tensor], inputs: tuple[Any, ...], known: dict[bool, bool]
-) -> Tensor:
-    """A call after which it is known whether such calls change parameters; this one leaves them alone."""
-    watched = {id(p): p for p in [*network.parameters(), *parameters.values()] if not _is_mapped(p)}
-    if any(nn.parameter.is_lazy(p) for p in watched.values()):
+@torch.no_grad()
+def _changes(network: nn.Module, parameters: Mapping[str, Tensor], inputs: tuple[Any, ...]) -> bool:
+    """Whether a call changes parameters, tried by one that leaves them and all generators as they were."""
+    if any(nn.parameter.is_lazy(p) for p in network.parameters()):
         raise FphiError(
             f"{type(network).__name__} has parameters without a shape yet: pass a batch of examples "
             "through it before it is given to a learner"
         )
+    # ``data``: a change of what autograd knows of, even one that is undone, would change derivatives.
+    given = {name: p.detach() if _is_mapped(p) else p.data for name, p in parameters.items()}
+    watched = {id(p): p for p in [*network.parameters(), *given.values()] if not _is_mapped(p)}
     kept = [(p, p.detach().clone(), p._version) for p in watched.values()]
     drawn = RandomState.now(generators_of(network))
-    failure = None
-    try:
-        output = _call(network, parameters, inputs)
-    except Exception as error:  # it may have changed some on the way
-        failure = error
+    with suppress(Exception):  # the call that counts will raise it
+        _call(network, given, inputs)
     changed = any(p._version != version or not torch.equal(p, value) for p, value, version in kept)
     if changed:
         for p, value, _ in kept:
             p.data.copy_(value)
-        drawn.restore()
-        output = _call(network, {name: p.clone() for name, p in parameters.items()}, inputs)
-    elif failure is not None:
-        raise failure
-    known[network.training] = changed
-    return output
+    drawn.restore()
+    torch.clear_autocast_cache()
+    return changed
 
 
 def _is_mapped(tensor: Tensor) -> bool:

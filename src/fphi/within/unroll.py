@@ -1,6 +1,6 @@
 """One step of within-task training, for a batch of tasks at once, with the derivative order asked for."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from math import comb
 from typing import Any, Literal
@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from fphi.within.optimizers import Parameters, State, UpdateRule
 from fphi.within.randomness import RandomState
-from fphi.within.surroundings import surroundings
+from fphi.within.surroundings import ordinary, surroundings
 
 __all__ = ["DerivativeOrder", "TaskLosses", "descend", "descend_recomputed"]
 
@@ -57,8 +57,8 @@ def descend(
 
 
 def _leaf(parameter: Tensor) -> Tensor:
-    """The same values, to be differentiated by; inference mode makes tensors that cannot be."""
-    return (parameter.clone() if parameter.is_inference() else parameter.detach()).requires_grad_()
+    """The same values, to be differentiated by."""
+    return ordinary(parameter).detach().requires_grad_()
 
 
 def _detached(parameters: Parameters) -> Parameters:
@@ -72,6 +72,7 @@ def descend_recomputed(
     steps: int,
     order: DerivativeOrder,
     constants: tuple[Tensor, ...],
+    generators: Sequence[Any] = (),
 ) -> Parameters:
     """Parameters after ``steps`` inner steps, whose graphs are built one at a time in the backward pass.
 
@@ -88,6 +89,7 @@ def descend_recomputed(
         order: see `descend`.
         constants: the other tensors that steps depend on and a derivative may be wanted of: parameters
             of the optimizer and of the part of the network that is not adapted, and its features.
+        generators: of random numbers, beside torch's, NumPy's and Python's, that steps may draw from.
     """
     flat, structure = tree_flatten((parameters, state))
 
@@ -95,7 +97,7 @@ def descend_recomputed(
         now, memory = tree_unflatten(list(tensors), structure)
         return tuple(tree_flatten(step_from(now, memory, step, order))[0])
 
-    ends = _Recomputed.apply(run, order, steps, len(flat), *flat, *constants)  # type: ignore[no-untyped-call]
+    ends = _Recomputed.apply(_Repeatable(run, generators), order, steps, len(flat), *flat, *constants)  # type: ignore[no-untyped-call]
     reached: Parameters = tree_unflatten(list(ends), structure)[0]
     return reached
 
@@ -105,12 +107,12 @@ class _Recomputed(Function):
 
     @staticmethod
     def forward(
-        ctx: Any, run: Steps, order: DerivativeOrder, steps: int, count: int, *tensors: Tensor
+        ctx: Any, run: "_Repeatable", order: DerivativeOrder, steps: int, count: int, *tensors: Tensor
     ) -> Tensors:
         ctx.save_for_backward(*tensors)
         ctx.order, ctx.steps, ctx.count = order, steps, count
         ctx.surroundings = surroundings()
-        run = ctx.run = _Repeatable(run)
+        ctx.run = run
         ctx.kept, slots = [], _slots(steps)
         now, at = tensors[:count], 0
         while at < steps - 1:
@@ -140,8 +142,8 @@ class _Recomputed(Function):
 class _Repeatable:
     """Steps that draw the same random numbers whenever they are computed: those of the first time."""
 
-    def __init__(self, run: Steps) -> None:
-        self.run = run
+    def __init__(self, run: Steps, generators: Sequence[Any]) -> None:
+        self.run, self.generators = run, generators
         self.began: dict[int, RandomState] = {}
         self.others = True  # whether the steps draw from other generators than torch's
 
@@ -150,7 +152,7 @@ class _Repeatable:
         if began is not None:
             began.restore()
             return self.run(tensors, step, order)
-        self.began[step] = RandomState.now(others=self.others)
+        self.began[step] = RandomState.now(self.generators, self.others)
         after = self.run(tensors, step, order)
         if step == 0:
             self.others = self.began[0].moved_others()
@@ -159,7 +161,7 @@ class _Repeatable:
     @contextmanager
     def again(self) -> Iterator[None]:
         """Within it steps are computed again, and what they draw is not missed afterwards."""
-        before = RandomState.now()
+        before = RandomState.now(self.generators)
         try:
             yield
         finally:

@@ -22,7 +22,10 @@ from fphi.networks.batch_norm import BatchNorm, network_pass
 from fphi.tasks.types import Examples, Task
 from fphi.within.by_hand import second_derivatives
 from fphi.within.optimizers import InnerOptimizer, Parameters, State, UpdateRule
-from fphi.within.refusal import is_missing_derivative, no_second_derivative
+from fphi.within.randomness import generators_of
+from fphi.within.refusal import is_missing_derivative, no_second_derivative, require_second_derivatives
+from fphi.within.stand_in import own_parameters
+from fphi.within.surroundings import ordinary
 from fphi.within.task_map import Batching, call_network
 from fphi.within.unroll import DerivativeOrder, descend, descend_recomputed
 
@@ -96,7 +99,7 @@ class GradientLearner(LearningAlgorithm):
 
     def _adapted(self) -> Parameters:
         """The initial values of what inner steps move; what requires no gradient stays as it is."""
-        return {name: p for name, p in self.part.named_parameters() if p.requires_grad}
+        return {name: p for name, p in own_parameters(self.part).items() if p.requires_grad}
 
     def adapt(self, support: Examples) -> Parameters:
         """θ' = F_φ(S) for one task: the network's parameters by name, the adapted ones replaced."""
@@ -105,7 +108,7 @@ class GradientLearner(LearningAlgorithm):
             self._trajectory(batch, self._inputs(batch.x), self._steps_now(), self._order_now())
         )
         prefix = "" if self.adapts == "all" else "head."
-        return {**dict(self.network.named_parameters()), **{prefix + k: p[0] for k, p in adapted.items()}}
+        return {**own_parameters(self.network), **{prefix + k: p[0] for k, p in adapted.items()}}
 
     def predict(self, parameters: Parameters, x: Tensor) -> Tensor:
         """Outputs ``[n, ways]`` of the network with adapted ``parameters`` for ``x: [n, *input]``."""
@@ -163,7 +166,7 @@ class GradientLearner(LearningAlgorithm):
 
         Where steps are recomputed, only those before the first and after the last.
         """
-        batch = inputs.shape[0]
+        batch, inputs, labels = inputs.shape[0], ordinary(inputs), ordinary(support.y)
         now: Parameters = {k: p.expand(batch, *p.shape) for k, p in self._adapted().items()}
         state = self.optimizer.init(now)
         yield now
@@ -171,10 +174,10 @@ class GradientLearner(LearningAlgorithm):
             yield from [now] * steps
             return
         if self.memory == "recomputed" and order > 0:
-            yield self._recomputed(inputs, support.y, now, state, steps, order)
+            yield self._recomputed(inputs, labels, now, state, steps, order)
             return
         for step in range(steps):
-            now, state = self._step(inputs, support.y, now, state, step, order)
+            now, state = self._step(inputs, labels, now, state, step, order)
             yield now
 
     def _step(
@@ -197,6 +200,8 @@ class GradientLearner(LearningAlgorithm):
         Raises:
             FphiError: order is 2, and a layer has no second derivative.
         """
+        if self.order == 2:
+            require_second_derivatives(self.part)
         try:
             return super().summed_gradient(tasks)
         except RuntimeError as error:
@@ -209,7 +214,9 @@ class GradientLearner(LearningAlgorithm):
         self, x: Tensor, y: Tensor, now: Parameters, state: State, steps: int, order: DerivativeOrder
     ) -> Parameters:
         step_from = partial(self._step, x, y)
-        return descend_recomputed(step_from, now, state, steps, order, (*self.parameters(), x))
+        return descend_recomputed(
+            step_from, now, state, steps, order, (*own_parameters(self).values(), x), generators_of(self)
+        )
 
     def _support_loss(self, parameters: Parameters, x: Tensor, y: Tensor) -> Tensor:
         return self.loss(call_network(self.part, parameters, x), y)
