@@ -50,8 +50,6 @@ def test_chunks_and_threads_do_not_change_the_gradient(case: Case, chunk_size: i
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_gpu_gives_the_gradient_and_the_answers_of_the_cpu(case: Case) -> None:
     learner, tasks = case.build("vmap").double(), random_tasks()
-    if learner.draws:
-        pytest.skip("each device has random numbers of its own")
     loss, gradients = meta_gradient(learner, tasks)
     accuracy = evaluate(learner, tasks).transductive
     moved, there = learner.to("cuda"), tasks.to(torch.device("cuda"))
@@ -117,8 +115,8 @@ def test_query_labels_are_for_the_loss_alone(case: Case) -> None:
 
 @every_learner
 def test_inductive_answers_do_not_depend_on_other_queries(case: Case) -> None:
-    learner, tasks = case.build("vmap").double(), random_tasks()
-    with evaluation_mode(learner):
+    tasks = random_tasks()
+    with evaluation_mode(case.build("vmap").double()) as learner:
         together = learner.solve_alone(tasks.support, tasks.query.x)
         for i in range(tasks.query.x.shape[1]):
             alone = learner.solve_alone(tasks.support, tasks.query.x[:, i : i + 1])
@@ -127,8 +125,8 @@ def test_inductive_answers_do_not_depend_on_other_queries(case: Case) -> None:
 
 @every_learner
 def test_the_answers_at_test_are_those_of_each_way_of_asking(case: Case) -> None:
-    learner, tasks = case.build("vmap").double(), random_tasks()
-    with evaluation_mode(learner), torch.no_grad():
+    tasks = random_tasks()
+    with evaluation_mode(case.build("vmap").double()) as learner, torch.no_grad():
         answers = learner.answers_at_test(tasks.support, tasks.query.x)
         torch.testing.assert_close(answers.final, learner.solve(tasks.support, tasks.query.x))
         torch.testing.assert_close(answers.alone, learner.solve_alone(tasks.support, tasks.query.x))
@@ -139,8 +137,8 @@ def test_the_answers_at_test_are_those_of_each_way_of_asking(case: Case) -> None
 
 @every_learner
 def test_transductive_answers_depend_on_other_queries_exactly_where_it_is_said(case: Case) -> None:
-    learner, tasks = case.build("vmap").double(), random_tasks()
-    with evaluation_mode(learner):
+    tasks = random_tasks()
+    with evaluation_mode(case.build("vmap").double()) as learner:
         together = learner.solve(tasks.support, tasks.query.x)
         fewer = learner.solve(tasks.support, tasks.query.x[:, :3])
         same = torch.allclose(together[:, :3], fewer, rtol=1e-9, atol=1e-11)
@@ -254,5 +252,3 @@ def test_a_seed_decides_dropout_in_any_number_of_threads() -> None:
     once, again, other = gradients(1, seed=0), gradients(3, seed=0), gradients(3, seed=1)
     assert all(torch.equal(once[name], again[name]) for name in once)
     assert not torch.equal(once["network.2.weight"], other["network.2.weight"])
-    assert learner.draws
-    assert not learner.eval().draws

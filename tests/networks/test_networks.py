@@ -83,13 +83,13 @@ def test_a_bias_before_the_norm_has_no_effect_and_no_gradient() -> None:
 
 def test_support_mode_takes_the_statistics_of_the_support_rows() -> None:
     norm, x = BatchNorm(3, "support"), torch.randn(10, 3, 4, 4)
-    with network_pass(norm, support_rows=6):
+    with network_pass(support_rows=6):
         y = norm(x)
     alone = BatchNorm(3)(x[:6])
     torch.testing.assert_close(y[:6], alone)
     other = x.clone()
     other[7] = 100
-    with network_pass(norm, support_rows=6):
+    with network_pass(support_rows=6):
         assert torch.equal(norm(other)[:7], y[:7])
 
 
@@ -125,14 +125,14 @@ def test_per_step_mode_has_a_scale_and_shift_for_each_step() -> None:
     norm, x = BatchNorm(3, "per-step"), torch.randn(5, 3)
     assert norm.weight is not None
     for step in (0, 1):  # one for all, until it is told how many steps there are
-        with network_pass(norm, step=step):
+        with network_pass(step=step):
             assert torch.equal(norm(x), BatchNorm(3)(x))
     norm.set_steps(2)
     assert norm.weight.shape == (3, 3)
     norm.weight.data = torch.tensor([[1.0], [2.0], [3.0]]).expand(3, 3).clone()
     plain = BatchNorm(3)(x)
     for step, factor in ((0, 1), (1, 2), (2, 3), (7, 3)):
-        with network_pass(norm, step=step):
+        with network_pass(step=step):
             torch.testing.assert_close(norm(x), factor * plain)
 
 

@@ -100,6 +100,6 @@ def _episodes(folders: list[Path]) -> dict[str, Episode]:
         trained = trained_run(folder)
         tasks = trained.tasks(0, ["test"])
         learner = load_learner(folder, trained, trained.setting(tasks))
-        with evaluation_mode(learner):
-            episodes[trained.config.name] = episode_of(learner, tasks, 0)
+        with evaluation_mode(learner) as answering:
+            episodes[trained.config.name] = episode_of(answering, tasks, 0)
     return episodes

@@ -41,9 +41,9 @@ class Drawing:
 @torch.no_grad()
 def draw_run(run: Path, drawing: Drawing) -> dict[str, bytes]:
     """PNG pictures by file name: ``episode.png`` and, of a learner with an embedding, ``embedding.png``."""
-    learner, tasks = _loaded(run, drawing)
+    loaded, tasks = _loaded(run, drawing)
     task = tasks.task("test", drawing.index)
-    with evaluation_mode(learner):
+    with evaluation_mode(loaded) as learner:
         if tasks.ways is None:
             return {"episode.png": draw_regression(task, learner(task.support, task.query.x))}
         pictures = {"episode.png": draw_episode(episode_of(learner, tasks, drawing.index))}

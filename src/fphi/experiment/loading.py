@@ -70,13 +70,16 @@ def trained_run(run: Path, allowed: Mapping[str, str] | None = None, command: st
 
 
 def load_learner(run: Path, trained: FewShotRun, setting: Setting) -> LearningAlgorithm:
-    """The learner with the best parameters.
+    """The learner with the best parameters; those that the run froze stay frozen, in inner steps too.
 
     Raises:
         FphiError: they do not fit it, or the configuration was changed after the training.
     """
     learner = trained.learner(setting)
     note = load_parameters(run / BEST, learner)
+    for name, parameter in learner.named_parameters():
+        if trained.training.freeze is not None and f"{name}.".startswith(f"{trained.training.freeze}."):
+            parameter.requires_grad_(False)
     if note.get("fingerprint") not in (None, "", written_fingerprint(run)):
         raise FphiError(f"{run / CONFIG} was changed after the training; restore it, or train again with it")
     return learner

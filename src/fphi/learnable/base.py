@@ -2,20 +2,23 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.modules.dropout import _DropoutNd
 
 from fphi.errors import FphiError
 from fphi.learnable.checking import checks
+from fphi.learnable.modes import evaluation_mode, keep_batch_statistics
 from fphi.learnable.targets import AnswersAtTest, fitting, require_answerable
 from fphi.networks.batch_norm import BatchNorm, network_pass
 from fphi.tasks.types import Examples, Task
+from fphi.within.randomness import RandomState
+from fphi.within.stand_in import own_parameters
 from fphi.within.task_map import Batching, TaskMap, call_network
 
 __all__ = [
@@ -80,7 +83,7 @@ class LearningAlgorithm(nn.Module):
             raise NotImplementedError(
                 f"{type(self).__name__} must define forward (one task) or solve (a batch)"
             )
-        own = dict(self.named_parameters())
+        own = own_parameters(self)
         return self.over_tasks(lambda x, y, q: call_network(self, own, Examples(x, y), q), *support, query_x)
 
     @checks
@@ -141,11 +144,15 @@ class LearningAlgorithm(nn.Module):
     @checks
     def summed_gradient(self, tasks: Task) -> tuple[Tensor, list[Tensor]]:
         """The tasks' summed loss, and its gradient for each of `parameters` that requires one."""
-        total = self.task_losses(tasks).sum()
-        wanted = [p for p in self.parameters() if p.requires_grad]
-        if not total.requires_grad:  # nothing that answers depend on is learned
-            return total, [torch.zeros_like(p) for p in wanted]
-        return total.detach(), list(torch.autograd.grad(total, wanted, materialize_grads=True))
+        wanted = [p for p in own_parameters(self).values() if p.requires_grad]
+
+        def differentiated() -> tuple[Tensor, list[Tensor]]:
+            total = self.task_losses(tasks).sum()
+            if not total.requires_grad:  # nothing that answers depend on is learned
+                return total, [torch.zeros_like(p) for p in wanted]
+            return total.detach(), list(torch.autograd.grad(total, wanted, materialize_grads=True))
+
+        return self.over_tasks.attempt(differentiated)
 
     def observe(self, task: Task) -> None:
         """Pass one task's examples through what has running statistics, for `calibrate` to take them."""
@@ -172,10 +179,15 @@ class LearningAlgorithm(nn.Module):
         known = any(_uses_query_batch(m) for m in self.modules())
         return known or _rows_share(lambda queries: self.solve(first, queries), query_x)
 
-    @property
-    def draws(self) -> bool:
-        """Whether answers depend on random numbers: on those of dropout, in training."""
-        return any(isinstance(m, _DropoutNd) and m.training and m.p > 0 for m in self.modules())
+    def train(self, mode: bool = True) -> Self:
+        """As in torch; but torch's norm layers use running statistics only where these hold something.
+
+        No call of a learner moves a buffer, so that is where a network brought them along.
+        """
+        super().train(mode)
+        if not mode:
+            keep_batch_statistics(self)
+        return self
 
 
 def _uses_query_batch(module: nn.Module) -> bool:
@@ -206,18 +218,22 @@ def run_network(
 
     def together(own: dict[str, Tensor] | None, support: Tensor, queries: Tensor) -> Tensor:
         if "support" not in _norm_modes(network):
-            with network_pass(network, step=step):
+            with network_pass(step=step):
                 return over_network(over_tasks, network, own, queries)
-        with network_pass(network, rows, step):
+        with network_pass(rows, step):
             return over_network(over_tasks, network, own, torch.cat([support, queries], 1))[:, rows:]
 
     first = None if parameters is None else {name: p[:1] for name, p in parameters.items()}
     if not passes_alone(network, partial(together, first, support_x[:1]), query_x):
         return together(parameters, support_x, query_x)
-    with network_pass(network, step=step):
+    with network_pass(step=step):
         batches = (torch.cat([support_x, query], 1) for query in torch.split(query_x, 1, dim=1))
         answers = [over_network(over_tasks, network, parameters, batch)[:, rows] for batch in batches]
     return torch.stack(answers, 1)
+
+
+# The learner whose queries are to pass alone, in this thread.
+_ASKED_ALONE: ContextVar[nn.Module | None] = ContextVar("asked_alone", default=None)
 
 
 @contextmanager
@@ -227,14 +243,11 @@ def each_query_alone(learner: nn.Module) -> Iterator[None]:
     That batch holds the support set too, as with norm layers of mode ``support+1``. It is `run_network`,
     `EmbeddingLearner.embed` and the like that keep to it; a plain call of a network does not.
     """
-    modules = list(learner.modules())
-    for module in modules:
-        module.query_alone = True  # type: ignore[assignment]
+    token = _ASKED_ALONE.set(learner)
     try:
         yield
     finally:
-        for module in modules:
-            del module.query_alone
+        _ASKED_ALONE.reset(token)
 
 
 def passes_alone(network: nn.Module, outputs: Callable[[Tensor], Tensor], queries: Tensor) -> bool:
@@ -248,7 +261,8 @@ def passes_alone(network: nn.Module, outputs: Callable[[Tensor], Tensor], querie
     """
     if "support+1" in _norm_modes(network):
         return True
-    if "query_alone" not in vars(network):
+    asked = _ASKED_ALONE.get()
+    if asked is None or not any(network is module for module in asked.modules()):
         return False
     return any(_uses_query_batch(m) for m in network.modules()) or _rows_share(outputs, queries)
 
@@ -260,11 +274,11 @@ def _rows_share(outputs: Callable[[Tensor], Tensor], rows: Tensor) -> bool:
         return False
     first, others = rows[:1, :1], rows[:1, 1:]
     changed = 2 * others + 1 if others.is_floating_point() else first.expand_as(others)
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count()) if rows.is_cuda else ()):
-        torch.manual_seed(0)  # both times what is drawn is the same
-        before = outputs(rows[:1])[:, 0]
-        torch.manual_seed(0)
-        after = outputs(torch.cat([first, changed], 1))[:, 0]
+    drawn = RandomState.now()
+    before = outputs(rows[:1])[:, 0]
+    drawn.restore()  # both times what is drawn is the same
+    after = outputs(torch.cat([first, changed], 1))[:, 0]
+    drawn.restore()
     return not torch.allclose(before, after, rtol=0, atol=0, equal_nan=True)
 
 
@@ -277,24 +291,6 @@ def over_network(
 ) -> Tensor:
     """``network(x)`` for a batch of tasks ``x: [B, n, *input]``."""
     if parameters is None:
-        own = dict(network.named_parameters())
+        own = own_parameters(network)
         return over_tasks(lambda one: call_network(network, own, one), x)
     return over_tasks(lambda p, one: call_network(network, p, one), parameters, x)
-
-
-@contextmanager
-def evaluation_mode(learner: nn.Module) -> Iterator[None]:
-    """``eval()``, but torch's own batch norms go on using batch statistics.
-
-    Learners never move a buffer, so the running statistics of these layers hold nothing.
-    """
-    was_training = {m: m.training for m in learner.modules()}
-    learner.eval()
-    for module in learner.modules():
-        if isinstance(module, _BatchNorm):
-            module.training = True
-    try:
-        yield
-    finally:
-        for module, training in was_training.items():
-            module.training = training

@@ -41,7 +41,7 @@ class EmbeddingLearner(LearningAlgorithm):
         return embedded[:, :rows], embedded[:, rows:]
 
     def _embed_together(self, support_x: Tensor, query_x: Tensor) -> Tensor:
-        with network_pass(self.network, support_rows=support_x.shape[1]):
+        with network_pass(support_rows=support_x.shape[1]):
             return over_network(self.over_tasks, self.network, None, torch.cat([support_x, query_x], 1))
 
 

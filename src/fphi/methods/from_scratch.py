@@ -43,7 +43,7 @@ class FromScratch(FewShotMethod):
     norm: Mode = "query-batch"
 
     def learner(self, setting: Setting) -> LearningAlgorithm:
-        network = build_network(self.network, setting, self.norm).requires_grad_(False)
+        network = build_network(self.network, setting, self.norm)
         rate = self.usual_inner_lr.of(setting) if self.inner_lr is None else self.inner_lr
         return GradientLearner(network, adam(rate), self.inner_steps, order=1, loss=setting.loss)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Literal, NamedTuple, TypeVar, get_args
 
 import torch
@@ -27,26 +28,24 @@ class Pass(NamedTuple):
     step: int = 0
 
 
+# Of this thread alone: others may call the same network.
+_PLAIN = Pass()
+_PASS: ContextVar[Pass] = ContextVar("pass", default=_PLAIN)
+
+
 @contextmanager
-def network_pass(network: nn.Module, support_rows: int | None = None, step: int = 0) -> Iterator[None]:
-    """Tell the norm layers of ``network`` which leading rows are the support set, and the inner step.
+def network_pass(support_rows: int | None = None, step: int = 0) -> Iterator[None]:
+    """Tell the norm layers of a network called within which leading rows are the support set, and the step.
 
     Args:
-        network: a module that holds `BatchNorm` layers or none.
         support_rows: see `Pass`.
         step: see `Pass`.
     """
-    # The layers hold it, as they hold their parameters: threads have copies of a network, since
-    # `functional_call` swaps those too.
-    layers = [m for m in network.modules() if isinstance(m, BatchNorm)]
-    before = [layer.pass_at_hand for layer in layers]
-    for layer in layers:
-        layer.pass_at_hand = Pass(support_rows, step)
+    token = _PASS.set(Pass(support_rows, step))
     try:
         yield
     finally:
-        for layer, earlier in zip(layers, before, strict=True):
-            layer.pass_at_hand = earlier
+        _PASS.reset(token)
 
 
 class _Moments(torch.autograd.Function):
@@ -127,7 +126,6 @@ class BatchNorm(nn.Module):
         if mode not in get_args(Mode):
             raise ValueError(f"unknown batch-norm mode {mode!r}: choose one of {', '.join(get_args(Mode))}")
         self.mode, self.eps = mode, eps
-        self.pass_at_hand = Pass()
         self.records: list[tuple[Tensor, Tensor]] = []  # the moments of each pass, while `calibrate` collects
         self.collects = False
         shape = (1, channels) if mode == "per-step" else (channels,)
@@ -148,7 +146,7 @@ class BatchNorm(nn.Module):
 
     def rows(self, x: Tensor) -> Tensor:
         """The rows of ``x`` that the statistics are taken from."""
-        return x[: self.pass_at_hand.support_rows] if self.mode == "support" else x
+        return x[: _PASS.get().support_rows] if self.mode == "support" else x
 
     def moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and variance ``[channels]`` to normalise ``x`` with."""
@@ -178,7 +176,7 @@ class BatchNorm(nn.Module):
         if self.mode != "per-step":
             return parameter
         # More steps at test than in training: the last entry serves for the rest.
-        return parameter[min(self.pass_at_hand.step, len(parameter) - 1)]
+        return parameter[min(_PASS.get().step, len(parameter) - 1)]
 
     @torch.no_grad()
     def set_steps(self, steps: int) -> None:

@@ -1,17 +1,20 @@
 """Step 2: L(φ), the loss over tasks, and its gradient. The one place where tasks are split up."""
 
-import copy
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from itertools import pairwise
+from weakref import WeakKeyDictionary
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fphi.errors import FphiError
 from fphi.learnable.base import LearningAlgorithm
 from fphi.learnable.checking import checked_tasks, explaining
 from fphi.tasks.types import Examples, Task
+from fphi.within.randomness import RandomState, generators_of
+from fphi.within.stand_in import original, own_parameters, stand_in
+from fphi.within.surroundings import ordinary, surroundings
 
 __all__ = ["meta_gradient", "split_tasks"]
 
@@ -35,7 +38,7 @@ def meta_gradient(
         chunk_size: tasks solved at once; None: as the device likes it.
         threads: worker threads, each computing with one core; None: as many as torch uses on a
             CPU, and 1 elsewhere. A learner that draws random numbers works in one, so that a seed
-            decides them.
+            decides them, and so does one that cannot be copied.
 
     Raises:
         FphiError: the tasks, a number or the network's answers are not what they must be.
@@ -54,16 +57,12 @@ def meta_gradient(
         raise FphiError(f"{type(learner).__name__} is no learner; give one, such as fphi.GradientLearner(…)")
     tasks = checked_tasks(learner, tasks)
     count = tasks.query.x.shape[0]
-    threads = _default_threads(tasks) if threads is None else threads
-    chunks = split_tasks(tasks, chunk_size or _default_chunk(tasks, threads))
-    if threads == 1 or len(chunks) == 1 or learner.draws:
-        parts = [_summed_gradient(learner, chunk) for chunk in chunks]
-    else:
-        parts = _in_threads(learner, chunks, threads)
+    with torch.inference_mode(False), torch.enable_grad():
+        parts = _parts(learner, _ordinary(tasks), chunk_size, threads or _default_threads(tasks))
     # Summed in the order of the chunks, whichever thread was first: the same bits every time.
     loss = torch.stack([part[0] for part in parts]).sum() / count
     totals = [torch.stack(pieces).sum(0) / count for pieces in zip(*(p[1] for p in parts), strict=True)]
-    names = [name for name, p in learner.named_parameters() if p.requires_grad]
+    names = [name for name, p in own_parameters(learner).items() if p.requires_grad]
     return loss, dict(zip(names, totals, strict=True))
 
 
@@ -92,17 +91,46 @@ def _default_chunk(tasks: Task, threads: int) -> int:
     return max(1, min(_CHUNK, _CHUNK_EXAMPLES // examples, -(-count // threads)))
 
 
-def _in_threads(
-    learner: LearningAlgorithm, chunks: list[Task], threads: int
-) -> list[tuple[Tensor, list[Tensor]]]:
-    # A call with other parameters swaps them into the module for its duration, so every chunk has
-    # a copy of the modules; the tensors are shared.
-    tensors = [*learner.parameters(), *learner.buffers()]
-    copies = [copy.deepcopy(learner, {id(t): t for t in tensors}) for _ in chunks]
-    within = torch.get_num_threads()
+Part = tuple[Tensor, list[Tensor]]
+
+# By learner and mode: whether it draws random numbers, which is found out when it first works in threads.
+_DRAWS: WeakKeyDictionary[nn.Module, dict[bool, bool]] = WeakKeyDictionary()
+
+
+def _parts(learner: LearningAlgorithm, tasks: Task, chunk_size: int | None, threads: int) -> list[Part]:
+    """Summed loss and gradient of each chunk, in the order of the chunks."""
+    draws = _DRAWS.setdefault(original(learner), {})
+    chunks = split_tasks(tasks, chunk_size or _default_chunk(tasks, threads))
+    if threads > 1 and len(chunks) > 1 and not draws.get(learner.training, False):
+        before = RandomState.now(generators_of(learner), others=learner.training not in draws)
+        parts = _in_threads(learner, chunks, threads)
+        draws[learner.training] = before.moved()
+        if parts is not None and not draws[learner.training]:
+            return parts
+        before.restore()  # in which order threads draw is chance
+    chunks = split_tasks(tasks, chunk_size or _default_chunk(tasks, 1))
+    return [_summed_gradient(learner, chunk) for chunk in chunks]
+
+
+def _ordinary(tasks: Task) -> Task:
+    return Task(*(Examples(*map(ordinary, part)) for part in tasks))
+
+
+def _in_threads(learner: LearningAlgorithm, chunks: list[Task], threads: int) -> list[Part] | None:
+    """See `_parts`; None: this learner cannot be copied, and so does not work in threads."""
+    copies = [stand_in(learner, {}) for _ in chunks]
+    here, within = surroundings(), torch.get_num_threads()
+
+    def work(copied: LearningAlgorithm, chunk: Task) -> Part:
+        with here():
+            return _summed_gradient(copied, chunk)
+
+    able = [c for c in copies if c is not None]
+    if len(able) < len(chunks):
+        return None
     torch.set_num_threads(1)
     try:
-        return list(_workers(threads).map(_summed_gradient, copies, chunks))
+        return list(_workers(threads).map(work, able, chunks))
     finally:
         torch.set_num_threads(within)
 

@@ -2,17 +2,25 @@
 
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from operator import itemgetter
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, Self, TypeVar, get_args
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, vmap
+from torch.func import vmap
 from torch.utils._pytree import tree_leaves, tree_map
+
+from fphi.errors import FphiError
+from fphi.within.by_hand import by_hand
+from fphi.within.randomness import RandomState, generators_of
+from fphi.within.stand_in import EXCHANGE, original, own_parameters, placed
 
 __all__ = ["Batching", "TaskMap", "call_network"]
 
 Batching = Literal["auto", "vmap", "loop"]
+R = TypeVar("R")
 
 
 class TaskMap:
@@ -37,20 +45,42 @@ class TaskMap:
         return self  # copies of a learner in worker threads share what has been found out
 
     def __call__(self, function: Callable[..., Tensor], *batched: Any) -> Tensor:
-        if self.batching == "loop":
-            return _loop(function, batched)
+
+        def mapped() -> Tensor:
+            if self.batching == "loop":
+                return _loop(function, batched)
+            return vmap(function, randomness="different")(*batched)  # type: ignore[no-any-return]
+
+        return self.attempt(mapped)
+
+    def attempt(self, compute: Callable[[], R]) -> R:
+        """``compute()``, which maps and perhaps differentiates: again in a loop where ``vmap`` refuses.
+
+        Some functions can be mapped, and their derivatives cannot: whoever takes these passes them here.
+        """
+        if self.batching != "auto":
+            return compute()
+        before = RandomState.now(others=False)
         try:
-            return vmap(function, randomness="different")(*batched)
+            return compute()
         except (RuntimeError, ValueError) as problem:
-            if self.batching == "vmap":
+            if self.batching != "auto":  # a function inside has settled it: this is no fault of vmap
                 raise
-            answer = _loop(function, batched)  # an error of the function itself shows here, undisguised
-            self.batching = "loop"
-            reason = str(problem).strip().splitlines()[0]
-            warnings.warn(
-                f"tasks are looped over, not batched: the network cannot be vmapped ({reason})", stacklevel=3
-            )
-            return answer
+            return self._in_a_loop(compute, before, problem)
+
+    def _in_a_loop(self, compute: Callable[[], R], before: RandomState, problem: Exception) -> R:
+        before.restore()  # a seed decides what is drawn, whether or not something failed first
+        self.batching = "loop"
+        try:
+            answer = compute()  # an error of the function itself shows here, undisguised
+        except BaseException:
+            self.batching = "auto"
+            raise
+        reason = str(problem).strip().splitlines()[0]
+        warnings.warn(
+            f"tasks are looped over, not batched: the network cannot be vmapped ({reason})", stacklevel=5
+        )
+        return answer
 
 
 def _loop(function: Callable[..., Tensor], batched: tuple[Any, ...]) -> Tensor:
@@ -58,14 +88,65 @@ def _loop(function: Callable[..., Tensor], batched: tuple[Any, ...]) -> Tensor:
     return torch.stack([function(*tree_map(itemgetter(i), batched)) for i in range(count)])
 
 
+# By network and mode: whether a call of it changes its parameters, which is found out at the first.
+_CHANGES: WeakKeyDictionary[nn.Module, dict[bool, bool]] = WeakKeyDictionary()
+
+
 def call_network(network: nn.Module, parameters: Mapping[str, Tensor], *inputs: Any) -> Tensor:
-    """The network's output with these parameters in place of its own; its buffers stay as they are."""
+    """The network's output with these parameters in place of its own.
+
+    Whatever the network does to itself in the call (move its buffers, renormalise a parameter, set an
+    attribute) is gone afterwards, and other threads may call it at the same time.
+    """
+    known = _CHANGES.setdefault(original(network), {})
+    changes = known.get(network.training)
+    if changes is None:
+        with EXCHANGE:
+            changes = known[network.training] = _changes(network, parameters, inputs)
+    if changes:
+        parameters = {name: p.clone() for name, p in parameters.items()}
+    return _call(network, parameters, inputs)
+
+
+def _call(network: nn.Module, parameters: Mapping[str, Tensor], inputs: tuple[Any, ...]) -> Tensor:
     first = tree_leaves(inputs)[0]
-    buffers = {name: _scratch(b, first) for name, b in network.named_buffers()}
-    output: Tensor = functional_call(network, (dict(parameters), buffers), inputs)
+    with EXCHANGE:
+        tensors = {id(b): _scratch(b, first) for b in network.buffers()}
+    own = own_parameters(network)
+    tensors |= {id(p): parameters[name] for name, p in own.items() if name in parameters}
+    with placed(network, tensors) as at_hand, by_hand(original(network), network.training):
+        output: Tensor = at_hand(*inputs)
     return output
 
 
+@torch.no_grad()
+def _changes(network: nn.Module, parameters: Mapping[str, Tensor], inputs: tuple[Any, ...]) -> bool:
+    """Whether a call changes parameters, tried by one that leaves them and all generators as they were."""
+    if any(nn.parameter.is_lazy(p) for p in network.parameters()):
+        raise FphiError(
+            f"{type(network).__name__} has parameters without a shape yet: pass a batch of examples "
+            "through it before it is given to a learner"
+        )
+    # ``data``: a change of what autograd knows of, even one that is undone, would change derivatives.
+    given = {name: p.detach() if _is_mapped(p) else p.data for name, p in parameters.items()}
+    watched = {id(p): p for p in [*network.parameters(), *given.values()] if not _is_mapped(p)}
+    kept = [(p, p.detach().clone(), p._version) for p in watched.values()]
+    drawn = RandomState.now(generators_of(network))
+    with suppress(Exception):  # the call that counts will raise it
+        _call(network, given, inputs)
+    changed = any(p._version != version or not torch.equal(p, value) for p, value, version in kept)
+    if changed:
+        for p, value, _ in kept:
+            p.data.copy_(value)
+    drawn.restore()
+    torch.clear_autocast_cache()
+    return changed
+
+
+def _is_mapped(tensor: Tensor) -> bool:
+    return bool(torch._C._functorch.is_functorch_wrapped_tensor(tensor))
+
+
 def _scratch(buffer: Tensor, x: Tensor) -> Tensor:
-    """A copy for torch's own norm layers to update and throw away, batched where ``x`` is."""
+    """A copy for the network to update and throw away, batched where ``x`` is."""
     return x.new_zeros(buffer.shape, dtype=buffer.dtype) + buffer

@@ -1,6 +1,7 @@
 """One step of within-task training, for a batch of tasks at once, with the derivative order asked for."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from math import comb
 from typing import Any, Literal
 
@@ -10,6 +11,8 @@ from torch.autograd import Function
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from fphi.within.optimizers import Parameters, State, UpdateRule
+from fphi.within.randomness import RandomState
+from fphi.within.surroundings import ordinary, surroundings
 
 __all__ = ["DerivativeOrder", "TaskLosses", "descend", "descend_recomputed"]
 
@@ -44,13 +47,18 @@ def descend(
     """
     if order == 0:
         parameters, state = _detached(parameters), {k: _detached(v) for k, v in state.items()}
-    with torch.enable_grad():
-        inputs = {k: p if p.requires_grad else p.detach().requires_grad_() for k, p in parameters.items()}
+    with torch.inference_mode(False), torch.enable_grad():
+        inputs = {k: p if p.requires_grad else _leaf(p) for k, p in parameters.items()}
         gradients = torch.autograd.grad(
             losses(inputs).sum(), list(inputs.values()), create_graph=order == 2, materialize_grads=True
         )
     with torch.set_grad_enabled(order > 0):
         return optimizer.update(dict(zip(inputs, gradients, strict=True)), state, inputs, step)
+
+
+def _leaf(parameter: Tensor) -> Tensor:
+    """The same values, to be differentiated by."""
+    return ordinary(parameter).detach().requires_grad_()
 
 
 def _detached(parameters: Parameters) -> Parameters:
@@ -64,6 +72,7 @@ def descend_recomputed(
     steps: int,
     order: DerivativeOrder,
     constants: tuple[Tensor, ...],
+    generators: Sequence[Any] = (),
 ) -> Parameters:
     """Parameters after ``steps`` inner steps, whose graphs are built one at a time in the backward pass.
 
@@ -80,6 +89,7 @@ def descend_recomputed(
         order: see `descend`.
         constants: the other tensors that steps depend on and a derivative may be wanted of: parameters
             of the optimizer and of the part of the network that is not adapted, and its features.
+        generators: of random numbers, beside torch's, NumPy's and Python's, that steps may draw from.
     """
     flat, structure = tree_flatten((parameters, state))
 
@@ -87,7 +97,7 @@ def descend_recomputed(
         now, memory = tree_unflatten(list(tensors), structure)
         return tuple(tree_flatten(step_from(now, memory, step, order))[0])
 
-    ends = _Recomputed.apply(run, order, steps, len(flat), *flat, *constants)  # type: ignore[no-untyped-call]
+    ends = _Recomputed.apply(_Repeatable(run, generators), order, steps, len(flat), *flat, *constants)  # type: ignore[no-untyped-call]
     reached: Parameters = tree_unflatten(list(ends), structure)[0]
     return reached
 
@@ -97,10 +107,12 @@ class _Recomputed(Function):
 
     @staticmethod
     def forward(
-        ctx: Any, run: Steps, order: DerivativeOrder, steps: int, count: int, *tensors: Tensor
+        ctx: Any, run: "_Repeatable", order: DerivativeOrder, steps: int, count: int, *tensors: Tensor
     ) -> Tensors:
         ctx.save_for_backward(*tensors)
-        ctx.run, ctx.order, ctx.steps, ctx.count = run, order, steps, count
+        ctx.order, ctx.steps, ctx.count = order, steps, count
+        ctx.surroundings = surroundings()
+        ctx.run = run
         ctx.kept, slots = [], _slots(steps)
         now, at = tensors[:count], 0
         while at < steps - 1:
@@ -116,14 +128,44 @@ class _Recomputed(Function):
         back = _Backward(ctx.run, ctx.order, cotangents, [c for c in constants if c.requires_grad])
         del cotangents
         end = ctx.steps
-        while ctx.kept:
-            now, at, slots = ctx.kept.pop()
-            back.through(now, at, slots, end)
-            end = at
-        back.through(carried, 0, _slots(ctx.steps), end)
+        with ctx.surroundings(), ctx.run.again():
+            while ctx.kept:
+                now, at, slots = ctx.kept.pop()
+                back.through(now, at, slots, end)
+                end = at
+            back.through(carried, 0, _slots(ctx.steps), end)
         sums = iter(back.sums)
         of_constants = (next(sums) if c.requires_grad else None for c in constants)
         return None, None, None, None, *back.cotangents, *of_constants
+
+
+class _Repeatable:
+    """Steps that draw the same random numbers whenever they are computed: those of the first time."""
+
+    def __init__(self, run: Steps, generators: Sequence[Any]) -> None:
+        self.run, self.generators = run, generators
+        self.began: dict[int, RandomState] = {}
+        self.others = True  # whether the steps draw from other generators than torch's
+
+    def __call__(self, tensors: Tensors, step: int, order: DerivativeOrder) -> Tensors:
+        began = self.began.get(step)
+        if began is not None:
+            began.restore()
+            return self.run(tensors, step, order)
+        self.began[step] = RandomState.now(self.generators, self.others)
+        after = self.run(tensors, step, order)
+        if step == 0:
+            self.others = self.began[0].moved_others()
+        return after
+
+    @contextmanager
+    def again(self) -> Iterator[None]:
+        """Within it steps are computed again, and what they draw is not missed afterwards."""
+        before = RandomState.now(self.generators)
+        try:
+            yield
+        finally:
+            before.restore()
 
 
 class _Backward:

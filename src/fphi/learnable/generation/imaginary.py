@@ -106,7 +106,3 @@ class ImaginaryLearner(LearningAlgorithm):
 
     def observe(self, task: Task) -> None:
         self.learner.observe(task)
-
-    @property
-    def draws(self) -> bool:
-        return super().draws or (self.training and self.generated > 0)

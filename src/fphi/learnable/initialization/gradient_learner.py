@@ -20,8 +20,13 @@ from fphi.learnable.base import (
 )
 from fphi.networks.batch_norm import BatchNorm, network_pass
 from fphi.ranges import require_sizes
-from fphi.tasks.types import Examples
+from fphi.tasks.types import Examples, Task
+from fphi.within.by_hand import second_derivatives
 from fphi.within.optimizers import InnerOptimizer, Parameters, State, UpdateRule
+from fphi.within.randomness import generators_of
+from fphi.within.refusal import is_missing_derivative, no_second_derivative, require_second_derivatives
+from fphi.within.stand_in import own_parameters
+from fphi.within.surroundings import ordinary
 from fphi.within.task_map import Batching, call_network
 from fphi.within.unroll import DerivativeOrder, descend, descend_recomputed
 
@@ -88,12 +93,16 @@ class GradientLearner(LearningAlgorithm):
             if isinstance(module, BatchNorm):
                 module.set_steps(steps)
         if isinstance(self.optimizer, InnerOptimizer):
-            self.optimizer.register(dict(self.part.named_parameters()))
+            self.optimizer.register(self._adapted())
 
     @property
     def part(self) -> nn.Module:
         """The part of the network that is adapted."""
         return self.network if self.adapts == "all" else self.network.get_submodule("head")
+
+    def _adapted(self) -> Parameters:
+        """The initial values of what inner steps move; what requires no gradient stays as it is."""
+        return {name: p for name, p in own_parameters(self.part).items() if p.requires_grad}
 
     def adapt(self, support: Examples) -> Parameters:
         """θ' = F_φ(S) for one task: the network's parameters by name, the adapted ones replaced."""
@@ -102,11 +111,11 @@ class GradientLearner(LearningAlgorithm):
             self._trajectory(batch, self._inputs(batch.x), self._steps_now(), self._order_now())
         )
         prefix = "" if self.adapts == "all" else "head."
-        return {**dict(self.network.named_parameters()), **{prefix + k: p[0] for k, p in adapted.items()}}
+        return {**own_parameters(self.network), **{prefix + k: p[0] for k, p in adapted.items()}}
 
     def predict(self, parameters: Parameters, x: Tensor) -> Tensor:
         """Outputs ``[n, ways]`` of the network with adapted ``parameters`` for ``x: [n, *input]``."""
-        with network_pass(self.network, step=self._steps_now()):
+        with network_pass(step=self._steps_now()):
             return call_network(self.network, parameters, x)
 
     def solve(self, support: Examples, query_x: Tensor, steps: int | None = None) -> Tensor:
@@ -160,15 +169,18 @@ class GradientLearner(LearningAlgorithm):
 
         Where steps are recomputed, only those before the first and after the last.
         """
-        batch = inputs.shape[0]
-        now: Parameters = {k: p.expand(batch, *p.shape) for k, p in self.part.named_parameters()}
+        batch, inputs, labels = inputs.shape[0], ordinary(inputs), ordinary(support.y)
+        now: Parameters = {k: p.expand(batch, *p.shape) for k, p in self._adapted().items()}
         state = self.optimizer.init(now)
         yield now
+        if not now:  # all is frozen
+            yield from [now] * steps
+            return
         if self.memory == "recomputed" and order > 0:
-            yield self._recomputed(inputs, support.y, now, state, steps, order)
+            yield self._recomputed(inputs, labels, now, state, steps, order)
             return
         for step in range(steps):
-            now, state = self._step(inputs, support.y, now, state, step, order)
+            now, state = self._step(inputs, labels, now, state, step, order)
             yield now
 
     def _step(
@@ -180,16 +192,34 @@ class GradientLearner(LearningAlgorithm):
             x, y = x[:, rows], y[:, rows]
 
         def losses(parameters: Parameters) -> Tensor:
-            with network_pass(self.part, step=step):
+            with network_pass(step=step), second_derivatives(order == 2):
                 return self.over_tasks(self._support_loss, parameters, x, y)
 
-        return descend(losses, self.optimizer, now, state, step, order)
+        return self.over_tasks.attempt(lambda: descend(losses, self.optimizer, now, state, step, order))
+
+    def summed_gradient(self, tasks: Task) -> tuple[Tensor, list[Tensor]]:
+        """See `LearningAlgorithm.summed_gradient`.
+
+        Raises:
+            FphiError: order is 2, and a layer has no second derivative.
+        """
+        if self.order == 2:
+            require_second_derivatives(self.part)
+        try:
+            return super().summed_gradient(tasks)
+        except RuntimeError as error:
+            if self.order == 1 or not is_missing_derivative(error):
+                raise
+            one = self._inputs(tasks.support.x[:1])[0]
+            raise no_second_derivative(self.part, one, error) from error
 
     def _recomputed(
         self, x: Tensor, y: Tensor, now: Parameters, state: State, steps: int, order: DerivativeOrder
     ) -> Parameters:
         step_from = partial(self._step, x, y)
-        return descend_recomputed(step_from, now, state, steps, order, (*self.parameters(), x))
+        return descend_recomputed(
+            step_from, now, state, steps, order, (*own_parameters(self).values(), x), generators_of(self)
+        )
 
     def _support_loss(self, parameters: Parameters, x: Tensor, y: Tensor) -> Tensor:
         return self.task_loss(call_network(self.part, parameters, x), y)

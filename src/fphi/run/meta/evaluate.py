@@ -153,16 +153,16 @@ def evaluate(
         raise FphiError(f"chunk_size is {chunk_size}; it must be at least 1")
     results: list[_Chunk] = []
     measures: list[dict[str, Tensor]] = []
-    with evaluation_mode(learner):
+    with evaluation_mode(learner) as answering:
         shares = None
         device = device_of(learner)
         for chunk in _chunks(learner, tasks, split, start, count, chunk_size, device):
             own = checked_tasks(learner, chunk.to(device))
-            with explaining(learner, own.support, own.query.x):
+            with explaining(answering, own.support, own.query.x):
                 if shares is None:
-                    shares = learner.shares_queries(own.support, own.query.x)
-                results.append(_evaluate_chunk(learner, own, steps, inductive, shares))
-                measures.append(learner.measures(own))
+                    shares = answering.shares_queries(own.support, own.query.x)
+                results.append(_evaluate_chunk(answering, own, steps, inductive, shares))
+                measures.append(answering.measures(own))
     if shares is None:
         raise FphiError("the batch holds no task; evaluation needs at least one")
     joined = [torch.cat(parts, dim=-1).cpu() for parts in zip(*results, strict=True)]

@@ -265,8 +265,8 @@ def _validation_is_due(step: int, run: MetaTraining) -> bool:
 
 def _validate(run: MetaTraining) -> tuple[float | None, float]:
     assert run.validate is not None
-    with evaluation_mode(run.learner):
-        accuracy, loss = run.validate(run.learner)
+    with evaluation_mode(run.learner) as learner:
+        accuracy, loss = run.validate(learner)
     return None if accuracy is None or math.isnan(accuracy) else accuracy, loss
 
 

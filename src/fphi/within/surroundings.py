@@ -1,0 +1,34 @@
+"""What holds for one thread alone, or within a ``with`` statement, and has to hold elsewhere too."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+
+import torch
+from torch import Tensor
+
+__all__ = ["ordinary", "surroundings"]
+
+_DEVICES = ("cpu", "cuda")
+
+
+def ordinary(tensor: Tensor) -> Tensor:
+    """The tensor, or a copy to take derivatives with: inference mode makes some that have none."""
+    with torch.inference_mode(False):
+        return tensor.clone() if tensor.is_inference() else tensor
+
+
+def surroundings() -> Callable[[], AbstractContextManager[None]]:
+    """Enters, where and when it is called, the mixed precision that is at work now."""
+    precision = [
+        (device, torch.get_autocast_dtype(device), torch.is_autocast_enabled(device)) for device in _DEVICES
+    ]
+
+    @contextmanager
+    def entered() -> Iterator[None]:
+        with ExitStack() as stack:
+            for device, dtype, enabled in precision:
+                if enabled != torch.is_autocast_enabled(device) or dtype != torch.get_autocast_dtype(device):
+                    stack.enter_context(torch.autocast(device, dtype, enabled))
+            yield
+
+    return entered
