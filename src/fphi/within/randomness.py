@@ -30,7 +30,7 @@ class RandomState(NamedTuple):
     def now(cls, own: Iterable[Any] = (), others: bool = True) -> "RandomState":
         """The state at present; ``others`` (NumPy's and Python's) takes 100 µs to ask for."""
         states = [torch.get_rng_state()]
-        if torch.cuda.is_initialized():
+        if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
             states += torch.cuda.get_rng_state_all()
         both = (np.random.get_state(), random.getstate()) if others else None
         return cls(states, both, [(g, _state(g)) for g in own])

@@ -49,7 +49,7 @@ class TaskMap:
         def mapped() -> Tensor:
             if self.batching == "loop":
                 return _loop(function, batched)
-            return vmap(function, randomness="different")(*batched)  # type: ignore[no-any-return]
+            return vmap(function, randomness="different")(*batched)
 
         return self.attempt(mapped)
 
