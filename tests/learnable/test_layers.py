@@ -41,11 +41,11 @@ def rows_first(layer: nn.Module, x: Tensor) -> Tensor:
 
 
 def image(layer: nn.Module, x: Tensor) -> Tensor:
-    return layer(x.mT.unflatten(2, (2, 2)))  # type: ignore[no-any-return]
+    return layer(x.mT.reshape(*x.mT.shape[:2], 2, 2))  # type: ignore[no-any-return]
 
 
 def volume(layer: nn.Module, x: Tensor) -> Tensor:
-    return layer(x.mT.unflatten(2, (2, 2, 1)))  # type: ignore[no-any-return]
+    return layer(x.mT.reshape(*x.mT.shape[:2], 2, 2, 1))  # type: ignore[no-any-return]
 
 
 def flat(layer: nn.Module, x: Tensor) -> Tensor:
@@ -125,7 +125,7 @@ TABLE = {
     ),
     "TransformerEncoderLayer": Case(encoder),
     "TransformerEncoderLayer-first": Case(lambda: encoder(norm_first=True)),
-    "TransformerEncoder": Case(lambda: nn.TransformerEncoder(encoder(), 2, enable_nested_tensor=False)),
+    "TransformerEncoder": Case(lambda: nn.TransformerEncoder(encoder(), 2, enable_nested_tensor=False)),  # type: ignore[arg-type]
     "TransformerDecoderLayer": Case(decoder, both),
     "TransformerDecoder": Case(lambda: nn.TransformerDecoder(decoder(), 1), both),  # type: ignore[arg-type]
     "Transformer": Case(transformer, both),
@@ -155,7 +155,7 @@ TABLE = {
     "ConvTranspose3d": Case(lambda: nn.ConvTranspose3d(WIDTH, 3, 2), volume),
     "weight_norm": Case(lambda: parametrizations.weight_norm(nn.Linear(WIDTH, 3))),
     "weight_norm-columns": Case(lambda: parametrizations.weight_norm(nn.Linear(WIDTH, 3), dim=1)),
-    "weight_norm-whole": Case(lambda: parametrizations.weight_norm(nn.Linear(WIDTH, 3), dim=None)),
+    "weight_norm-whole": Case(lambda: parametrizations.weight_norm(nn.Linear(WIDTH, 3), dim=None)),  # type: ignore[arg-type]
     "weight_norm-conv": Case(lambda: parametrizations.weight_norm(nn.Conv1d(WIDTH, 3, 2)), rows_first),
     "spectral_norm": Case(lambda: parametrizations.spectral_norm(nn.Linear(WIDTH, 3), n_power_iterations=60), refused=TWICE),
     "orthogonal-cayley": Case(lambda: parametrizations.orthogonal(nn.Linear(WIDTH, WIDTH), orthogonal_map="cayley")),

@@ -4,6 +4,7 @@ import functools
 import random
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -51,6 +52,9 @@ class Named(nn.Module):
         for name, part in parts.items():
             setattr(self, name, part)
 
+    def __getattr__(self, name: str) -> Any:  # its parts are of any kind
+        return super().__getattr__(name)
+
     def forward(self, x: Tensor) -> Tensor:
         return self.function(self, x)
 
@@ -61,7 +65,7 @@ class Itself(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.first, self.last = nn.Linear(4, 4), nn.Linear(4, 3)
-        self.act = lambda x: torch.tanh(self.first(x))
+        self.act: Callable[[Tensor], Tensor] = lambda x: torch.tanh(self.first(x))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.last(self.act(x))  # type: ignore[no-any-return]
@@ -134,7 +138,7 @@ def old_weight_norm() -> nn.Module:
         return nn.Sequential(nn.utils.weight_norm(nn.Linear(4, 5)), nn.Tanh(), nn.Linear(5, 3))
 
 
-NETWORKS = {
+NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "under two names": under_two_names,
     "repeated": repeated,
     "tied": tied,
@@ -153,7 +157,7 @@ NETWORKS = {
     "a hook of its own": Hooked,
     "old weight norm": old_weight_norm,
     "recurrent": lambda: Named(
-        lambda n, x: n.head(n.rnn(x.unflatten(1, (2, 2)))[0][:, -1]),
+        lambda n, x: n.head(n.rnn(x.reshape(-1, 2, 2))[0][:, -1]),
         rnn=nn.GRU(2, 3, batch_first=True), head=nn.Linear(3, 3),
     ),
     "ours": lambda: nn.Sequential(nn.Linear(4, 5), BatchNorm(5, "support"), nn.Tanh(), nn.Linear(5, 3)),
@@ -233,13 +237,14 @@ def test_what_is_frozen_stays_as_it_is(kind: type[GradientLearner], rule: nn.Mod
 
 def drawing(kind: str) -> nn.Module:
     own = torch.Generator().manual_seed(0)
-    noise = {
+    noises: dict[str, Callable[[Any, Tensor], Tensor]] = {
         "dropout": lambda n, x: F.dropout(x, 0.5, n.training),
         "torch": lambda n, x: x + torch.randn(x.shape, dtype=x.dtype),
         "own": lambda n, x: x + torch.randn(x.shape[-1:], generator=n.own, dtype=x.dtype),
         "numpy": lambda n, x: x + torch.from_numpy(np.random.randn(x.shape[-1])),
         "python": lambda n, x: x * random.random(),
-    }[kind]
+    }
+    noise = noises[kind]
     torch.manual_seed(0)
     head = nn.Linear(4, 3)
     return Named(
@@ -271,16 +276,17 @@ def test_a_seed_decides_in_any_number_of_threads(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["dropout", "torch", "own", "numpy", "python"])
 @pytest.mark.parametrize("order", [1, 2])
-def test_recomputed_steps_draw_what_they_drew(kind: str, order: int) -> None:
+def test_recomputed_steps_draw_what_they_drew(kind: str, order: Literal[1, 2]) -> None:
     found = []
-    for memory in ("stored", "recomputed"):
+    memories: tuple[Literal["stored", "recomputed"], ...] = ("stored", "recomputed")
+    for memory in memories:
         learner = GradientLearner(
             drawing(kind).double(),
             sgd(0.3),
             5,
             order=order,
             memory=memory,
-            batching="loop",  # type: ignore[arg-type]
+            batching="loop",
         )
         seed_all(learner, 3)
         found.append(meta_gradient(learner, tasks(), threads=1)[1])
