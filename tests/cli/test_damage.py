@@ -79,7 +79,7 @@ def test_weights_of_another_make_are_refused(content: Json, run: Path, capsys: C
         ("ways: 5", "ways: five", r"is damaged \(--ways is 'five'; it must be a whole number"),
         ("ways: 5", "ways: null", r"is damaged \(--ways is null"),
         ("norm: query-batch", "norm: foo", r"is damaged \(--norm is 'foo'; it must be one of query-batch"),
-        ("steps: 3", "steps: -3", r"is damaged \(steps is -3; it must be at least 1\); restore it"),
+        ("steps: 3", "steps: -3", r"is damaged \(--steps is -3; it must be at least 1\); restore it"),
         ("seed: 0", "seed: zero", r"is damaged \(--seed is 'zero'"),
         ("tasks: hershey", "tasks: 3", r"is damaged \(--tasks is '3'; it must be a text"),
         ("method: maml", "method: mamml", r"is damaged \(unknown method 'mamml'|is a run of mamml, not maml"),

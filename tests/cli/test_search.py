@@ -94,9 +94,9 @@ def test_without_json_a_table_is_printed(table: Path, capsys: Capture) -> None:
         ("--evaluations 0", r"--evaluations is 0; it must be at least 1"),
         ("--evaluations few", r"--evaluations is 'few'; it must be a whole number"),
         ("--seconds -1", r"--seconds is -1; it must be above 0"),
-        ("--population 0", r"a population of 0 cannot reproduce; give it at least 1"),
+        ("--population 0", r"--population is 0; it must be at least 1"),
         ("--channels 0", r"channels=0, features=128: both must be at least 1"),
-        ("--child-epochs 0", r"epochs is 0; give at least 1"),
+        ("--child-epochs 0", r"--child-epochs is 0; it must be at least 1"),
         ("--retrain-epochs 0", r"--retrain-epochs is 0; it must be at least 1"),
         ("--data nowhere", r"data 'nowhere' are neither digits, .*nor an existing folder or zip"),
         ("--train-examples 5", r"5 training examples of digits leave class"),
@@ -303,7 +303,7 @@ def test_the_control_draws_networks_as_deep_as_the_search(tmp_path: Path) -> Non
 
 
 def test_candidates_that_cannot_be_trained_are_on_record(tmp_path: Path, capsys: Capture) -> None:
-    words = (*TINY, *EVOLUTION, "--child-lr", 1e30, "--child-clip-norm", "null")
+    words = (*TINY, *EVOLUTION, "--child-lr", 1000, "--child-weight-decay", 1000, "--child-clip-norm", "null")
     assert fphi("search", "regularized-evolution", "--out", tmp_path, *words) == 2
     said = capsys.readouterr().err.splitlines()[-1]
     assert re.search(

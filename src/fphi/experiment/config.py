@@ -82,7 +82,9 @@ class Config:
     @classmethod
     def of(cls, schema: Schema, values: Mapping[str, Any]) -> Self:
         """From values by name, as the parser gives them."""
-        parts: list[object] = [fields_of(kind, values[key] if key else values) for key, kind in schema.parts]
+        parts: list[object] = [
+            fields_of(kind, values[key] if key else values, key) for key, kind in schema.parts
+        ]
         return cls(schema, tuple(parts))
 
     @classmethod

@@ -129,11 +129,15 @@ def at_least(lowest: int, most: int = 1_000_000, **options: int | None) -> None:
             require_number(flag(name), value, Range(lowest, most))
 
 
-def fields_of(cls: type[T], values: Mapping[str, Any]) -> T:
-    """An instance of a dataclass from the values that carry its fields' names."""
+def fields_of(cls: type[T], values: Mapping[str, Any], key: str = "") -> T:
+    """An instance of a dataclass from the values that carry its fields' names; ``key``: of the group."""
+
+    def named(name: str) -> str:
+        return flag(f"{key}.{name}" if key else name)
+
     for name, hint in get_type_hints(cls).items():
         if name in values and values[name] is None and type(None) not in get_args(hint):
-            raise FphiError(f"{flag(name)} is null; give it a value, or leave it out")
+            raise FphiError(f"{named(name)} is null; give it a value, or leave it out")
     given = {f.name: values[f.name] for f in fields(cls) if f.init and f.name in values}  # type: ignore[arg-type]
-    require_ranges(cls, given, flag)
+    require_ranges(cls, given, named)
     return cls(**given)
