@@ -48,10 +48,8 @@ def test_sigmoids_of_a_linear_layer_are_what_is_compared() -> None:
     apart = (torch.sigmoid(layer(a)) - torch.sigmoid(layer(b))).abs()
     expected = learner.verify.bias - apart.sum() * 50 / 3
     torch.testing.assert_close(learner(Examples(a, torch.tensor([0])), b)[0], expected)
-    with pytest.raises(
-        FphiError, match="--features is 0; ask for at least 1, or null to compare the embedding"
-    ):
-        Siamese(features=0).learner(Setting(20, 1, (1, 28, 28)))
+    with pytest.raises(FphiError, match="features is 0; it must be at least 1"):
+        Siamese(features=0)
 
 
 def test_dropout_hides_values_in_training_alone() -> None:

@@ -367,7 +367,7 @@ def test_mixed_precision_rounds_the_computation_and_keeps_the_parameters_in_floa
     ("options", "message"),
     [
         ({"steps": 0}, "steps is 0; it must be at least 1"),
-        ({"checkpoint_seconds": NAN}, "checkpoint_seconds is nan; it must be at least 0"),
+        ({"checkpoint_seconds": NAN}, "checkpoint_seconds is nan; it must be a finite number"),
         ({"meta_batch": 2, "devices": 3}, "meta_batch is 2 and devices 3; each device needs a task"),
     ],
 )

@@ -67,7 +67,7 @@ class Training:
     validation_tasks: int = count(200)
     best_by: BestBy = "loss"
     patience: int = count(0, 1_000_000_000, least=0)
-    checkpoint_seconds: float = weight(30.0)
+    checkpoint_seconds: float = weight(30.0, 1e9)
     log_every: int = count(10, 1_000_000_000)
     chunk_size: int | None = count(None)
     threads: int | None = count(None, 1024)
