@@ -86,8 +86,4 @@ class Siamese(ComparingEmbeddings):
                 f"--features is {self.features}, and the network koch ends in such a layer itself: leave "
                 "--features out, or choose another network"
             )
-        if self.features is not None and self.features < 1:
-            raise FphiError(
-                f"--features is {self.features}; ask for at least 1, or null to compare the embedding itself"
-            )
         return self.features
