@@ -120,7 +120,9 @@ def test_a_loss_that_is_not_finite_and_a_time_that_is_up_are_said_so(data: Super
     with pytest.raises(
         TrainingFailedError, match=r"diverged: the training loss is (nan|inf) in epoch . of 3"
     ):
-        replace(QUICK, lr=1e30, clip_norm=None).train(TinySpace().build((2, 0), (1, 4, 4), 3), data, 0)
+        replace(QUICK, lr=1000.0, weight_decay=1000.0, clip_norm=None).train(
+            TinySpace().build((2, 0), (1, 4, 4), 3), data, 0
+        )
     clock.tick = 0.25
     with pytest.raises(TrainingFailedError, match=r"out of time: 0.5 s were over in epoch 1 of 3"):
         replace(QUICK, limit_seconds=0.5).train(zeros(data), data, 0)
@@ -253,7 +255,9 @@ def test_what_cannot_be_built_has_the_worst_loss_and_the_reason(
     outcome = TrainAndTest(Raises(error), data, QUICK)(Candidate(0, (0, 0)))
     assert outcome.loss == WORST
     assert outcome.failure.startswith(reason)
-    diverged = TrainAndTest(TinySpace(), data, replace(QUICK, lr=1e30, clip_norm=None))(Candidate(0, (2, 0)))
+    diverged = TrainAndTest(
+        TinySpace(), data, replace(QUICK, lr=1000.0, weight_decay=1000.0, clip_norm=None)
+    )(Candidate(0, (2, 0)))
     assert (diverged.loss, diverged.failure[:9], diverged.measures) == (WORST, "diverged:", {})
 
 
