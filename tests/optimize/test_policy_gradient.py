@@ -168,7 +168,7 @@ def test_the_reward_is_the_cube_of_the_accuracy() -> None:
     shapes = [tuple(p.shape) for p in optimizer.policy.get_submodule("cells").parameters()]
     assert shapes == [(140, 35), (140, 35), (140,), (140,)] * 2
     assert all(p.abs().max() <= 0.08 for p in LSTMController(SMALL, spread=0.08).parameters())
-    with pytest.raises(FphiError, match="power=0"):
+    with pytest.raises(FphiError, match="power is 0"):
         ZophLe(power=0)
 
 

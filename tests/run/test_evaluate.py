@@ -169,6 +169,6 @@ def test_no_tasks_are_refused() -> None:
 
 
 def test_a_class_without_support_is_named() -> None:
-    x, y = torch.rand(1, 2, 4), torch.tensor([[0, 2]])
+    x, y = torch.rand(1, 3, 4), torch.tensor([[0, 2, 2]])
     with pytest.raises(FphiError, match="class 1 of task 0 has no support example"):
         PrototypicalLearner(torch.nn.Flatten()).solve(Examples(x, y), x)
