@@ -26,7 +26,8 @@ def descent(learner: nn.Module, lr: float = ONE_RATE) -> GradientDescent:
 
 @pytest.mark.parametrize("validated", [True, False])
 def test_weights_that_the_last_update_spoils_are_not_the_best(tmp_path: Path, validated: bool) -> None:
-    learner, training = FakeLearner(0.0), Training(steps=3, meta_batch=2, validate_every=0)
+    learner = FakeLearner(0.0)
+    training = Training(steps=3, meta_batch=2, validate_every=0, checkpoint_seconds=0.0)
     learner.vector.data *= 1e3
     with pytest.raises(
         FphiError, match=r"vector became nan or infinite in meta-step 3; .*keeps the last good"
@@ -39,6 +40,15 @@ def test_weights_that_the_last_update_spoils_are_not_the_best(tmp_path: Path, va
     assert kept.learner["vector"].isfinite().all()
     best = tmp_path / "run" / "best.safetensors"
     assert not best.exists() or load_parameters(best, FakeLearner())["step"] == 1
+
+
+def test_where_no_step_was_kept_none_is_spoken_of(tmp_path: Path) -> None:
+    learner, training = FakeLearner(0.0), Training(steps=3, meta_batch=2, validate_every=0)
+    learner.vector.data *= 1e3
+    with pytest.raises(FphiError, match="meta-step 3") as error:
+        train_learner(learner, descent(learner), FakeTasks(), training, tmp_path / "run", progress=False)
+    assert "keeps the last good" not in str(error.value)
+    assert not list((tmp_path / "run").glob("*.safetensors"))
 
 
 def test_in_memory_too() -> None:

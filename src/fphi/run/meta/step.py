@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fphi.errors import FphiError
 from fphi.objective.meta_gradient import meta_gradient
-from fphi.run.disk.checkpoint import LAST
+from fphi.run.disk.checkpoint import LAST, has_begun
 from fphi.run.disk.finite import not_finite
 from fphi.run.meta.ranks import Ranks
 from fphi.run.meta.training import MetaTraining
@@ -132,4 +132,6 @@ def _give_up(run: MetaTraining, step: int, culprit: str) -> None:
 
 
 def _kept(run: MetaTraining) -> str:
-    return "" if run.out is None else f" ({run.out / LAST} keeps the last good state)"
+    if run.out is None or not has_begun(run.out):
+        return ""
+    return f" ({run.out / LAST} keeps the last good state)"
