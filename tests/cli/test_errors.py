@@ -1,12 +1,15 @@
 """Whatever a user gets wrong is told in one line, with status 2, and nothing is left behind or lost."""
 
 import re
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
-from cli_helpers import SMALL, contents, evaluated, fphi, refused, trained
+from cli_helpers import SMALL, command, contents, environment, evaluated, fphi, refused, trained
 from fphi.run.disk.directory import claim
 
 Capture = pytest.CaptureFixture[str]
@@ -179,8 +182,9 @@ def test_a_folder_that_cannot_be_is_named(tmp_path: Path, capsys: Capture) -> No
     assert contents(tmp_path) == {"file": b"x"}
 
 
-def test_what_does_not_fit_into_the_memory_is_told(capsys: Capture, tmp_path: Path) -> None:
-    words = (
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limits of this kind")
+def test_what_does_not_fit_into_the_memory_is_told(tmp_path: Path) -> None:
+    words = command(
         "train",
         "maml",
         "--tasks",
@@ -192,7 +196,14 @@ def test_what_does_not_fit_into_the_memory_is_told(capsys: Capture, tmp_path: Pa
         "--out",
         tmp_path / "run",
     )
-    assert re.match(r"out of memory \(.*GiB.*\); choose a smaller --chunk-size", refused(capsys, *words))
+    limited = f"ulimit -v 64000000; exec {shlex.join(map(str, words))}"  # 149 GiB are asked for
+    done = subprocess.run(
+        ["sh", "-c", limited], check=False, capture_output=True, text=True, env=environment()
+    )
+    assert done.returncode == 2
+    assert re.match(
+        r"fphi: error: out of memory \(.*GiB.*\); choose a smaller --chunk-size", done.stderr.splitlines()[-1]
+    )
 
 
 def test_a_report_that_cannot_be_written_is_told_before_the_work(
