@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test setup lint format results docs clean
+.PHONY: demo test setup lint format results docs wheel sanitize clean
 demo: setup
 	$(BIN)/fphi demo --out report.html
 
@@ -12,10 +12,11 @@ test: setup lint
 
 setup: .venv/.complete
 
-.venv/.complete: pyproject.toml constraints.txt
+.venv/.complete: pyproject.toml constraints.txt setup.py $(wildcard src/fphi/native/kernels/*)
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "fphi needs Python 3.11 or newer, this is " + sys.version.split()[0])'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/fphi doctor
 	touch $@
 
 lint: setup
@@ -40,5 +41,19 @@ docs: .venv/.docs
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
 	touch $@
 
+# One wheel for this platform and every Python 3, with the kernels for each kind of processor.
+wheel: setup
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
+
+# The tests of the kernels, with every access to memory and every undefined operation watched.
+SANITIZED := build/kernels-sanitized.so
+sanitize: setup
+	mkdir -p build
+	$(or $(CXX),g++) -O1 -g -std=c++17 -shared -fPIC -mavx2 -mfma -fsanitize=address,undefined \
+	  -fno-sanitize-recover=all src/fphi/native/kernels/fphi.cpp -o $(SANITIZED)
+	LD_PRELOAD=$$($(or $(CXX),g++) -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0 OMP_NUM_THREADS=1 \
+	  FPHI_NATIVE=$(SANITIZED) $(BIN)/python -m pytest tests/native -p no:cacheprovider
+
 clean:
+	rm -f src/fphi/native/*.so
 	rm -rf .venv build dist report.html docs/_build .mypy_cache .pytest_cache .ruff_cache .hypothesis

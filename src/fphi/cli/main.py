@@ -26,6 +26,7 @@ _COMMANDS = {
     "methods": ("methods:run", "list the methods with their papers"),
     "results": ("results:run", "write the tables of kept results, or print them as CSV"),
     "data": ("data:run", "show what data is found, its counts and checks"),
+    "doctor": ("doctor:run", "show what this installation computes with"),
     "demo": ("demo:run", "meta-train and test on the embedded data in a few minutes, write a report"),
 }
 

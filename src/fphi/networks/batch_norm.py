@@ -171,6 +171,11 @@ class BatchNorm(nn.Module):
         shift = -mean * scale
         return scale, shift if self.bias is None else shift + self.of_step(self.bias)
 
+    def affine(self, channels: int, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Scale and shift ``[channels]`` of the step at hand, 1 and 0 where they are no parameters."""
+        scale = like.new_ones(channels) if self.weight is None else self.of_step(self.weight)
+        return scale, like.new_zeros(channels) if self.bias is None else self.of_step(self.bias)
+
     def of_step(self, parameter: Tensor) -> Tensor:
         """A parameter's entry for the inner step at hand, where there is one for each."""
         if self.mode != "per-step":

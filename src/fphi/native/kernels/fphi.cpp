@@ -1,0 +1,165 @@
+// The C interface: each function does T tasks, one after another; `s` is f (float) or d (double).
+//
+// Filters [T][O][C][3][3] as torch has them; `shared` says that one filter serves all tasks, and its gradient is summed.
+// A second pair (X2, w2), or none (null), is computed in the same pass.
+#include "first_layer.hpp"
+#include "norm_pool.hpp"
+#include "patches.hpp"
+#include "winograd.hpp"
+
+using namespace fphi;
+
+namespace {
+
+// turned: X is the outcome's gradient, [.][O], and Y that by the map, [.][C]; H and W are X's.
+template <class S>
+void all_convolve(const S *X, const S *w, const S *X2, const S *w2, S *Y, Int T, bool shared, Int n, Int H, Int W, Int C,
+                  Int O, Int padding, bool turned) {
+  const Int from = turned ? O : C, to = turned ? C : O, pad = turned ? 2 - padding : padding;
+  const Int maps = n * H * W * from, outcomes = n * (H + 2 * pad - 2) * (W + 2 * pad - 2) * to, filter = 9 * C * O;
+  S *U = scratch<S>(0, 16 * C * O), *U2 = scratch<S>(1, X2 ? 16 * C * O : 1);
+  for (Int t = 0; t < T; t++) {
+    if (t == 0 || !shared) {
+      (turned ? turned_filters_in<S> : filters_in<S>)(w + t * filter, U, C, O);
+      if (X2) (turned ? turned_filters_in<S> : filters_in<S>)(w2 + t * filter, U2, C, O);
+    }
+    convolve(X + t * maps, U, X2 ? X2 + t * maps : X2, U2, Y + t * outcomes, n, H, W, from, to, pad);
+  }
+}
+
+template <class S>
+void all_correlate(const S *X, const S *G, const S *X2, const S *G2, S *gradient, Int T, bool shared, Int n, Int H, Int W,
+                   Int C, Int O, Int padding) {
+  const Int maps = n * H * W * C, outcomes = n * (H + 2 * padding - 2) * (W + 2 * padding - 2) * O;
+  S *D = scratch<S>(0, 16 * C * O);
+  for (Int t = 0; t < T; t++) {
+    correlate(X + t * maps, G + t * outcomes, D, shared && t > 0, n, H, W, C, O, padding);
+    if (X2) correlate(X2 + t * maps, G2 + t * outcomes, D, true, n, H, W, C, O, padding);
+    if (!shared || t == T - 1) filters_out(D, gradient + (shared ? 0 : t * 9 * C * O), C, O);
+  }
+}
+
+template <class S>
+void all_patch_convolve(const S *X, const S *w, const S *X2, const S *w2, S *Y, Int T, bool shared, const Shape &shape) {
+  const Int maps = shape.n * shape.H * shape.W * shape.C, outcomes = shape.pixels() * shape.O;
+  const Int filter = shared ? 0 : 9 * shape.C * shape.O;
+  for (Int t = 0; t < T; t++) {
+    patch_convolve(X + t * maps, w + t * filter, Y + t * outcomes, false, shape);
+    if (X2) patch_convolve(X2 + t * maps, w2 + t * filter, Y + t * outcomes, true, shape);
+  }
+}
+
+template <class S>
+void all_patch_gradient(const S *G, const S *w, const S *G2, const S *w2, S *X, Int T, bool shared, const Shape &shape) {
+  const Int maps = shape.n * shape.H * shape.W * shape.C, outcomes = shape.pixels() * shape.O;
+  const Int filter = shared ? 0 : 9 * shape.C * shape.O;
+  for (Int t = 0; t < T; t++) {
+    patch_gradient(G + t * outcomes, w + t * filter, X + t * maps, false, shape);
+    if (G2) patch_gradient(G2 + t * outcomes, w2 + t * filter, X + t * maps, true, shape);
+  }
+}
+
+template <class S>
+void all_patch_correlate(const S *X, const S *G, const S *X2, const S *G2, S *gradient, Int T, bool shared,
+                         const Shape &shape) {
+  const Int maps = shape.n * shape.H * shape.W * shape.C, outcomes = shape.pixels() * shape.O;
+  S *D = scratch<S>(0, 9 * shape.C * shape.O);
+  for (Int t = 0; t < T; t++) {
+    patch_correlate(X + t * maps, G + t * outcomes, D, shared && t > 0, shape);
+    if (X2) patch_correlate(X2 + t * maps, G2 + t * outcomes, D, true, shape);
+    if (!shared || t == T - 1) rows_to_filter(D, gradient + (shared ? 0 : t * 9 * shape.C * shape.O), shape.C, shape.O);
+  }
+}
+
+template <class S>
+void all_forward(const S *z, const S *scale, const S *shift, S *mean, S *rstd, S *y, uint8_t *winners, Int T, Maps m,
+                 Int own, double eps) {
+  for (Int t = 0; t < T; t++) {
+    const Int from = t * m.pixels() * m.C, to = t * m.outputs() * m.C, c = t * m.C;
+    if (own) moments(z + from, mean + c, rstd + c, m, own, S(eps));
+    (m.window == 2 ? forward<S, true> : forward<S, false>)(z + from, scale + c, shift + c, mean + c, rstd + c, y + to,
+                                                           winners + to, m);
+  }
+}
+
+template <class S>
+void all_backward(const S *g, const S *z, const S *scale, const S *mean, const S *rstd, const uint8_t *winners, S *to_z,
+                  S *to_scale, S *to_shift, Int T, Maps m, Int own) {
+  for (Int t = 0; t < T; t++) {
+    const Int from = t * m.pixels() * m.C, to = t * m.outputs() * m.C, c = t * m.C;
+    (m.window == 2 ? backward<S, true> : backward<S, false>)(g + to, z + from, scale + c, mean + c, rstd + c,
+                                                             winners + to, to_z + from, to_scale + c, to_shift + c, m,
+                                                             own);
+  }
+}
+
+template <class S>
+void all_backward_twice(const S *v, const S *a, const S *b, const S *g, const S *z, const S *scale, const S *mean,
+                        const S *rstd, const uint8_t *winners, S *to_g, S *to_z, S *to_scale, Int T, Maps m, Int own) {
+  for (Int t = 0; t < T; t++) {
+    const Int from = t * m.pixels() * m.C, to = t * m.outputs() * m.C, c = t * m.C;
+    (m.window == 2 ? backward_twice<S, true> : backward_twice<S, false>)(
+        v + from, a + c, b + c, g + to, z + from, scale + c, mean + c, rstd + c, winners + to, to_g + to, to_z + from,
+        to_scale + c, m, own);
+  }
+}
+
+}  // namespace
+
+#define SHAPE Shape(n, H, W, C, O, stride, padding)
+#define MAPS Maps{n, H, W, C, window}
+#define EACH_TASK for (Int t = 0; t < T; t++)
+#define INTERFACE(S, s) \
+  extern "C" { \
+  void convolve_##s(const S *X, const S *w, const S *X2, const S *w2, S *Y, Int T, Int shared, Int n, Int H, Int W, Int C, \
+                    Int O, Int padding, Int turned) { \
+    all_convolve(X, w, X2, w2, Y, T, shared, n, H, W, C, O, padding, turned); \
+  } \
+  void correlate_##s(const S *X, const S *G, const S *X2, const S *G2, S *D, Int T, Int shared, Int n, Int H, Int W, Int C, \
+                     Int O, Int padding) { \
+    all_correlate(X, G, X2, G2, D, T, shared, n, H, W, C, O, padding); \
+  } \
+  void patch_convolve_##s(const S *X, const S *w, const S *X2, const S *w2, S *Y, Int T, Int shared, Int n, Int H, Int W, \
+                          Int C, Int O, Int stride, Int padding) { \
+    all_patch_convolve(X, w, X2, w2, Y, T, shared, SHAPE); \
+  } \
+  void patch_gradient_##s(const S *G, const S *w, const S *G2, const S *w2, S *X, Int T, Int shared, Int n, Int H, Int W, \
+                          Int C, Int O, Int stride, Int padding) { \
+    all_patch_gradient(G, w, G2, w2, X, T, shared, SHAPE); \
+  } \
+  void patch_correlate_##s(const S *X, const S *G, const S *X2, const S *G2, S *D, Int T, Int shared, Int n, Int H, Int W, \
+                           Int C, Int O, Int stride, Int padding) { \
+    all_patch_correlate(X, G, X2, G2, D, T, shared, SHAPE); \
+  } \
+  void norm_forward_##s(const S *z, const S *scale, const S *shift, S *mean, S *rstd, S *y, uint8_t *winners, Int T, \
+                        Int n, Int H, Int W, Int C, Int window, Int own, double eps) { \
+    all_forward(z, scale, shift, mean, rstd, y, winners, T, MAPS, own, eps); \
+  } \
+  void norm_backward_##s(const S *g, const S *z, const S *scale, const S *mean, const S *rstd, const uint8_t *winners, \
+                         S *to_z, S *to_scale, S *to_shift, Int T, Int n, Int H, Int W, Int C, Int window, Int own) { \
+    all_backward(g, z, scale, mean, rstd, winners, to_z, to_scale, to_shift, T, MAPS, own); \
+  } \
+  void norm_backward_twice_##s(const S *v, const S *a, const S *b, const S *g, const S *z, const S *scale, const S *mean, \
+                               const S *rstd, const uint8_t *winners, S *to_g, S *to_z, S *to_scale, Int T, Int n, Int H, \
+                               Int W, Int C, Int window, Int own) { \
+    all_backward_twice(v, a, b, g, z, scale, mean, rstd, winners, to_g, to_z, to_scale, T, MAPS, own); \
+  } \
+  void patch_moments_##s(const S *x, S *mean, S *covariance, Int T, Int n, Int H, Int W, Int own) { \
+    EACH_TASK patch_moments(x + t * n * (H + 2) * (W + 2), mean + t * 9, covariance + t * 81, own, H, W); \
+  } \
+  void first_forward_##s(const S *x, const S *u, S *y, uint8_t *winners, Int T, Int n, Int H, Int W, Int C) { \
+    const Int from = n * (H + 2) * (W + 2), to = n * (H / 2) * (W / 2) * C; \
+    EACH_TASK first_forward(x + t * from, u + t * 10 * C, y + t * to, winners + t * to, n, H, W, C); \
+  } \
+  void first_apply_##s(const S *x, const S *u, const uint8_t *winners, S *y, Int T, Int n, Int H, Int W, Int C) { \
+    const Int from = n * (H + 2) * (W + 2), to = n * (H / 2) * (W / 2) * C; \
+    EACH_TASK first_apply(x + t * from, u + t * 10 * C, winners + t * to, y + t * to, n, H, W, C); \
+  } \
+  void first_gradient_##s(const S *x, const S *g, const uint8_t *winners, S *u, Int T, Int n, Int H, Int W, Int C) { \
+    const Int from = n * (H + 2) * (W + 2), to = n * (H / 2) * (W / 2) * C; \
+    EACH_TASK first_gradient(x + t * from, g + t * to, winners + t * to, u + t * 10 * C, n, H, W, C); \
+  } \
+  }
+
+INTERFACE(float, f)
+INTERFACE(double, d)

@@ -1,0 +1,165 @@
+"""`ConvBlock` by the kernels is `ConvBlock` by torch: every mode, shape, batching and derivative."""
+
+import copy
+from typing import Any, get_args
+
+import pytest
+import torch
+from torch import Tensor
+from torch.func import functional_call, grad, jvp, vmap
+
+from fphi import native
+from fphi.networks.batch_norm import BatchNorm, Mode, calibrate, network_pass
+from fphi.networks.conv4 import Conv4, ConvBlock
+from native_helpers import derivatives, needs_kernels, numbers, pure_torch
+
+pytestmark = needs_kernels
+
+
+def a_block(
+    channels: int = 16,
+    filters: int = 32,
+    downsample: Any = "pool",
+    mode: Mode = "query-batch",
+    affine: Any = "scale+shift",
+) -> ConvBlock:
+    torch.manual_seed(0)
+    block = ConvBlock(channels, filters, downsample, BatchNorm(filters, mode, affine)).double()
+    for parameter in block.norm.parameters():
+        torch.nn.init.normal_(parameter)  # scales below 0 too
+    return block
+
+
+def by_both(block: torch.nn.Module, x: Tensor, order: int = 2) -> tuple[list[Tensor], list[Tensor]]:
+    """Outcome and derivatives by all parameters and the input, by the kernels and by torch."""
+    parameters = dict(block.named_parameters())
+
+    def call(x: Tensor, *values: Tensor) -> Tensor:
+        outcome: Tensor = functional_call(block, dict(zip(parameters, values, strict=True)), (x,))
+        return outcome
+
+    found = derivatives(call, (x, *parameters.values()), order)
+    with pure_torch():
+        return found, derivatives(call, (x, *parameters.values()), order)
+
+
+def agree(found: list[Tensor], right: list[Tensor]) -> bool:
+    """To 1e-10 of the largest entry: the gradient by a bias that a norm cancels is 0, or nearly."""
+    scale = max(float(a.abs().max()) for a in right)
+    pairs = zip(found, right, strict=True)
+    return all(float((a - b).abs().max()) <= 1e-10 * max(scale, 1) for a, b in pairs)
+
+
+@pytest.mark.parametrize("affine", ["scale+shift", "shift", "none"])
+@pytest.mark.parametrize("downsample", ["pool", "stride", "none"])
+@pytest.mark.parametrize("mode", get_args(Mode))
+def test_every_mode(mode: Mode, downsample: str, affine: str) -> None:
+    block, x = a_block(mode=mode, downsample=downsample, affine=affine), numbers(5, 16, 6, 7, seed=1)
+    with network_pass(support_rows=3, step=0):
+        assert agree(*by_both(block, x))
+
+
+@pytest.mark.parametrize("mode", ["query-batch", "support", "running"])
+@pytest.mark.parametrize("channels", [1, 2, 3, 5])
+def test_few_channels(channels: int, mode: Mode) -> None:
+    block, x = a_block(channels, mode=mode), numbers(4, channels, 9, 8, seed=1)
+    with network_pass(support_rows=3):
+        assert agree(*by_both(block, x))  # with the gradient by the images
+        constant = derivatives(
+            lambda w: functional_call(block, {"conv.weight": w}, (x,)), [block.conv.weight], 2
+        )
+        with pure_torch():
+            assert agree(constant, derivatives(
+                lambda w: functional_call(block, {"conv.weight": w}, (x,)), [block.conv.weight], 2
+            ))  # fmt: skip
+
+
+def test_stored_statistics() -> None:
+    network = Conv4(3, filters=16, norm="running").double()
+    calibrate(network, [numbers(6, 1, 28, 28, seed=1)])
+    network.eval()
+    assert agree(*by_both(network, numbers(4, 1, 28, 28, seed=2)))
+
+
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("channels", [1, 16])
+def test_tasks_batched(channels: int, shared: bool) -> None:
+    block, x = a_block(channels), numbers(3, 4, channels, 6, 6, seed=1)
+    parameters = {
+        name: p if shared else torch.stack([p * (1 + 0.1 * i) for i in range(3)])
+        for name, p in block.named_parameters()
+    }
+
+    def one(x: Tensor, values: dict[str, Tensor]) -> Tensor:
+        outcome: Tensor = functional_call(block, values, (x,))
+        return outcome
+
+    dims = (0, None if shared else 0)
+    names = list(parameters)
+
+    def batched(*values: Tensor) -> Tensor:
+        return vmap(one, in_dims=dims)(x, dict(zip(names, values, strict=True)))
+
+    def looped(*values: Tensor) -> Tensor:
+        own = [dict(zip(names, (v if shared else v[i] for v in values), strict=True)) for i in range(3)]
+        return torch.stack([one(a, p) for a, p in zip(x, own, strict=True)])
+
+    values = list(parameters.values())
+    assert agree(derivatives(batched, values, 2), derivatives(looped, values, 2))
+
+
+def test_gradients_of_each_example() -> None:
+    block, x = a_block(), numbers(3, 4, 16, 6, 6, seed=1)
+    parameters = {name: p.detach() for name, p in block.named_parameters()}
+
+    def loss(values: dict[str, Tensor], x: Tensor) -> Tensor:
+        outcome: Tensor = functional_call(block, values, (x,))
+        return outcome.square().sum()
+
+    found = vmap(grad(loss), in_dims=(None, 0))(parameters, x)
+    with pure_torch():
+        right = vmap(grad(loss), in_dims=(None, 0))(parameters, x)
+    assert agree(list(found.values()), list(right.values()))
+
+
+@pytest.mark.filterwarnings(
+    "ignore:.*torch.jit.script:DeprecationWarning"
+)  # of torch, where jvp is first used
+def test_forward_mode_is_torchs() -> None:
+    block, x = a_block(), numbers(3, 16, 6, 6, seed=1)
+    found = jvp(block, (x,), (numbers(3, 16, 6, 6, seed=2),))
+    with pure_torch():
+        right = jvp(block, (x,), (numbers(3, 16, 6, 6, seed=2),))
+    assert all(torch.equal(a, b) for a, b in zip(found, right, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("x", "filters"),
+    [
+        (torch.ones(2, 16, 6, 6, dtype=torch.bfloat16), 16),
+        (torch.ones(2, 16, 6, 6), 24),
+        (torch.ones(0, 16, 6, 6), 16),
+        (torch.ones(2, 16, 1, 1), 16),
+        (torch.ones(2, 16, 6, 6, device="meta"), 16),
+    ],
+    ids=["type", "filters", "no rows", "too small", "device"],
+)
+def test_what_is_not_covered_goes_the_general_way(x: Tensor, filters: int) -> None:
+    weight = torch.ones(filters, 16, 3, 3, dtype=x.dtype, device=x.device)
+    block = native.Block(native.Geometry(1, 1), native.NormPool(2, 2, 1e-5))
+    assert not native.covers(x, weight, block)
+
+
+def test_autocast_goes_the_general_way() -> None:
+    block, x = a_block().float(), torch.ones(2, 16, 6, 6)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = block(x)
+    with pure_torch(), torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(found, block(x))
+
+
+def test_the_same_bits_from_run_to_run_and_for_any_batch() -> None:
+    block, x = a_block().float(), numbers(3, 4, 16, 6, 6, seed=1, dtype=torch.float32)
+    batched = vmap(block)(x)
+    assert torch.equal(batched, vmap(block)(x))
+    assert torch.equal(batched, torch.stack([copy.deepcopy(block)(a) for a in x]))

@@ -1,0 +1,98 @@
+"""The kernels compute what torch computes, with every derivative up to the third, whatever the shape."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from fphi.native.convolution import Geometry, convolve
+from fphi.native.first_layer import first_layer, patch_moments
+from fphi.native.norm_pool import NormPool, by_torch, norm_pool
+from native_helpers import derivatives, deviation, needs_kernels, numbers
+
+pytestmark = needs_kernels
+
+small = st.integers(1, 3)
+side = st.integers(3, 9)
+few = settings(max_examples=25, deadline=None, derandomize=True)
+
+
+def convolve_by_torch(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
+    weights = weight.expand(len(x), *weight.shape[1:])
+    maps = [
+        F.conv2d(a.permute(0, 3, 1, 2), w, None, *geometry).permute(0, 2, 3, 1)
+        for a, w in zip(x, weights, strict=True)
+    ]
+    return torch.stack(maps)
+
+
+@few
+@given(small, small, side, side, st.sampled_from([1, 3, 5, 16, 32, 48]), st.sampled_from([16, 48]),
+       st.sampled_from([1, 2]), st.sampled_from([0, 1]), st.booleans())  # fmt: skip
+def test_convolution(
+    tasks: int, n: int, H: int, W: int, C: int, outputs: int, stride: int, padding: int, shared: bool
+) -> None:
+    geometry = Geometry(stride, padding)
+    x = numbers(tasks, n, H, W, C, seed=1)
+    weight = numbers(1 if shared else tasks, outputs, C, 3, 3, seed=2)
+    found, right = (
+        derivatives(lambda x, w, f=f: f(x, w, geometry), (x, weight), 3)
+        for f in (convolve, convolve_by_torch)
+    )
+    assert deviation(found, right) < 1e-13
+
+
+@few
+@given(small, st.integers(1, 4), st.integers(2, 7), st.integers(2, 7), st.sampled_from([16, 32]),
+       st.sampled_from([1, 2]), st.integers(0, 4))  # fmt: skip
+def test_norm_and_pool(tasks: int, n: int, H: int, W: int, C: int, window: int, own: int) -> None:
+    spec = NormPool(window, min(own, n), 1e-5)
+    z, scale, shift = numbers(tasks, n, H, W, C, seed=1), numbers(tasks, C, seed=2), numbers(tasks, C, seed=3)
+    known = None if spec.own else (numbers(tasks, C, seed=4), numbers(tasks, C, seed=5).exp())
+    found, right = (
+        derivatives(lambda *inputs, f=f: f(*inputs, known, spec), (z, scale, shift), 3)
+        for f in (norm_pool, by_torch)
+    )
+    assert deviation(found, right) < 1e-11
+
+
+def first_layer_by_torch(x: Tensor, u: Tensor) -> Tensor:
+    patches = x.unfold(2, 3, 1).unfold(3, 3, 1).flatten(4)  # [T, n, H, W, 9]
+    maps = torch.einsum("tnhwk,tko->tnohw", patches, u[:, 1:]) + u[:, 0][:, None, :, None, None]
+    pooled = F.max_pool2d(maps.flatten(0, 1).relu(), 2)
+    return pooled.reshape(*x.shape[:2], *pooled.shape[1:]).permute(0, 1, 3, 4, 2)
+
+
+@few
+@given(small, small, st.integers(2, 9), st.integers(2, 9), st.sampled_from([16, 64]))
+def test_first_layer(tasks: int, n: int, H: int, W: int, outputs: int) -> None:
+    x = F.pad(numbers(tasks, n, H, W, seed=1), (1, 1, 1, 1))
+    found, right = (
+        derivatives(lambda u, f=f: f(x, u), (numbers(tasks, 10, outputs, seed=2),), 3)
+        for f in (first_layer, first_layer_by_torch)
+    )
+    assert deviation(found, right) < 1e-12
+
+
+@few
+@given(small, small, st.integers(2, 9), st.integers(2, 40), st.booleans())
+def test_patch_moments(tasks: int, n: int, H: int, W: int, far: bool) -> None:
+    x = F.pad(numbers(tasks, n, H, W, seed=1) + (100 if far else 0), (1, 1, 1, 1))
+    mean, covariance = patch_moments(x, n)
+    patches = x.unfold(2, 3, 1).unfold(3, 3, 1).reshape(tasks, -1, 9)
+    right = torch.stack([torch.cov(p.T, correction=0) for p in patches])
+    assert deviation([mean, covariance], [patches.mean(1), right]) < 1e-11
+
+
+@pytest.mark.parametrize("side", [28, 14, 7, 3])
+def test_float32_is_as_near_as_torchs(side: int) -> None:
+    x, weight = numbers(2, 5, side, side, 64, seed=1), numbers(2, 64, 64, 3, 3, seed=2)
+    right = derivatives(lambda x, w: convolve_by_torch(x, w, Geometry(1, 1)), (x, weight), 2)
+    single = x.float(), weight.float()
+    torchs, found = (
+        derivatives(lambda x, w, f=f: f(x, w, Geometry(1, 1)), single, 2)
+        for f in (convolve_by_torch, convolve)
+    )
+    assert deviation(found, right) < 2 * deviation(torchs, right)
