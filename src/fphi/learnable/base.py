@@ -141,6 +141,10 @@ class LearningAlgorithm(nn.Module):
         """The loss of one task; whole-number targets of a regression become its numbers."""
         return self.loss(answers, fitting(self.loss, answers, targets))
 
+    def examples_at_once(self, tasks: Task) -> int:
+        """How many examples of a task are at work at once in training; chunks of tasks are sized by it."""
+        return tasks.support.x.shape[1] + tasks.query.x.shape[1]
+
     @checks
     def summed_gradient(self, tasks: Task) -> tuple[Tensor, list[Tensor]]:
         """The tasks' summed loss, and its gradient for each of `parameters` that requires one."""

@@ -12,7 +12,7 @@ from fphi.native.first_layer import first_layer, patch_moments
 from fphi.native.library import library
 from fphi.native.norm_pool import NormPool, norm_pool
 
-__all__ = ["Block", "conv_block", "covers"]
+__all__ = ["Block", "Norm", "conv3x3", "conv_block", "covers", "normalised"]
 
 _MULTIPLE = 16  # the kernels write output channels by cache lines
 
@@ -27,6 +27,20 @@ class Block(NamedTuple):
 
     geometry: Geometry
     norm: NormPool
+
+
+class Norm(NamedTuple):
+    """Scale and shift ``[O]`` of a batch norm, and perhaps its statistics.
+
+    Args:
+        scale: see above.
+        shift: see above.
+        given: mean and 1/deviation ``[O]``, constants; None: those of the rows that ``NormPool.own`` counts.
+    """
+
+    scale: Tensor
+    shift: Tensor
+    given: tuple[Tensor, Tensor] | None = None
 
 
 def covers(x: Tensor, weight: Tensor, block: Block) -> bool:
@@ -57,52 +71,44 @@ def _is_ordinary(tensor: Tensor) -> bool:
     )
 
 
-def conv_block(
-    x: Tensor,
-    weight: Tensor,
-    scale: Tensor,
-    shift: Tensor,
-    given: tuple[Tensor, Tensor] | None,
-    block: Block,
-) -> Tensor:
+def conv_block(x: Tensor, weight: Tensor, norm: Norm, block: Block) -> Tensor:
     """``x: [n, C, H, W]`` to ``[n, O, h, w]``, both best in memory as ``channels_last`` has them.
 
     Args:
         x: see above.
         weight: ``[O, C, 3, 3]``.
-        scale: of the batch norm, ``[O]``.
-        shift: of the batch norm, ``[O]``.
-        given: mean and 1/deviation ``[O]`` to normalise with, constants; None: those of the rows that
-            ``block.norm.own`` counts.
+        norm: what the outcome of the convolution is normalised with.
         block: what is computed, one that `covers` this.
     """
-    if block.norm.window == 2 and block.geometry == (1, 1) and x.shape[1] == 1 and not _needs_gradient(x):
-        y = _first(x, weight.flatten(1), scale, shift, given, block.norm)
-    else:
-        z = convolve(x.permute(0, 2, 3, 1)[None], weight[None], block.geometry)
-        statistics = None if given is None else (given[0][None], given[1][None])
-        y = norm_pool(z, scale[None], shift[None], statistics, block.norm)
+    stride, padding = block.geometry
+    if block.norm.window == 2 and stride == 1 and x.shape[1] == 1 and not _needs_gradient(x):
+        padded = F.pad(x[:, 0], (padding,) * 4) if padding else x[:, 0]
+        return _first(padded[None], weight.flatten(1), norm, block.norm)[0].permute(0, 3, 1, 2)
+    return normalised(conv3x3(x, weight, block.geometry), norm, block.norm)
+
+
+def conv3x3(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
+    """``x: [n, C, H, W]`` to ``[n, O, H', W']``."""
+    return convolve(x.permute(0, 2, 3, 1)[None], weight[None], geometry)[0].permute(0, 3, 1, 2)
+
+
+def normalised(z: Tensor, norm: Norm, spec: NormPool) -> Tensor:
+    """What a block makes of its convolution's outcome ``z: [n, O, H, W]``: ``[n, O, h, w]``."""
+    given = None if norm.given is None else (norm.given[0][None], norm.given[1][None])
+    y = norm_pool(z.permute(0, 2, 3, 1)[None], norm.scale[None], norm.shift[None], given, spec)
     return y[0].permute(0, 3, 1, 2)
 
 
-def _first(
-    x: Tensor,
-    weight: Tensor,
-    scale: Tensor,
-    shift: Tensor,
-    given: tuple[Tensor, Tensor] | None,
-    norm: NormPool,
-) -> Tensor:
+def _first(padded: Tensor, weight: Tensor, norm: Norm, spec: NormPool) -> Tensor:
     """The block on data: its normalisation is multiplied into the filters beforehand."""
-    padded = F.pad(x[:, 0], (1, 1, 1, 1))[None]
-    if given is None:
-        center, covariance = (a[0] for a in patch_moments(padded, norm.own))
+    if norm.given is None:
+        center, covariance = (a[0] for a in patch_moments(padded, spec.own))
         mean = weight @ center
-        rstd = (((weight @ covariance) * weight).sum(1).clamp_min(0) + norm.eps).rsqrt()
+        rstd = (((weight @ covariance) * weight).sum(1).clamp_min(0) + spec.eps).rsqrt()
     else:
-        mean, rstd = given
-    scale = scale * rstd
-    u = torch.cat([(shift - mean * scale)[:, None], scale[:, None] * weight], 1).mT
+        mean, rstd = norm.given
+    scale = norm.scale * rstd
+    u = torch.cat([(norm.shift - mean * scale)[:, None], scale[:, None] * weight], 1).mT
     return first_layer(padded, u[None])
 
 

@@ -67,9 +67,12 @@ class _FirstLayer(Function):
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: tuple[Tensor, Tensor]) -> None:
         ctx.mark_non_differentiable(output[1])
         ctx.save_for_backward(inputs[0], output[1])
+        ctx.set_materialize_grads(False)  # the winners have none
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor, _: Any) -> Any:
+    def backward(ctx: Any, g: Tensor | None, _: Any) -> Any:
+        if g is None:
+            return None, None
         return None, _Transposed.apply(g.contiguous(), *ctx.saved_tensors)  # type: ignore[no-untyped-call]
 
     @staticmethod

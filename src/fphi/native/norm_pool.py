@@ -64,9 +64,12 @@ class _NormPool(Function):
         ctx.mark_non_differentiable(winners, mean, rstd)
         ctx.save_for_backward(*inputs[:3], winners, mean, rstd)
         ctx.spec = inputs[5]
+        ctx.set_materialize_grads(False)  # there are three outcomes that have none
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor, *_: Any) -> Any:
+    def backward(ctx: Any, g: Tensor | None, *_: Any) -> Any:
+        if g is None:
+            return (None,) * 6
         return *_gradients(g, *ctx.saved_tensors, ctx.spec), None, None, None
 
     @staticmethod

@@ -47,8 +47,8 @@ class ConvBlock(nn.Module):
         Without padding ``h`` and ``w`` lose two pixels before that.
         """
         block = self._block(x)
-        if native.covers(x, self.conv.weight, block) and not self.norm.collects:
-            return self._by_kernels(x, block)
+        if self._has_kernels(x, self.conv.weight, block):
+            return native.conv_block(x, self.conv.weight, self._norm(), block)
         sign = self._sign()
         weight = self.conv.weight * sign[:, None, None, None]
         few_channels = self.pool and x.shape[1] <= _FEW_CHANNELS
@@ -61,14 +61,18 @@ class ConvBlock(nn.Module):
         geometry = native.Geometry(self.conv.stride[0], self.padding)
         return native.Block(geometry, native.NormPool(2 if self.pool else 1, own, self.norm.eps))
 
-    def _by_kernels(self, x: Tensor, block: native.Block) -> Tensor:
+    def _has_kernels(self, x: Tensor, weight: Tensor, block: native.Block) -> bool:
+        # `calibrate` is rare, and wants to see the moments.
+        return not self.norm.collects and native.covers(x, weight, block)
+
+    def _norm(self) -> native.Norm:
         scale, shift = self.norm.affine(self.conv.out_channels, like=self.conv.weight)
         given = None
         if not self.norm.uses_batch:
             given = self.norm.running_mean, (self.norm.running_var + self.norm.eps).rsqrt()
             if self.conv.bias is not None:
                 shift = shift + self.conv.bias * scale * given[1]
-        return native.conv_block(x, self.conv.weight, scale, shift, given, block)
+        return native.Norm(scale, shift, given)
 
     def _pooled_and_normalised(self, z: Tensor, mean: Tensor, var: Tensor, sign: Tensor) -> Tensor:
         """The block's output from its convolution, the moments to normalise with, and the sign applied."""

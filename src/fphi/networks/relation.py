@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fphi import native
 from fphi.networks.batch_norm import BatchNorm
 from fphi.networks.conv4 import ConvBlock
 
@@ -39,6 +40,11 @@ class _PairBlock(ConvBlock):
 
     def pairs(self, classes: Tensor, queries: Tensor) -> Tensor:
         """``[N, c, h, w]`` and ``[Q, c, h, w]`` to ``[Q*N, filters, h/2, w/2]``."""
+        of_class, of_query = self.conv.weight.chunk(2, dim=1)
+        if self._has_kernels(queries, of_query, self._block(queries)):
+            one, geometry = native.conv3x3, native.Geometry(1, 1)
+            z = (one(queries, of_query, geometry)[:, None] + one(classes, of_class, geometry)).flatten(0, 1)
+            return native.normalised(z, self._norm(), self._block(z).norm)
         sign = self._sign()
         of_class, of_query = (self.conv.weight * sign[:, None, None, None]).chunk(2, dim=1)
         z = F.conv2d(queries, of_query, padding=1)[:, None] + F.conv2d(classes, of_class, padding=1)

@@ -83,11 +83,11 @@ def _default_threads(tasks: Task) -> int:
     return torch.get_num_threads() if tasks.query.x.device.type == "cpu" else 1
 
 
-def _default_chunk(tasks: Task, threads: int) -> int:
+def _default_chunk(learner: LearningAlgorithm, tasks: Task, threads: int) -> int:
     count = tasks.query.x.shape[0]
     if tasks.query.x.device.type != "cpu":
         return count
-    examples = sum(part.x.shape[1] for part in tasks)
+    examples = max(1, learner.examples_at_once(tasks))
     return max(1, min(_CHUNK, _CHUNK_EXAMPLES // examples, -(-count // threads)))
 
 
@@ -100,7 +100,7 @@ _DRAWS: WeakKeyDictionary[nn.Module, dict[bool, bool]] = WeakKeyDictionary()
 def _parts(learner: LearningAlgorithm, tasks: Task, chunk_size: int | None, threads: int) -> list[Part]:
     """Summed loss and gradient of each chunk, in the order of the chunks."""
     draws = _DRAWS.setdefault(original(learner), {})
-    chunks = split_tasks(tasks, chunk_size or _default_chunk(tasks, threads))
+    chunks = split_tasks(tasks, chunk_size or _default_chunk(learner, tasks, threads))
     if threads > 1 and len(chunks) > 1 and not draws.get(learner.training, False):
         before = RandomState.now(generators_of(learner), others=learner.training not in draws)
         parts = _in_threads(learner, chunks, threads)
@@ -108,7 +108,7 @@ def _parts(learner: LearningAlgorithm, tasks: Task, chunk_size: int | None, thre
         if parts is not None and not draws[learner.training]:
             return parts
         before.restore()  # in which order threads draw is chance
-    chunks = split_tasks(tasks, chunk_size or _default_chunk(tasks, 1))
+    chunks = split_tasks(tasks, chunk_size or _default_chunk(learner, tasks, 1))
     return [_summed_gradient(learner, chunk) for chunk in chunks]
 
 

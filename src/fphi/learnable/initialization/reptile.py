@@ -25,6 +25,11 @@ class ReptileLearner(GradientLearner):
             raise ValueError(f"Reptile needs an inner optimizer with a rate 'lr', not {self.optimizer}")
         return self.optimizer.lr
 
+    def examples_at_once(self, tasks: Task) -> int:
+        """Those of an inner step: there is no query set in training."""
+        support = tasks.support.x.shape[1]
+        return min(self.minibatch or support, support)
+
     def summed_gradient(self, tasks: Task) -> tuple[Tensor, list[Tensor]]:
         """The tasks' summed support loss at θ̃, and Σ (φ − θ̃)/α in the order of ``parameters()``."""
         support = tasks.support
