@@ -22,7 +22,7 @@ from fphi.learnable import (
 from fphi.within import Batching
 from native_helpers import numbers
 
-FILTERS, SEEDS = 16, range(7)
+FILTERS, SEEDS = 16, range(5)
 
 
 class PlainBlock(nn.Module):
@@ -50,10 +50,10 @@ class PlainConv4(nn.Module):
 
 Build = Callable[[nn.Module, Batching], LearningAlgorithm]
 OF_HEADS: dict[str, Build] = {
-    "maml": lambda network, batching: GradientLearner(network, sgd(0.4), 5, batching=batching),
-    "fomaml": lambda network, batching: GradientLearner(network, sgd(0.4), 5, order=1, batching=batching),
-    "anil": lambda network, batching: GradientLearner(network, sgd(0.4), 5, adapts="head", batching=batching),
-    "reptile": lambda network, batching: ReptileLearner(network, sgd(0.4), 5, batching=batching),
+    "maml": lambda network, batching: GradientLearner(network, sgd(0.4), 3, batching=batching),
+    "fomaml": lambda network, batching: GradientLearner(network, sgd(0.4), 3, order=1, batching=batching),
+    "anil": lambda network, batching: GradientLearner(network, sgd(0.4), 3, adapts="head", batching=batching),
+    "reptile": lambda network, batching: ReptileLearner(network, sgd(0.4), 3, batching=batching),
 }
 OF_FEATURES: dict[str, Build] = {
     "prototypical": lambda network, batching: PrototypicalLearner(network, batching=batching),

@@ -19,7 +19,7 @@ from fphi.networks.batch_norm import BatchNorm, network_pass
 from fphi.tasks.types import Examples, Task
 from fphi.within.randomness import RandomState
 from fphi.within.stand_in import own_parameters
-from fphi.within.task_map import Batching, TaskMap, call_network
+from fphi.within.task_map import Batching, TaskMap, call_network, is_costly
 
 __all__ = [
     "AnswersAtTest",
@@ -296,5 +296,7 @@ def over_network(
     """``network(x)`` for a batch of tasks ``x: [B, n, *input]``."""
     if parameters is None:
         own = own_parameters(network)
-        return over_tasks(lambda one: call_network(network, own, one), x)
-    return over_tasks(lambda p, one: call_network(network, p, one), parameters, x)
+        return over_tasks(lambda one: call_network(network, own, one), x, costly=is_costly(network, x))
+    return over_tasks(
+        lambda p, one: call_network(network, p, one), parameters, x, costly=is_costly(network, x)
+    )

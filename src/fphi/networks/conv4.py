@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fphi import native
+from fphi.native import Block, Geometry, Norm, NormPool, conv_block, covers
 from fphi.networks.batch_norm import Affine, BatchNorm, Mode
 from fphi.ranges import require_sizes
 
@@ -48,31 +48,31 @@ class ConvBlock(nn.Module):
         """
         block = self._block(x)
         if self._has_kernels(x, self.conv.weight, block):
-            return native.conv_block(x, self.conv.weight, self._norm(), block)
+            return conv_block(x, self.conv.weight, self._norm(), block)
         sign = self._sign()
         weight = self.conv.weight * sign[:, None, None, None]
         few_channels = self.pool and x.shape[1] <= _FEW_CHANNELS
         found = self._from_patches(x, weight) if few_channels else self._from_convolution(x, weight)
         return self._pooled_and_normalised(*found, sign)
 
-    def _block(self, x: Tensor) -> native.Block:
+    def _block(self, x: Tensor) -> Block:
         """What this block computes of ``x``, as the native kernels are told."""
         own = len(self.norm.rows(x)) if self.norm.uses_batch else 0
-        geometry = native.Geometry(self.conv.stride[0], self.padding)
-        return native.Block(geometry, native.NormPool(2 if self.pool else 1, own, self.norm.eps))
+        geometry = Geometry(self.conv.stride[0], self.padding)
+        return Block(geometry, NormPool(2 if self.pool else 1, own, self.norm.eps))
 
-    def _has_kernels(self, x: Tensor, weight: Tensor, block: native.Block) -> bool:
+    def _has_kernels(self, x: Tensor, weight: Tensor, block: Block) -> bool:
         # `calibrate` is rare, and wants to see the moments.
-        return not self.norm.collects and native.covers(x, weight, block)
+        return not self.norm.collects and covers(x, weight, block)
 
-    def _norm(self) -> native.Norm:
+    def _norm(self) -> Norm:
         scale, shift = self.norm.affine(self.conv.out_channels, like=self.conv.weight)
         given = None
         if not self.norm.uses_batch:
             given = self.norm.running_mean, (self.norm.running_var + self.norm.eps).rsqrt()
             if self.conv.bias is not None:
                 shift = shift + self.conv.bias * scale * given[1]
-        return native.Norm(scale, shift, given)
+        return Norm(scale, shift, given)
 
     def _pooled_and_normalised(self, z: Tensor, mean: Tensor, var: Tensor, sign: Tensor) -> Tensor:
         """The block's output from its convolution, the moments to normalise with, and the sign applied."""

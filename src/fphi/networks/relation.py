@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fphi import native
+from fphi.native import Geometry, conv3x3, normalised
 from fphi.networks.batch_norm import BatchNorm
 from fphi.networks.conv4 import ConvBlock
 
@@ -42,9 +42,10 @@ class _PairBlock(ConvBlock):
         """``[N, c, h, w]`` and ``[Q, c, h, w]`` to ``[Q*N, filters, h/2, w/2]``."""
         of_class, of_query = self.conv.weight.chunk(2, dim=1)
         if self._has_kernels(queries, of_query, self._block(queries)):
-            one, geometry = native.conv3x3, native.Geometry(1, 1)
-            z = (one(queries, of_query, geometry)[:, None] + one(classes, of_class, geometry)).flatten(0, 1)
-            return native.normalised(z, self._norm(), self._block(z).norm)
+            geometry = Geometry(1, 1)
+            z = conv3x3(queries, of_query, geometry)[:, None] + conv3x3(classes, of_class, geometry)
+            z = z.flatten(0, 1)
+            return normalised(z, self._norm(), self._block(z).norm)
         sign = self._sign()
         of_class, of_query = (self.conv.weight * sign[:, None, None, None]).chunk(2, dim=1)
         z = F.conv2d(queries, of_query, padding=1)[:, None] + F.conv2d(classes, of_class, padding=1)

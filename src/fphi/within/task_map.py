@@ -10,14 +10,16 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 from torch.func import vmap
+from torch.nn.modules.conv import _ConvNd
 from torch.utils._pytree import tree_leaves, tree_map
 
 from fphi.errors import FphiError
+from fphi.networks.conv4 import ConvBlock
 from fphi.within.by_hand import by_hand
 from fphi.within.randomness import RandomState, generators_of
 from fphi.within.stand_in import EXCHANGE, original, own_parameters, placed
 
-__all__ = ["Batching", "TaskMap", "call_network"]
+__all__ = ["Batching", "TaskMap", "call_network", "is_costly"]
 
 Batching = Literal["auto", "vmap", "loop"]
 R = TypeVar("R")
@@ -44,10 +46,11 @@ class TaskMap:
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         return self  # copies of a learner in worker threads share what has been found out
 
-    def __call__(self, function: Callable[..., Tensor], *batched: Any) -> Tensor:
+    def __call__(self, function: Callable[..., Tensor], *batched: Any, costly: bool = False) -> Tensor:
+        """``function`` of each task, stacked; ``"auto"`` loops over tasks where batching is ``costly``."""
 
         def mapped() -> Tensor:
-            if self.batching == "loop":
+            if self.batching == "loop" or (costly and self.batching == "auto"):
                 return _loop(function, batched)
             return vmap(function, randomness="different")(*batched)
 
@@ -81,6 +84,23 @@ class TaskMap:
             f"tasks are looped over, not batched: the network cannot be vmapped ({reason})", stacklevel=5
         )
         return answer
+
+
+# So many examples of a task keep a core busy: a convolution of all tasks at once, which is a grouped one, and
+# torch's norm layers under ``vmap`` are slower then than one task after another.
+_ENOUGH = 10
+
+
+def is_costly(network: nn.Module, x: Tensor) -> bool:
+    """Whether torch is slower with all tasks ``x: [B, n, *input]`` at once than with one after another."""
+    return x.device.type == "cpu" and x.shape[1] > _ENOUGH and _convolves(network)
+
+
+def _convolves(module: nn.Module) -> bool:
+    """Whether there is a convolution other than those of our own blocks, which are written to be batched."""
+    if isinstance(module, ConvBlock):
+        return False
+    return isinstance(module, _ConvNd) or any(map(_convolves, module.children()))
 
 
 def _loop(function: Callable[..., Tensor], batched: tuple[Any, ...]) -> Tensor:

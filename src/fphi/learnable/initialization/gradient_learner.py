@@ -27,7 +27,7 @@ from fphi.within.randomness import generators_of
 from fphi.within.refusal import is_missing_derivative, no_second_derivative, require_second_derivatives
 from fphi.within.stand_in import own_parameters
 from fphi.within.surroundings import ordinary
-from fphi.within.task_map import Batching, call_network
+from fphi.within.task_map import Batching, call_network, is_costly
 from fphi.within.unroll import DerivativeOrder, descend, descend_recomputed
 
 __all__ = ["GradientLearner"]
@@ -193,7 +193,7 @@ class GradientLearner(LearningAlgorithm):
 
         def losses(parameters: Parameters) -> Tensor:
             with network_pass(step=step), second_derivatives(order == 2):
-                return self.over_tasks(self._support_loss, parameters, x, y)
+                return self.over_tasks(self._support_loss, parameters, x, y, costly=is_costly(self.part, x))
 
         return self.over_tasks.attempt(lambda: descend(losses, self.optimizer, now, state, step, order))
 
