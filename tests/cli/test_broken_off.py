@@ -71,15 +71,21 @@ def test_more_steps_that_were_asked_for_in_vain_can_be_asked_for_again(
     assert (out / "best.safetensors").read_bytes() == (longer / "best.safetensors").read_bytes()
 
 
-@pytest.mark.parametrize("number", [1, 2])
-def test_a_search_that_broke_off_at_its_beginning_remembers_its_command(number: int, tmp_path: Path) -> None:
-    out = tmp_path / "run"
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A search that twice found no room for its first files."""
+    out = tmp_path_factory.mktemp("searched") / "run"
     words = ("search", "random-search", "--out", out, *TINY, "--evaluations", 1)
-    with broken_off(number):
-        assert fphi(*words) == 2
-    assert not (out / "config.yaml").exists()  # so that it is begun anew
+    for number in (1, 2):
+        with broken_off(number):
+            assert fphi(*words) == 2
+        assert not (out / "config.yaml").exists()  # so that it is begun anew
     quietly(*words)
-    assert (out / "command.txt").is_file()
+    return out
+
+
+def test_a_search_that_broke_off_at_its_beginning_remembers_its_command(searched: Path) -> None:
+    assert {path.name for path in searched.iterdir()} >= {"command.txt", "config.yaml", "result.json"}
 
 
 @pytest.fixture(scope="module")
@@ -178,3 +184,33 @@ def test_an_epoch_that_was_kept_and_not_logged_is_logged_by_the_next_session(
     quietly("search", method, "--out", out, "--resume")
     assert events(out / "history.jsonl") == events(tmp_path / "whole" / "history.jsonl")
     assert (out / "best.safetensors").read_bytes() == (tmp_path / "whole" / "best.safetensors").read_bytes()
+
+
+COMMANDS = {
+    "evaluate": (
+        ("evaluate", "run", "--test-tasks", 2),
+        ["run/tests/5w1s.json", "run/tests/5w1s.safetensors"],
+    ),
+    "compare": (("compare", "run", "--html", "a.html", "--markdown", "a.md"), ["a.html", "a.md"]),
+    "build": (("build", "search", "--out", "w"), ["w"]),
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_what_is_to_be_written_is_written_before_it_is_shown(
+    command: str, tested: Path, searched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So it is not lost where the standard output is full, or its reader has gone."""
+
+    def full(*_: object) -> None:
+        raise FphiError("the output is full")
+
+    shutil.copytree(tested, tmp_path / "run")
+    shutil.copytree(searched, tmp_path / "search")
+    words, files = COMMANDS[command]
+    if command == "evaluate":
+        shutil.rmtree(tmp_path / "run" / "tests")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("fphi.report.tables.Table.show", full)
+    assert fphi(*words) == 2
+    assert all((tmp_path / file).is_file() for file in files)

@@ -63,11 +63,11 @@ def run(arguments: list[str]) -> int:
             _train_and_test(config, out)
         folders.append(out)
     tested = [read_run(folder) for folder in folders]
+    report_runs(o.out, tested, _episodes(folders))
     rows = [ResultRow.from_record(run.record) for run in tested]
     console.print(
         methods_table(rows).rich("5-way 1-shot on characters never seen before, per cent of answers right")
     )
-    report_runs(o.out, tested, _episodes(folders))
     console.print(f"report: {o.out}")
     return 0
 
