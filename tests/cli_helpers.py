@@ -92,16 +92,6 @@ def command(*words: object) -> list[str]:
     return [sys.executable, script, *map(str, words)]
 
 
-def held(waits: Path, steps: int, *words: object) -> subprocess.Popen[str]:
-    """A command in a process of its own that waits for SIGTERM before a step of its training, see ``leashed``."""
-    leashed = Path(__file__).with_name("leashed.py")
-    pipe = subprocess.PIPE
-    return subprocess.Popen(
-        [sys.executable, str(leashed), str(waits), str(steps), *map(str, words)],
-        stdout=pipe, stderr=pipe, text=True, env=environment(),
-    )  # fmt: skip
-
-
 def environment() -> dict[str, str]:
     """Without what a launcher of several processes may have left, and with one thread per process."""
     inherited = {k: v for k, v in os.environ.items() if k not in ("RANK", "LOCAL_RANK", "WORLD_SIZE")}

@@ -1,7 +1,7 @@
-"""``python leashed.py WAITS STEPS WORDS...``: the command ``fphi WORDS``, held before a step of its training.
+"""A command that is held before a step of its training.
 
-It stops before the optimizer step number STEPS of this process, makes the file WAITS, and goes on when SIGTERM
-has come. So a test can stop or kill it before its end, however fast or slow the machine is.
+It stops before that optimizer step of its process, makes a file, and goes on when SIGTERM has come. So a test
+can stop or kill it before its end, however fast or slow the machine is.
 """
 
 import sys
@@ -10,22 +10,32 @@ from pathlib import Path
 
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
+from forked import Forked
 from fphi.cli.main import main
 from waiting import wait_for_sigterm
 
+__all__ = ["held"]
 
-def hold(waits: Path, steps: int) -> None:
-    """Wait before that step of all optimizers together."""
+
+def held(waits: Path, steps: int, *words: object) -> Forked:
+    """The command ``fphi WORDS`` in a process of its own.
+
+    Args:
+        waits: the file that it makes when it waits.
+        steps: the step before which it does.
+        words: of the command.
+    """
+    return Forked(_held, waits, steps, *words)
+
+
+def _held() -> int:
+    waits, steps, *words = sys.argv
     numbers = count(1)
 
     def before_step(*_: object) -> None:
-        if next(numbers) == steps:
-            wait_for_sigterm(waits)
+        if next(numbers) == int(steps):
+            wait_for_sigterm(Path(waits))
 
     register_optimizer_step_pre_hook(before_step)
-
-
-if __name__ == "__main__":
-    hold(Path(sys.argv[1]), int(sys.argv[2]))
-    sys.argv = ["fphi", *sys.argv[3:]]
-    sys.exit(main())
+    sys.argv = ["fphi", *words]
+    return main()

@@ -1,11 +1,11 @@
 """What tests do not wait for the clock with: a clock of their own, and waiting for a fact."""
 
 import signal
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
+from typing import Protocol
 
 __all__ = ["PATIENCE", "Clock", "wait_for_sigterm", "wait_until"]
 
@@ -29,7 +29,15 @@ class Clock:
         return self.now
 
 
-def wait_until(true: Callable[[], bool], process: subprocess.Popen[str] | None = None) -> None:
+class Started(Protocol):
+    """A process, of ``subprocess`` or of `forked`."""
+
+    def poll(self) -> int | None: ...
+
+    def communicate(self) -> tuple[str, str]: ...
+
+
+def wait_until(true: Callable[[], bool], process: Started | None = None) -> None:
     """Until a fact is true; an error if ``process``, which is to make it so, ends before."""
     deadline = _now() + PATIENCE
     while not true():

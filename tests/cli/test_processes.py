@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from cli_helpers import SMALL, TINY, command, environment, evaluated, held, quietly, trained
+from cli_helpers import SMALL, TINY, command, environment, evaluated, quietly, trained
 from fphi.run.disk.checkpoint import read_checkpoint
+from leashed import held
 from waiting import PATIENCE, wait_until
 
-STEPS = 25
+STEPS = 8
 
 
 def start(*words: object) -> subprocess.Popen[str]:

@@ -2,18 +2,20 @@
 
 import random
 import shlex
+import shutil
 import signal
-import subprocess
 import time
 from pathlib import Path
 
 import pytest
 
-from cli_helpers import held, quietly
+from cli_helpers import quietly
+from forked import Forked
+from leashed import held
 from search_helpers import EVOLUTION, TINY, events, result, searched
 from waiting import PATIENCE, wait_until
 
-EVALUATIONS = 24
+EVALUATIONS = 12
 WORDS = (
     "search",
     "regularized-evolution",
@@ -22,19 +24,19 @@ WORDS = (
     "--evaluations",
     EVALUATIONS,
     "--child-epochs",
-    4,
+    1,
 )
 
 
-STEPS = 8  # of a candidate's training: 100 examples in batches of 50, four times
+STEPS = 2  # of a candidate's training: 100 examples in batches of 50
 
 
-def wait_for_lines(path: Path, count: int, process: subprocess.Popen[str]) -> None:
+def wait_for_lines(path: Path, count: int, process: Forked) -> None:
     wait_until(lambda: path.is_file() and path.read_text().count("\n") >= count, process)
 
 
 def test_killed_three_times_and_resumed_is_uninterrupted(tmp_path: Path) -> None:
-    """SIGKILL at random moments, in the first six evaluations of each session; nothing that was evaluated is
+    """SIGKILL at random moments, in the first three evaluations of each session; nothing that was evaluated is
     lost or evaluated again.
     """
     whole, killed = tmp_path / "whole", tmp_path / "killed"
@@ -42,10 +44,10 @@ def test_killed_three_times_and_resumed_is_uninterrupted(tmp_path: Path) -> None
     moments = random.Random(0)
     words: tuple[object, ...] = (*WORDS, "--out", killed)
     for kill in range(3):
-        process = held(tmp_path / "waits", 6 * STEPS + 1, *words)
+        process = held(tmp_path / "waits", 3 * STEPS + 1, *words)
         lines = len(events(killed / "history.jsonl")) if kill else 0
-        wait_for_lines(killed / "history.jsonl", lines + 6, process)
-        time.sleep(moments.uniform(0, 0.1))
+        wait_for_lines(killed / "history.jsonl", lines + 3, process)
+        time.sleep(moments.uniform(0, 0.05))
         process.kill()
         process.communicate()
         assert process.returncode == -signal.SIGKILL
@@ -63,7 +65,7 @@ def test_killed_three_times_and_resumed_is_uninterrupted(tmp_path: Path) -> None
 def test_a_terminated_search_says_how_to_go_on(tmp_path: Path) -> None:
     out = tmp_path / "stopped search"
     waits = tmp_path / "waits"
-    process = held(waits, 4 * STEPS + 1, *WORDS, "--out", out)
+    process = held(waits, 4 * STEPS + 1, *WORDS, "--control", "false", "--out", out)
     wait_until(waits.exists, process)
     process.send_signal(signal.SIGTERM)
     output, errors = process.communicate(timeout=PATIENCE)
@@ -82,7 +84,7 @@ def test_a_terminated_search_says_how_to_go_on(tmp_path: Path) -> None:
 
 def test_processes_find_what_this_process_finds(tmp_path: Path) -> None:
     """Random search asks for the same candidates in any order, and each is trained the same anywhere."""
-    words = (*TINY, "--control", "false")
+    words = (*TINY, "--evaluations", 4, "--control", "false")
     quietly("search", "random-search", "--out", tmp_path / "here", *words)
     quietly("search", "random-search", "--out", tmp_path / "there", *words, "--executor", "processes")
     losses = [
@@ -94,12 +96,17 @@ def test_processes_find_what_this_process_finds(tmp_path: Path) -> None:
         for name in ("here", "there")
     ]
     assert losses[0] == losses[1]
-    assert len(losses[0]) == 8
+    assert len(losses[0]) == 4
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return searched(tmp_path_factory.mktemp("whole") / "run", "--control", "false")
 
 
 @pytest.mark.parametrize("moment", [0, 1])
-def test_a_history_that_ends_in_half_a_line_is_resumed(moment: int, tmp_path: Path) -> None:
-    run = searched(tmp_path)
+def test_a_history_that_ends_in_half_a_line_is_resumed(moment: int, whole: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(whole, tmp_path / "run"))
     expected = events(run / "history.jsonl")
     raw = (run / "history.jsonl").read_bytes().splitlines(keepends=True)
     (run / "history.jsonl").write_bytes(b"".join(raw[: 6 + moment]) + raw[6 + moment][:10])

@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from forked import Forked
 from fphi.run.disk.checkpoint import load_parameters, read_checkpoint
 from fphi.run.meta.loop import Training, train
 from fphi.run.meta.ranks import Ranks, in_first_process
-from run_fakes import FakeLearner, FakeTasks, distance, momentum, run
+from run_fakes import FakeLearner, FakeTasks, distance, main, momentum, run
 from waiting import PATIENCE, wait_until
 
 TRAINING = Training(
@@ -40,7 +41,12 @@ def finish(out: Path, *options: str) -> str:
     return output.splitlines()[-1]
 
 
-def wait_for_steps(out: Path, count: int, process: subprocess.Popen[str]) -> None:
+def forked(out: Path, *options: object) -> Forked:
+    """The same of one rank, begun at once."""
+    return Forked(main, "run_fakes.py", out, *options)
+
+
+def wait_for_steps(out: Path, count: int, process: Forked) -> None:
     """Until ``count`` more steps are in the log."""
     before = len(steps(out))
     wait_until(lambda: len(steps(out)) >= before + count, process)
@@ -62,7 +68,7 @@ def test_killed_three_times_and_resumed_is_uninterrupted_bit_for_bit(tmp_path: P
     expected, _ = run(tmp_path / "whole", TRAINING)
     out, kills, moments = tmp_path / "killed", 0, random.Random(0)
     while kills < 3:
-        process = start(out, "--slow", "0.03", "--wait-at", str(TRAINING.meta_batch * (9 * kills + 9)))
+        process = forked(out, "--slow", 0.03, "--wait-at", TRAINING.meta_batch * (9 * kills + 9))
         wait_for_steps(out, 2, process)
         time.sleep(moments.uniform(0, 0.15))
         process.kill()
@@ -70,7 +76,8 @@ def test_killed_three_times_and_resumed_is_uninterrupted_bit_for_bit(tmp_path: P
         assert process.returncode == -signal.SIGKILL
         kills += 1
     assert 0 < steps(out)[-1] < TRAINING.steps
-    assert finish(out) == "finished 30"
+    process = forked(out)
+    assert process.communicate()[0] == "finished 30\n"
 
     assert losses(out) == losses(tmp_path / "whole")
     assert [int(line[0]) for line in losses(out)[1:]] == list(range(1, 31))

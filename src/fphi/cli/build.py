@@ -28,6 +28,8 @@ def run(arguments: list[str]) -> int:
         raise FphiError(f"{o.run} is no folder: give the --out of an fphi search")
     found = Architecture.read(o.run)
     module = load_architecture(o.run)
+    if o.out is not None:
+        _write(o.out, module)
     _layers(module).show()
     shape = " x ".join(map(str, found.input_shape))
     print(f"{found.space.name}: {found.space.text(found.tokens)}")
@@ -35,7 +37,6 @@ def run(arguments: list[str]) -> int:
         f"{parameter_count(module):,} parameters, from {shape} to {_outputs(found, found.outline().eval())}"
     )
     if o.out is not None:
-        _write(o.out, module)
         print(f"weights in {shlex.quote(str(o.out))}")
     return 0
 

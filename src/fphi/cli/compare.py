@@ -14,7 +14,10 @@ __all__ = ["run"]
 
 
 def run(arguments: list[str]) -> int:
-    """Print the runs' table and, where test tasks are the same, paired differences from the first run."""
+    """Print the runs' table and, where test tasks are the same, paired differences from the first run.
+
+    What is to be written comes first, so that an output that fails does not cost it.
+    """
     o = _parser().read(arguments)
     at_least(1, test_tasks=o.test_tasks)
     require_no_folder(o.html)
@@ -24,14 +27,14 @@ def run(arguments: list[str]) -> int:
     tables = {"Accuracy on test tasks (%)": methods_table(rows)}
     if compared.pairs:
         tables[f"Differences ({o.on})"] = comparison_table(compared.pairs)
-    for title, table in tables.items():
-        table.show(title)
     if o.markdown is not None:
         parts = [f"**{title}**\n\n{table.markdown()}" for title, table in tables.items()]
         notes = "\n".join(f"- {source}" for source in sources(rows))
         write_text(o.markdown, "\n\n".join([*parts, notes]).rstrip() + "\n")
     if o.html is not None:
         report_runs(o.html, list(compared.runs.values()))
+    for title, table in tables.items():
+        table.show(title)
     return 0
 
 

@@ -51,7 +51,6 @@ def run(arguments: list[str]) -> int:
     o = parser.read(arguments)
     at_least(1, steps=o.steps)
     require_no_folder(o.out)
-    console = Console(markup=False, highlight=False)
     folders = []
     for name in _PARTS:
         out = o.runs / name
@@ -59,15 +58,16 @@ def run(arguments: list[str]) -> int:
         if (out / CONFIG).is_file() and Config.read(out).fingerprint(out) != config.fingerprint(out):
             raise FphiError(f"{out} was trained with other options; repeat them, or choose another --runs")
         if not read_tests(out):
-            console.print(f"{name}: {get_method(name).paper}")
+            say(f"{name}: {get_method(name).paper}")
             _train_and_test(config, out)
         folders.append(out)
     tested = [read_run(folder) for folder in folders]
+    report_runs(o.out, tested, _episodes(folders))
     rows = [ResultRow.from_record(run.record) for run in tested]
+    console = Console(markup=False, highlight=False)
     console.print(
         methods_table(rows).rich("5-way 1-shot on characters never seen before, per cent of answers right")
     )
-    report_runs(o.out, tested, _episodes(folders))
     console.print(f"report: {o.out}")
     return 0
 

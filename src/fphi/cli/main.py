@@ -2,6 +2,7 @@
 
 import io
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -60,6 +61,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         say(f"fphi: error: {FphiError(' '.join(message.split()))}")
         return 2
+    finally:
+        if arguments is None:  # the program ends: another Ctrl-C ends it at once, and shows no traceback
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _of_the_user(error: Exception) -> str | None:

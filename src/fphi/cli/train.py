@@ -86,14 +86,15 @@ def _few_shot(config: Config, out: Path, *, resume: bool) -> int:
 
 
 def _search(config: Config, tables: TableOptions, out: Path, *, resume: bool, as_json: bool) -> int:
-    if tables.table is not None:
-        record = search_table(config, tables)
-        _shown(record, summary_of_table(record), as_json)
-        return 0
     try:
+        if tables.table is not None:
+            record = search_table(config, tables)
+            _shown(record, summary_of_table(record), as_json)
+            return 0
         result = train_as_configured(config, out, resume=resume, command=command_line())
     except StoppedError as stopped:
-        say(f"stopped {stopped}; go on with: {_resume('search', config, out)}")
+        kept = tables.table is None
+        say(f"stopped {stopped}" + (f"; go on with: {_resume('search', config, out)}" if kept else ""))
         return 130
     assert isinstance(result, dict)
     _shown(result, summary(result), as_json)

@@ -121,9 +121,10 @@ def extend(run: FewShotRun, config: Config, out: Path) -> None:
             f"{out} has done {checkpoint.state.step} of {before} steps; resume it without --steps first: "
             "the learning rate falls along all of them"
         )
-    write_text(out / CONFIG, run.config.to_yaml(out))
+    # The configuration last: until it says so, the same command does all of this again, wherever it stopped.
     for name in (LAST, BEST):
-        sign_again(out / name, written_fingerprint(out))
+        sign_again(out / name, run.config.fingerprint(out))
+    write_text(out / CONFIG, run.config.to_yaml(out))
 
 
 def _keep_start(

@@ -122,8 +122,8 @@ def run_search(config: Config, out: Path, *, resume: bool, command: str) -> dict
         if resume and (out / _RESULT).is_file():
             return read_result(out / _RESULT)
         if not resume:
-            write_text(out / CONFIG, config.to_yaml(out))
             write_text(out / "command.txt", command + "\n")
+            write_text(out / CONFIG, config.to_yaml(out))  # from now on it can be resumed
         return _search(asked, SearchRun(asked.space, problem, asked.budget.seed, out, executor), command)
 
 
@@ -153,6 +153,6 @@ def _search(asked: _Asked, run: SearchRun, command: str) -> dict[str, Any]:
 
 
 def _noted_command(out: Path, otherwise: str) -> str:
-    """The command that began the search; the file may be missing after a kill at its very beginning."""
+    """The command that began the search; the file may have been lost since."""
     path = out / "command.txt"
     return read_text(path).strip() if path.is_file() else otherwise

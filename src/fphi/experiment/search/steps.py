@@ -179,6 +179,7 @@ def by_supernet(run: SearchRun, method: SupernetMethod) -> FoundArchitecture:
         searching = method.begin(run.space, problem.data, run.seed)
         if resume:
             restore(searching, run.out)
+            log.complete(searching.rows)
         rows = train_supernet(searching, out=run.out, tell=tell)
     tokens = searching.result()
     rows = [*rows[:-1], rows[-1] | dict(method.conclude(searching, run.space, problem.data))]
@@ -237,11 +238,18 @@ class _EpochLog:
         self._logged.append({**row, "seconds": time.monotonic() - self._began})
         self._file.add(self._logged[-1])
 
+    def complete(self, rows: list[EpochRow]) -> None:
+        """Add those that a search which went down has kept and not logged; what they took is not known."""
+        logged = {row["epoch"] for row in self._logged}
+        for row in rows:
+            if row["epoch"] not in logged:
+                self.add(dict(row))
+
     def close(self) -> None:
         self._file.close()
 
     def rows(self, rows: list[EpochRow]) -> list[HistoryRow]:
-        """All rows: the method's own, since one may have ended just before it was told."""
+        """All rows: the method's own, whose last one says more."""
         seconds = {row["epoch"]: row["seconds"] for row in self._logged}
         return [{**row, "seconds": seconds.get(row["epoch"])} for row in rows]
 

@@ -1,22 +1,22 @@
 """A search on a tabular benchmark: many seeds, in simulated seconds."""
 
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
-
-import torch
 
 from fphi.errors import FphiError
 from fphi.experiment.config import Config
 from fphi.experiment.parser import at_least
 from fphi.experiment.search.fitting import searchable
 from fphi.experiment.search.options import BudgetOptions, TableOptions
+from fphi.experiment.search.steps import StoppedError
 from fphi.methods.families.searching import SearchMethod
 from fphi.report.tables import Table
 from fphi.run.search.loop import Budget, search
+from fphi.run.search.processes import ProcessDiedError, Processes
 from fphi.run.search.tabular import TabularBenchmark, load_table
 
 __all__ = ["search_table", "summary_of_table"]
@@ -28,6 +28,7 @@ def search_table(config: Config, options: TableOptions) -> dict[str, Any]:
     """Search with each seed; the accuracies on test data, as JSON has them.
 
     Raises:
+        StoppedError: SIGTERM or Ctrl-C; the search of a seed that was cut short has no result.
         FphiError: the method, the space or the budget does not fit the table.
         DataError: the table is missing or damaged.
     """
@@ -81,13 +82,15 @@ def _over_seeds(
     method: SearchMethod, table: TabularBenchmark, budget: Budget, seeds: range
 ) -> list[tuple[float, int]]:
     """Test accuracy and evaluations of one search for each seed, on two processes where there are many."""
+    some = partial(_some_seeds, method, table, budget)
     if len(seeds) < _FOR_TWO:
-        return _some_seeds(method, table, budget, seeds)
-    parts = [seeds[i::2] for i in range(2)]
-    # A thread each: more would only wait for one another.
-    with ProcessPoolExecutor(2, get_context("fork"), torch.set_num_threads, (1,)) as pool:
-        futures = [pool.submit(_some_seeds, method, table, budget, part) for part in parts]
-        return [result for future in futures for result in future.result()]
+        return some(seeds)
+    with closing(Processes(2, forked=True)) as workers:
+        futures = [workers.submit(some, seeds[i::2]) for i in range(2)]
+        try:
+            return [result for future in futures for result in future.result()]
+        except ProcessDiedError as error:
+            raise FphiError(f"half of the searches are lost: {error}; run the command again") from error
 
 
 def _some_seeds(
@@ -95,7 +98,10 @@ def _some_seeds(
 ) -> list[tuple[float, int]]:
     results = []
     for seed in seeds:
-        history = search(method.optimizer(table.space, seed), table, budget)
+        optimizer = method.optimizer(table.space, seed)
+        history = search(optimizer, table, budget)
+        if budget.allows_another(optimizer.asked, history.seconds):
+            raise StoppedError(f"in the search of seed {seed}; nothing of it is kept, run the command again")
         assert history.best is not None
         results.append((history.best.outcome.measures["test_accuracy"], len(history.records)))
     return results

@@ -2,6 +2,8 @@
 
 import logging
 import os
+import threading
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Literal, TypeVar, cast
@@ -10,6 +12,7 @@ import torch
 from torch import Tensor
 
 from fphi.errors import FphiError
+from fphi.run.show.say import say
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -20,6 +23,11 @@ Accelerator = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["32-true", "bf16-mixed"]
 T = TypeVar("T")
 
+_FIRST = "FPHI_FIRST_RANK"  # in the environment of the ranks that the first one started: its process
+_ENDED = (
+    "another training process ended before its time; if it left a message, it is above; "
+    "go on from the last checkpoint with --resume"
+)
 _HAS_LAUNCHED: list[bool] = []  # whether this process has trained on several devices
 
 
@@ -78,10 +86,7 @@ class Ranks:
         except RuntimeError as error:
             if not self.is_first:
                 raise SystemExit(1) from error
-            raise FphiError(
-                "another training process ended before its time; if it left a message, it is above; "
-                "go on from the last checkpoint with --resume"
-            ) from error
+            raise FphiError(_ENDED) from error
 
 
 def launch(
@@ -123,7 +128,7 @@ def _launch_fabric(
 ) -> T:
     from lightning_fabric import Fabric  # takes seconds to import
 
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces each process
+    _watch_each_other()
     strategy = "ddp" if devices > 1 else "auto"
     try:
         fabric = Fabric(accelerator=accelerator, devices=devices, precision=precision, strategy=strategy)
@@ -143,6 +148,35 @@ def _launch_fabric(
     if fabric.global_rank > 0:
         raise SystemExit(0)
     return result
+
+
+def _watch_each_other() -> None:
+    """Let no rank wait for one that is gone, before they have met too.
+
+    Fabric kills the first when another has ended with an error, and says so to its own log only. The others
+    end here when the first is gone.
+    """
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces each process
+    if in_first_process():
+        os.environ[_FIRST] = str(os.getpid())
+        deaths = logging.getLogger("lightning_fabric.strategies.launchers.subprocess_script")
+        deaths.setLevel(logging.INFO)
+        deaths.propagate = False
+        deaths.handlers = [_SaysThatOneEnded()]
+    elif _FIRST in os.environ:
+        threading.Thread(target=_end_with, args=(int(os.environ[_FIRST]),), daemon=True).start()
+
+
+def _end_with(first: int) -> None:
+    while os.getppid() == first:
+        time.sleep(1)
+    os._exit(1)
+
+
+class _SaysThatOneEnded(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        """Fabric is about to kill this process."""
+        say(f"fphi: error: {_ENDED}")
 
 
 def _attempt(action: Callable[[], T]) -> T | FphiError:

@@ -8,8 +8,9 @@ import signal
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from multiprocessing import get_context, parent_process
+from multiprocessing import Pipe, get_context, parent_process
 from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
 from typing import TypeVar, cast
 
 from fphi.errors import FphiError
@@ -34,18 +35,20 @@ class Processes:
 
     Args:
         workers: processes; each loads torch of its own, some 300 MB.
+        forked: copies of this process in place of new ones: they start at once, and what it has computed
+            with several threads may not be computed in them.
 
     Raises:
         FphiError: the processes do not start.
     """
 
-    def __init__(self, workers: int) -> None:
+    def __init__(self, workers: int, *, forked: bool = False) -> None:
         if workers < 1:
             raise FphiError(f"{workers} workers cannot evaluate anything; give at least 1")
         self.slots = workers
         self._closed = False
         self._lock = threading.Lock()
-        self._workers = [_Worker() for _ in range(workers)]
+        self._workers = [_Worker(forked) for _ in range(workers)]
         # Before multiprocessing's own function, which would ask politely and wait.
         atexit.register(self.close)
         self._free: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
@@ -105,14 +108,17 @@ class Processes:
 class _Worker:
     """A process that answers calls one by one, and this side of the pipe to it."""
 
-    def __init__(self) -> None:
+    def __init__(self, forked: bool) -> None:
+        self._forked = forked
         self.start()
 
     def start(self) -> None:
         """A new process, which is not waited for."""
-        context = get_context("spawn")
-        self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs,), daemon=True)
+        kind: type[BaseProcess] = get_context("spawn").Process
+        if self._forked:
+            kind = get_context("fork").Process
+        self._pipe, theirs = Pipe()
+        self._process = kind(target=_serve, args=(theirs,), daemon=True)
         self._process.start()
         theirs.close()  # the pipe ends with the process
         self._ready = False
