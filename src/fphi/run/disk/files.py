@@ -148,7 +148,8 @@ def disk_errors(path: Path, needed: int | None = None) -> Iterator[None]:
 def _explain(path: Path, needed: int | None, error: OSError) -> str:
     if error.errno not in (errno.ENOSPC, errno.EDQUOT):
         return f"cannot write {path}: {error.strerror or error}; check the folder and its permissions"
-    free = shutil.disk_usage(path.parent).free
+    folder = next(f for f in path.absolute().parents if f.exists())  # a folder may be what had no room
+    free = shutil.disk_usage(folder).free
     wanted = "" if needed is None else f"{needed} bytes needed, "
     return (
         f"cannot write {path}: the disk is full ({wanted}{free} free); free some, and run the command again, "
