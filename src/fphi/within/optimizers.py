@@ -77,7 +77,7 @@ class SGD(InnerOptimizer):
         weight_decay: added to the gradients, times the parameters.
 
     Raises:
-        ValueError: ``nesterov`` without momentum.
+        FphiError: a number is out of its range, or ``nesterov`` has no momentum.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class SGD(InnerOptimizer):
     ) -> None:
         super().__init__()
         if nesterov and momentum == 0:
-            raise ValueError("nesterov=True needs momentum > 0")
+            raise FphiError(f"nesterov=True needs a momentum, and it is {momentum}; give one, as 0.9")
         require_number("lr", lr, _RATES)
         require_number("momentum", momentum, Range(0, 1, below=True))
         require_number("weight_decay", weight_decay, _RATES)
@@ -188,7 +188,16 @@ class LearnedRate(InnerOptimizer):
     def update(
         self, gradients: Parameters, state: State, parameters: Parameters, step: int
     ) -> tuple[Parameters, State]:
-        return {k: p - self.rates[self._key(k)] * gradients[k] for k, p in parameters.items()}, state
+        return {k: p - self._rate(k) * gradients[k] for k, p in parameters.items()}, state
+
+    def _rate(self, name: str) -> Tensor:
+        key = self._key(name)
+        if key not in self.rates:
+            raise FphiError(
+                f"there is no learned rate for {name}, which required no gradient when the learner was made: "
+                "make the learner after it does, or freeze it again"
+            )
+        return self.rates[key]
 
     def _key(self, name: str) -> str:
         return (
