@@ -265,7 +265,7 @@ def test_settings_that_make_no_sense_are_refused() -> None:
         GradientLearner(nn.Linear(2, 2), sgd(0.1), 1, order=3)  # type: ignore[arg-type]
     with pytest.raises(FphiError, match="test_steps=-1"):
         GradientLearner(nn.Linear(2, 2), sgd(0.1), 1, test_steps=-1)
-    with pytest.raises(ValueError, match="nesterov"):
+    with pytest.raises(FphiError, match="nesterov=True needs a momentum"):
         sgd(0.1, nesterov=True)
     learner = GradientLearner(conv(), sgd(0.1), 1)
     for options in ({"chunk_size": 0}, {"threads": 0}, {"chunk_size": -3}):

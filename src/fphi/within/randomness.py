@@ -1,6 +1,7 @@
 """The state of the random numbers that a network may draw: torch's, NumPy's, Python's and its own."""
 
 import random
+from collections import OrderedDict
 from collections.abc import Iterable
 from types import FunctionType, ModuleType, NoneType
 from typing import Any, NamedTuple
@@ -15,6 +16,7 @@ __all__ = ["RandomState", "generators_of"]
 
 _KINDS = (torch.Generator, np.random.Generator, np.random.RandomState, random.Random)
 _PLAIN = frozenset({int, float, complex, bool, str, bytes, NoneType, Tensor, nn.Parameter, torch.dtype})
+_OFTEN_EMPTY = (dict, OrderedDict)
 _LIBRARIES = frozenset({"builtins", "torch", "numpy", "fphi", "collections", "functools", "abc", "typing"})
 
 
@@ -72,7 +74,8 @@ def generators_of(module: nn.Module) -> list[Any]:
     waiting: list[Any] = [module]
     while waiting:
         value = waiting.pop()
-        if type(value) in _PLAIN or id(value) in seen:
+        kind = type(value)
+        if kind in _PLAIN or (kind in _OFTEN_EMPTY and not value) or id(value) in seen:
             continue
         seen.add(id(value))
         if isinstance(value, _KINDS):
@@ -80,7 +83,7 @@ def generators_of(module: nn.Module) -> list[Any]:
         elif isinstance(value, type):
             waiting += [] if _is_of_a_library(value) else [*value.__bases__, *vars(value).values()]
         elif not isinstance(value, ModuleType):
-            waiting += [*held_by(value), *named_by(value), type(value)]
+            waiting += [*held_by(value), *named_by(value), kind]
     return list(found.values())
 
 

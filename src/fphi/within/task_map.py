@@ -17,7 +17,7 @@ from fphi.within.by_hand import by_hand
 from fphi.within.randomness import RandomState, generators_of
 from fphi.within.stand_in import EXCHANGE, original, own_parameters, placed
 
-__all__ = ["Batching", "TaskMap", "call_network"]
+__all__ = ["Batching", "TaskMap", "call_network", "is_mapped"]
 
 Batching = Literal["auto", "vmap", "loop"]
 R = TypeVar("R")
@@ -131,8 +131,8 @@ def _changes(
     """
     _require_exchangeable(network)
     # ``data``: a change of what autograd knows of, even one that is undone, would change derivatives.
-    given = {name: p.detach() if _is_mapped(p) else p.data for name, p in parameters.items()}
-    watched = {id(p): p for p in [*network.parameters(), *given.values()] if not _is_mapped(p)}
+    given = {name: p.detach() if is_mapped(p) else p.data for name, p in parameters.items()}
+    watched = {id(p): p for p in [*network.parameters(), *given.values()] if not is_mapped(p)}
     kept = [(p, p.detach().clone(), p._version) for p in watched.values()]
     drawn = RandomState.now(generators_of(network))
     answered = False
@@ -163,7 +163,8 @@ def _require_exchangeable(network: nn.Module) -> None:
         )
 
 
-def _is_mapped(tensor: Tensor) -> bool:
+def is_mapped(tensor: Tensor) -> bool:
+    """Whether ``torch.func`` maps or differentiates over it, so that it has no value to look at."""
     return bool(torch._C._functorch.is_functorch_wrapped_tensor(tensor))
 
 
