@@ -163,7 +163,7 @@ def test_the_option_decides_what_a_siamese_network_learns_by() -> None:
         method = Siamese(learn_by="matching" if wanted else "verification")
         learner = method.learner(Setting(5, 1, (1, 28, 28)))
         assert ("sharpness" in dict(learner.named_parameters())) == wanted
-    with pytest.raises(ValueError, match="learn_by is 'ranking'; choose one of verification, matching"):
+    with pytest.raises(FphiError, match="learn_by is 'ranking'; it must be one of verification, matching"):
         SiameseLearner(nn.Identity(), 6, learn_by="ranking")  # type: ignore[arg-type]
 
 

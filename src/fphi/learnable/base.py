@@ -14,10 +14,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from fphi.errors import FphiError
 from fphi.learnable.checking import checks
 from fphi.learnable.modes import evaluation_mode, keep_batch_statistics
+from fphi.learnable.rows import rows_share
 from fphi.learnable.targets import AnswersAtTest, fitting, require_answerable
 from fphi.networks.batch_norm import BatchNorm, network_pass
+from fphi.ranges import checked
 from fphi.tasks.types import Examples, Task
-from fphi.within.randomness import RandomState
 from fphi.within.stand_in import own_parameters
 from fphi.within.task_map import Batching, TaskMap, call_network
 
@@ -61,6 +62,7 @@ class LearningAlgorithm(nn.Module):
         for name in _CHECKED & vars(cls).keys():
             setattr(cls, name, checks(vars(cls)[name]))
 
+    @checked()
     def __init__(self, loss: Loss = F.cross_entropy, batching: Batching = "auto") -> None:
         super().__init__()
         self.loss = loss
@@ -177,7 +179,7 @@ class LearningAlgorithm(nn.Module):
         """
         first = Examples(support.x[:1], support.y[:1])
         known = any(_uses_query_batch(m) for m in self.modules())
-        return known or _rows_share(lambda queries: self.solve(first, queries), query_x)
+        return known or rows_share(lambda queries: self.solve(first, queries), query_x)
 
     def train(self, mode: bool = True) -> Self:
         """As in torch; but torch's norm layers use running statistics only where these hold something.
@@ -264,41 +266,7 @@ def passes_alone(network: nn.Module, outputs: Callable[[Tensor], Tensor], querie
     asked = _ASKED_ALONE.get()
     if asked is None or not any(network is module for module in asked.modules()):
         return False
-    return any(_uses_query_batch(m) for m in network.modules()) or _rows_share(outputs, queries)
-
-
-@torch.no_grad()
-def _rows_share(outputs: Callable[[Tensor], Tensor], rows: Tensor) -> bool:
-    """Whether an output of the first task ``[1, Q, *out]`` changes when rows beside its own do.
-
-    Tried by changing all but the first, all but the last, and every second from either: a row may depend on
-    those before it alone, or on a neighbour.
-    """
-    first, count = rows[:1], rows.shape[1]
-    if count < 2:
-        return False
-    place = torch.arange(count, device=rows.device)
-    drawn = RandomState.now()
-    before = outputs(first)
-    for kept in (place == 0, place == count - 1, place % 2 == 0, place % 2 == 1):
-        drawn.restore()  # each time what is drawn is the same
-        shape = (1, count, *[1] * (first.dim() - 2))
-        after = outputs(torch.where(kept.view(shape), first, _altered(first)))
-        if not torch.allclose(before[:, kept], after[:, kept], rtol=0, atol=0, equal_nan=True):
-            drawn.restore()
-            return True
-    drawn.restore()
-    return False
-
-
-def _altered(x: Tensor) -> Tensor:
-    """Other examples ``[1, Q, *input]``; whole numbers, which may be those of tokens, stay within bounds."""
-    if x.dtype == torch.bool:
-        return ~x
-    if x.is_complex() or bool((x != x.round()).any()):
-        return 2 * x + 1
-    low, high = x.aminmax(dim=1, keepdim=True)
-    return high - x + low
+    return any(_uses_query_batch(m) for m in network.modules()) or rows_share(outputs, queries)
 
 
 def _norm_modes(network: nn.Module) -> set[str]:

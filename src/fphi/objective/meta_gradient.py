@@ -11,9 +11,9 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from fphi.errors import FphiError
 from fphi.learnable.base import LearningAlgorithm
 from fphi.learnable.checking import checked_tasks, explaining
+from fphi.ranges import Range, checked
 from fphi.tasks.types import Examples, Task
 from fphi.within.randomness import RandomState, generators_of
 from fphi.within.stand_in import original, own_parameters, stand_in
@@ -27,6 +27,7 @@ _CHUNK = 8
 _CHUNK_EXAMPLES = 320
 
 
+@checked(threads=Range(1, 1024))
 def meta_gradient(
     learner: LearningAlgorithm, tasks: Task, *, chunk_size: int | None = None, threads: int | None = None
 ) -> tuple[Tensor, dict[str, Tensor]]:
@@ -54,11 +55,6 @@ def meta_gradient(
     >>> gradients["network.weight"].shape
     torch.Size([5, 4])
     """
-    for name, number in (("chunk_size", chunk_size), ("threads", threads)):
-        if number is not None and number < 1:
-            raise FphiError(f"{name} is {number}; it must be at least 1, or None for the default")
-    if not isinstance(learner, LearningAlgorithm):
-        raise FphiError(f"{type(learner).__name__} is no learner; give one, such as fphi.GradientLearner(…)")
     tasks = checked_tasks(learner, tasks)
     count = tasks.query.x.shape[0]
     with torch.inference_mode(False), torch.enable_grad():

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fphi.errors import FphiError
 from fphi.optimize.restored import restore_optimizer
+from fphi.ranges import Range, checked
 
 __all__ = ["GradientDescent", "Schedule", "constant", "cosine", "linear_to_zero"]
 
@@ -53,6 +53,7 @@ class GradientDescent:
     ...     outer.step(learner, gradients)
     """
 
+    @checked(clip_norm=Range(0, open=True), clip_value=Range(0, open=True))
     def __init__(
         self,
         optimizer: torch.optim.Optimizer,
@@ -60,9 +61,6 @@ class GradientDescent:
         clip_norm: float | None = None,
         clip_value: float | None = None,
     ) -> None:
-        for name, bound in (("clip_norm", clip_norm), ("clip_value", clip_value)):
-            if bound is not None and not bound > 0:
-                raise FphiError(f"{name} is {bound}; it must be greater than 0, or None for no clipping")
         self.optimizer, self.schedule = optimizer, schedule or constant()
         self.clip_norm, self.clip_value = clip_norm, clip_value
         self._rates = [float(group["lr"]) for group in optimizer.param_groups]

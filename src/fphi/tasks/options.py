@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Self, get_args
 
 from fphi.errors import DataError
-from fphi.ranges import count, require_ranges
+from fphi.ranges import SEED, checked, count, require_ranges
 from fphi.tasks.affine import Reduction
 from fphi.tasks.distribution import TaskDistribution
 from fphi.tasks.division import Division
@@ -196,6 +196,7 @@ class TaskOptions:
         return SineTasks(self.shots, self.queries, seed)
 
 
+@checked(seed=SEED, split_seed=SEED)
 def load_tasks(
     name: str,
     *,

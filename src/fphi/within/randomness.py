@@ -68,7 +68,7 @@ class RandomState(NamedTuple):
 
 
 def generators_of(module: nn.Module) -> list[Any]:
-    """The generators that a module can reach: in attributes, lists, objects, closures and its file's names."""
+    """The generators that a module can reach: in attributes, lists, objects, closures, its file's names."""
     found: dict[int, Any] = {}
     seen: set[int] = set()
     waiting: list[Any] = [module]

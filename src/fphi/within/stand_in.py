@@ -140,7 +140,8 @@ class _Copier:
         return {k: v if k == _ORIGINAL else self.copy(v) for k, v in attributes.items()}
 
     def slots(self, value: Any, made: Any) -> None:
-        for slot in _slots(type(value)):
+        kind: type = type(value)
+        for slot in _slots(kind):
             try:
                 held = slot.__get__(value)
             except AttributeError:
@@ -167,7 +168,7 @@ class _Copier:
         kind = type(value)
         if kind in (tuple, frozenset):
             return kind(map(self.copy, value))
-        made = defaultdict(value.default_factory) if kind is defaultdict else kind()
+        made: Any = defaultdict(value.default_factory) if kind is defaultdict else kind()
         if kind is deque:
             made = deque(maxlen=value.maxlen)
         self.known[id(value)] = made
@@ -179,7 +180,7 @@ class _Copier:
         return made
 
     def callable(self, value: Any) -> Any:
-        """A method or a partial function is bound to the copies; what is no object must not know the module."""
+        """A method or a partial function is bound to copies; what has no copy must not know the module."""
         if type(value) is MethodType:
             return MethodType(value.__func__, self.copy(value.__self__))
         if type(value) is partial:
@@ -227,7 +228,8 @@ def _taken_apart(value: Any) -> tuple[tuple[Any, ...], Iterable[Any], Iterable[A
     or a dict too. None for what says itself how it is copied, and for a mark: it holds nothing, and is known
     by its identity.
     """
-    if not _is_plain(type(value)):
+    kind: type = type(value)
+    if not _is_plain(kind):
         return None
     try:
         if type(value) is SimpleNamespace:

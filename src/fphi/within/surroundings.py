@@ -22,10 +22,10 @@ def ordinary(tensor: Tensor) -> Tensor:
 def can_be_entered_elsewhere() -> bool:
     """Whether another thread would compute as this one does, in `surroundings`.
 
-    It would not within a mode that replaces torch's functions, as ``with torch.device(…)`` does, or with hooks
-    for what the backward pass needs.
+    It would not within a mode that replaces torch's functions, as ``with torch.device(…)`` does, or with
+    hooks for what the backward pass needs.
     """
-    modes = (_get_current_function_mode(), _get_current_dispatch_mode())
+    modes = (_get_current_function_mode(), _get_current_dispatch_mode())  # type: ignore[no-untyped-call]
     return modes == (None, None) and torch._C._autograd._top_saved_tensors_default_hooks(True) is None
 
 

@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from operator import itemgetter
-from typing import Any, Literal, Self, TypeVar, get_args
+from typing import Any, Literal, Self, TypeVar
 from weakref import WeakKeyDictionary
 
 import torch
@@ -13,6 +13,7 @@ from torch.func import vmap
 from torch.utils._pytree import tree_leaves, tree_map
 
 from fphi.errors import FphiError
+from fphi.ranges import checked
 from fphi.within.by_hand import by_hand
 from fphi.within.randomness import RandomState, generators_of
 from fphi.within.stand_in import EXCHANGE, original, own_parameters, placed
@@ -36,9 +37,8 @@ class TaskMap:
     tensor([4., 4., 4.])
     """
 
+    @checked()
     def __init__(self, batching: Batching = "auto") -> None:
-        if batching not in get_args(Batching):
-            raise ValueError(f"unknown batching {batching!r}: choose one of {', '.join(get_args(Batching))}")
         self.batching = batching
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
@@ -58,16 +58,19 @@ class TaskMap:
 
         Some functions can be mapped, and their derivatives cannot: whoever takes these passes them here.
         """
-        if self.batching != "auto":
+        if self._is_settled():
             return compute()
         before = RandomState.now(others=False)
         try:
             return compute()
         except (RuntimeError, ValueError) as problem:
             before.restore()  # a seed decides what is drawn, whether or not something failed first
-            if self.batching == "auto":
-                return self._in_a_loop(compute, problem)
-            return compute()  # it was settled meanwhile, by a function inside or by another thread
+            if self._is_settled():  # meanwhile, by a function inside or by another thread
+                return compute()
+            return self._in_a_loop(compute, problem)
+
+    def _is_settled(self) -> bool:
+        return self.batching != "auto"
 
     def _in_a_loop(self, compute: Callable[[], R], problem: Exception) -> R:
         self.batching = "loop"
@@ -122,9 +125,7 @@ def _call(network: nn.Module, parameters: Mapping[str, Tensor], inputs: tuple[An
 
 
 @torch.no_grad()
-def _changes(
-    network: nn.Module, parameters: Mapping[str, Tensor], inputs: tuple[Any, ...]
-) -> bool | None:
+def _changes(network: nn.Module, parameters: Mapping[str, Tensor], inputs: tuple[Any, ...]) -> bool | None:
     """Whether a call changes parameters, tried by one that leaves them and all generators as they were.
 
     None: it failed, and so does the call that counts.
@@ -158,8 +159,8 @@ def _require_exchangeable(network: nn.Module) -> None:
     compiled = [m for m in network.modules() if isinstance(m, torch.jit.ScriptModule)]
     if compiled:
         raise FphiError(
-            f"{type(compiled[0]).__name__} is made by torch.jit and keeps its parameters to itself, so that no "
-            "step could change them: give the module that it was made from"
+            f"{type(compiled[0]).__name__} is made by torch.jit and keeps its parameters to itself, so that "
+            "no step could change them: give the module that it was made from"
         )
 
 

@@ -19,7 +19,7 @@ from fphi.learnable.base import (
     run_network,
 )
 from fphi.networks.batch_norm import BatchNorm, network_pass
-from fphi.ranges import require_sizes
+from fphi.ranges import Range, checked
 from fphi.tasks.types import Examples, Task
 from fphi.within.by_hand import second_derivatives
 from fphi.within.optimizers import InnerOptimizer, Parameters, State, UpdateRule
@@ -56,6 +56,7 @@ class GradientLearner(LearningAlgorithm):
         batching: see `LearningAlgorithm`.
     """
 
+    @checked(steps=Range(0), test_steps=Range(0))
     def __init__(
         self,
         network: nn.Module,
@@ -72,17 +73,10 @@ class GradientLearner(LearningAlgorithm):
         batching: Batching = "auto",
     ) -> None:
         super().__init__(loss, batching)
-        if min(steps, test_steps or 0) < 0 or order not in (1, 2):
-            raise FphiError(
-                f"steps={steps}, test_steps={test_steps}, order={order}: "
-                "steps must be at least 0, and order 1 or 2"
-            )
         if adapts == "head" and not (hasattr(network, "body") and hasattr(network, "head")):
             raise FphiError(
                 f"adapts='head' needs a network with .body and .head, not {type(network).__name__}"
             )
-        require_sizes(0, steps=steps, test_steps=test_steps)
-        require_sizes(minibatch=minibatch, test_minibatch=test_minibatch)
         self.network = network
         self.optimizer = copy.deepcopy(optimizer)
         self.steps, self.test_steps = steps, steps if test_steps is None else test_steps
