@@ -166,10 +166,15 @@ def _wrong(value: object, kind: Any, within: Range | None) -> str:
         return "" if callable(value) else "something to call"
     if isinstance(origin, type) and issubclass(origin, Collection) and not issubclass(origin, Mapping):
         return _wrong_sequence(value, parts, within)
-    return _wrong_object(value, kind) if isinstance(kind, type) and kind is not Any else ""
+    return _wrong_object(value, kind)
 
 
-def _wrong_object(value: object, kind: type) -> str:
+def _wrong_object(value: object, kind: Any) -> str:
+    if get_origin(kind) is type:
+        (of,) = get_args(kind)
+        return "" if isinstance(value, type) and issubclass(value, of) else f"a class of {of.__name__}"
+    if kind is Any or not isinstance(kind, type):
+        return ""
     if getattr(kind, "_is_protocol", False):
         methods = [name for name, member in vars(kind).items() if callable(member) and name[0] != "_"]
         known = all(callable(getattr(value, name, None)) for name in methods)

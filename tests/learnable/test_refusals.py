@@ -76,7 +76,7 @@ def test_a_token_is_a_whole_number() -> None:
             "batching is 'x'; it must be one of auto, vmap, loop",
         ),  # type: ignore[arg-type]
         (lambda: MemoryCore(8, 5, heads=0), "heads is 0; it must be at least 1"),
-        (lambda: MemoryCore(8, 5, decay=5), "decay is 5; it must be at most 1"),
+        (lambda: MemoryCore(8, 5, decay=5), "decay is 5; it must be below 1"),
         (lambda: NetworkTraining(clip_norm=-1), "clip_norm is -1"),
         (lambda: BilevelPhase(clip_norm=0), "clip_norm=0"),
         (lambda: BilevelPhase(momentum=-3), "momentum=-3"),

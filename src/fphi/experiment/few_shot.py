@@ -158,7 +158,7 @@ def _load_weights(learner: LearningAlgorithm, path: Path) -> None:
             f"--weights {path} have no tensor whose name and shape are one of the network's "
             f"({', '.join(list(own)[:3])}, …); give the state_dict of this network"
         )
-    require_finite(fitting, f"--weights {path}")
+    require_finite(fitting, f"--weights {path}", network)
     network.load_state_dict(fitting, strict=False)
     say(f"begins with {len(fitting)} of {len(own)} tensors of the network as in {path}")
 

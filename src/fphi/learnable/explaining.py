@@ -26,6 +26,11 @@ def explain(learner: nn.Module, support: Examples, query_x: Tensor | None, error
             f"{type(learner).__name__} takes gradients of its own, which torch.func cannot map or "
             "differentiate: call solve with a batch of tasks in place of vmap, or torch.autograd.grad"
         ) from error
+    if "use_reentrant" in str(error):
+        raise FphiError(
+            f"{type(network).__name__} computes parts again by a checkpoint with use_reentrant=True, which "
+            "gives no gradients within a task: take use_reentrant=False, or the learner's memory='recomputed'"
+        ) from error
     outputs = support.x
     for name, x in (("query.x", query_x), ("support.x", support.x)):
         if x is not None:

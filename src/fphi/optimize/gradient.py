@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fphi.errors import FphiError
 from fphi.optimize.restored import restore_optimizer
 from fphi.ranges import Range, checked
 
@@ -72,10 +73,20 @@ class GradientDescent:
             learner: whose parameters the optimizer was built over.
             gradients: by parameter name, as `meta_gradient` gives them.
             progress: the fraction of the training that is done, by which the schedule sets the rate.
+
+        Raises:
+            FphiError: a gradient is of no parameter of the learner.
         """
         parameters = dict(learner.named_parameters())
         for name, gradient in gradients.items():
-            parameters[name].grad = gradient
+            own = parameters.get(name)
+            if own is None or own.shape != gradient.shape or own.dtype != gradient.dtype:
+                has = "no such parameter" if own is None else f"one of {list(own.shape)} in {own.dtype}"
+                raise FphiError(
+                    f"there is a gradient {name} of {list(gradient.shape)} in {gradient.dtype}, and the "
+                    f"learner has {has}; give those of its own meta_gradient"
+                )
+            own.grad = gradient
         touched = [parameters[name] for name in gradients]
         if self.clip_value is not None:
             torch.nn.utils.clip_grad_value_(touched, self.clip_value)

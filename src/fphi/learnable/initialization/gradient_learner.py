@@ -24,7 +24,12 @@ from fphi.tasks.types import Examples, Task
 from fphi.within.by_hand import second_derivatives
 from fphi.within.optimizers import InnerOptimizer, Parameters, State, UpdateRule
 from fphi.within.randomness import generators_of
-from fphi.within.refusal import is_missing_derivative, no_second_derivative, require_second_derivatives
+from fphi.within.refusal import (
+    is_missing_derivative,
+    no_second_derivative,
+    require_graph,
+    require_second_derivatives,
+)
 from fphi.within.stand_in import own_parameters
 from fphi.within.surroundings import ordinary
 from fphi.within.task_map import Batching, call_network
@@ -189,7 +194,10 @@ class GradientLearner(LearningAlgorithm):
             with network_pass(step=step), second_derivatives(order == 2):
                 return self.over_tasks(self._support_loss, parameters, x, y)
 
-        return self.over_tasks.attempt(lambda: descend(losses, self.optimizer, now, state, step, order))
+        after = self.over_tasks.attempt(lambda: descend(losses, self.optimizer, now, state, step, order))
+        if order == 2:
+            require_graph(self.part, after[0].values())
+        return after
 
     def summed_gradient(self, tasks: Task) -> tuple[Tensor, list[Tensor]]:
         """See `LearningAlgorithm.summed_gradient`.

@@ -15,6 +15,7 @@ from fphi.learnable.targets import IGNORED, are_labels
 from fphi.networks.batch_norm import calibrate
 from fphi.objective.meta_gradient import split_tasks
 from fphi.ranges import Range, checked
+from fphi.run.disk.finite import require_finite
 from fphi.tasks.distribution import TaskDistribution
 from fphi.tasks.types import Task
 
@@ -147,10 +148,11 @@ def evaluate(
         chunk_size: tasks solved at once; None: by the size of a task.
 
     Raises:
-        FphiError: there is no task, or ``chunk_size`` is below 1.
+        FphiError: an argument or a task is none, or the learner's weights are nan or infinite.
     """
     if isinstance(tasks, TaskDistribution) and split not in tasks.splits:
         raise FphiError(f"split is {split!r}; these tasks have {', '.join(tasks.splits)}")
+    require_finite(learner.state_dict(), "the learner", learner)
     results: list[_Chunk] = []
     measures: list[dict[str, Tensor]] = []
     with evaluation_mode(learner) as answering:

@@ -116,7 +116,7 @@ def _over_ranks(
 
 def require_finite_weights(ranks: Ranks, run: MetaTraining, step: int) -> None:
     """Raise if the updates up to meta-step ``step`` made weights nan or infinite: they are not to be kept."""
-    culprit = not_finite(run.learner.state_dict())
+    culprit = not_finite(run.learner.state_dict(), run.learner)
     if culprit is not None:
         ranks.first(lambda: _give_up(run, step, culprit))
 
