@@ -23,8 +23,8 @@ def explain(learner: nn.Module, support: Examples, query_x: Tensor | None, error
         return
     if is_mapped(support.x):
         raise FphiError(
-            f"{type(learner).__name__} takes gradients of its own, which torch.func cannot map or "
-            "differentiate: call solve with a batch of tasks in place of vmap, or torch.autograd.grad"
+            f"{type(learner).__name__} looks at labels and takes gradients of its own, which torch.func "
+            "cannot map: call solve with a batch of tasks in place of vmap, and use torch.autograd.grad"
         ) from error
     if "use_reentrant" in str(error):
         raise FphiError(

@@ -24,8 +24,8 @@ class ReptileLearner(GradientLearner):
         """α, the inner optimizer's learning rate."""
         if not isinstance(self.optimizer, SGD | Adam):
             raise FphiError(
-                f"Reptile divides by the rate of its inner optimizer, and {type(self.optimizer).__name__} has "
-                "no single one: give fphi.sgd or fphi.adam"
+                f"Reptile divides by the rate of its inner optimizer, and {type(self.optimizer).__name__} "
+                "has no single one: give fphi.sgd or fphi.adam"
             )
         return self.optimizer.lr
 
