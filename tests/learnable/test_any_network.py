@@ -214,9 +214,3 @@ def test_tensors_of_another_layout_are_refused(kind: str) -> None:
     other = Examples(forms[kind](given.query.x), given.query.y)
     with pytest.raises(FphiError, match=rf"query\.x is a {kind} tensor; give an ordinary one"):
         evaluate(maml(nn.Linear(4, 3)), Task(given.support, other))
-
-
-def test_a_single_class_is_no_task_for_a_learner_that_compares() -> None:
-    one = Examples(tasks().support.x, torch.zeros(2, 6, dtype=torch.int64))
-    with pytest.raises(FphiError, match=r"support\.y is 0 throughout; give examples of two classes"):
-        evaluate(fphi.PrototypicalLearner(nn.Linear(4, 3).double()), Task(one, one))

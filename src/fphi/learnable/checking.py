@@ -184,10 +184,6 @@ def _require_targets(learner: nn.Module, support: Examples, query: Examples | No
         elif name.endswith("y") and low < 0 and (reads or getattr(learner, "loss", None) is cross_entropy):
             _require_no_negative(name, tensors[name], lead, may_ignore=not reads)
         elif name == "support.y" and reads:
-            if high == 0:
-                raise FphiError(
-                    "support.y is 0 throughout; give examples of two classes or more to tell apart"
-                )
             _require_below(name, high, ways, support.x.shape[lead - 1])
         elif name == "query.y" and reads and ways is None and high > bounds["support.y"][1]:
             raise FphiError(
