@@ -1,24 +1,30 @@
 """Ranges of options, declared where the options are: a number outside of its own is refused by name."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, TypeVar, cast
+from functools import cache, wraps
+from inspect import signature
+from numbers import Integral, Real
+from types import NoneType, UnionType
+from typing import Any, Literal, ParamSpec, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from fphi.errors import FphiError
 
 __all__ = [
+    "SEED",
     "Range",
+    "checked",
     "count",
     "number",
     "rate",
     "require_number",
     "require_ranges",
-    "require_sizes",
     "share",
     "weight",
 ]
 
+P = ParamSpec("P")
 T = TypeVar("T")
 _KEY = "range"
 
@@ -50,7 +56,12 @@ class Range:
         return ""
 
 
+SEED = Range(-(2**63), 2**64 - 1)
 _ANY = Range()
+_KINDS = {NoneType: "None", str: "a text", bool: "True or False"}
+_UNBOUNDED = Range(-math.inf, math.inf)
+# Of arguments that declare none: a size, and how much of something there is.
+_USUAL: dict[type, Range] = {int: Range(1), float: Range(0)}
 
 
 def number(default: T, least: float, most: float, *, open: bool = False, below: bool = False) -> T:
@@ -80,7 +91,7 @@ def weight(default: T, most: float = 1e6) -> T:
 
 
 def require_ranges(cls: type, values: Mapping[str, Any], named: Callable[[str], str] = str) -> None:
-    """Raise an `FphiError` for the first value of a dataclass's field that is out of the field's range.
+    """Raise an `FphiError` for the first value of a dataclass's field of a wrong type or out of range.
 
     A field that declares none has its class's ``usual_range``, or at most a billion in size; an empty text is
     refused.
@@ -97,6 +108,15 @@ def require_ranges(cls: type, values: Mapping[str, Any], named: Callable[[str], 
         for one in value if isinstance(value, tuple | list) else (value,):
             if isinstance(one, int | float) and not isinstance(one, bool):
                 require_number(named(own.name), one, _range_of(cls, own.name))
+    for name, hint in _hints(cls).items():
+        wrong = _wrong(values[name], hint, _UNBOUNDED) if name in values else ""
+        if wrong:
+            raise FphiError(f"{named(name)} is {_shown(values[name])}; it must be {wrong}")
+
+
+@cache
+def _hints(function: Callable[..., Any]) -> dict[str, Any]:
+    return get_type_hints(function)
 
 
 def require_number(name: str, value: float, within: Range) -> None:
@@ -106,14 +126,88 @@ def require_number(name: str, value: float, within: Range) -> None:
         raise FphiError(f"{name} is {_text(value)}; it must be {wrong}")
 
 
-def require_sizes(least: int = 1, **sizes: int | None) -> None:
-    """Raise an `FphiError` for the first size that is no whole number from ``least``; None is left out."""
-    for name, size in sizes.items():
-        if size is None:
-            continue
-        if not isinstance(size, int):
-            raise FphiError(f"{name} is {size!r}; it must be a whole number")
-        require_number(name, size, Range(least))
+def checked(**ranges: Range) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Decorates what is called with arguments that are to be what their annotations say.
+
+    Whole numbers are from 1 and others from 0 up, unless a range is given.
+
+    Args:
+        ranges: by the name of an argument.
+    """
+
+    def decorate(function: Callable[P, T]) -> Callable[P, T]:
+        bind = signature(function).bind
+
+        @wraps(function)
+        def call(*args: P.args, **named: P.kwargs) -> T:
+            for name, value in bind(*args, **named).arguments.items():
+                wrong = _wrong(value, _hints(function).get(name, Any), ranges.get(name))
+                if wrong:
+                    raise FphiError(f"{name} is {_shown(value)}; it must be {wrong}")
+            return function(*args, **named)
+
+        return call
+
+    return decorate
+
+
+def _wrong(value: object, kind: Any, within: Range | None) -> str:
+    """What a value must be to be of a kind of types; "" if it is."""
+    origin, parts = get_origin(kind), get_args(kind)
+    if origin in (Union, UnionType):
+        found = [_wrong(value, part, within) for part in parts]
+        return "" if "" in found else " or ".join(dict.fromkeys(found))
+    if origin is Literal:
+        known = any(type(value) is type(part) and value == part for part in parts)
+        return "" if known else f"one of {', '.join(map(str, parts))}"
+    if kind in _USUAL:
+        return _wrong_number(value, kind, within or _USUAL[kind])
+    if origin is Callable or kind is Callable:
+        return "" if callable(value) else "something to call"
+    if isinstance(origin, type) and issubclass(origin, Collection) and not issubclass(origin, Mapping):
+        return _wrong_sequence(value, parts, within)
+    return _wrong_object(value, kind)
+
+
+def _wrong_object(value: object, kind: Any) -> str:
+    if get_origin(kind) is type:
+        (of,) = get_args(kind)
+        return "" if isinstance(value, type) and issubclass(value, of) else f"a class of {of.__name__}"
+    if kind is Any or not isinstance(kind, type):
+        return ""
+    if getattr(kind, "_is_protocol", False):
+        methods = [name for name, member in vars(kind).items() if callable(member) and name[0] != "_"]
+        known = all(callable(getattr(value, name, None)) for name in methods)
+        return "" if known else f"an object that has {' and '.join(methods)}"
+    if isinstance(value, kind):
+        return ""
+    return _KINDS.get(kind, f"of type {kind.__name__}")
+
+
+def _wrong_number(value: object, kind: type, within: Range) -> str:
+    if isinstance(value, bool) or not isinstance(value, Integral if kind is int else Real):
+        return "a whole number" if kind is int else "a number"
+    return within.refusal(cast(float, value))
+
+
+def _wrong_sequence(value: object, parts: tuple[Any, ...], within: Range | None) -> str:
+    if isinstance(value, str | bytes) or not isinstance(value, list | tuple):
+        return "a tuple or a list"
+    fixed = Ellipsis not in parts and len(parts) > 1
+    if fixed and len(parts) != len(value):
+        return f"{len(parts)} of them"
+    found = [_wrong(each, parts[i if fixed else 0], within) for i, each in enumerate(value) if parts]
+    return next((f"of entries that are each {wrong}" for wrong in found if wrong), "")
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return _text(value)
+    if value is None or isinstance(value, str | bool):
+        return repr(value)
+    if isinstance(value, tuple | list) and all(isinstance(v, int | float | str) for v in value):
+        return repr(value)
+    return f"of type {type(value).__name__}"
 
 
 def _range_of(cls: type, name: str) -> Range:

@@ -7,6 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from safetensors.torch import load_file
 from torch import Tensor
@@ -52,7 +53,9 @@ def test_evaluate_prints_one_json_object_and_keeps_it(run: Path, capsys: Capture
         "seed": 0,
     }
     assert {key: result[key] for key in expected} == expected
-    assert result["budget"] == {"meta-steps": 3, "training tasks": 6, "seconds": result["budget"]["seconds"]}
+    seconds = result["budget"]["seconds"]
+    assert result["budget"] == {"meta-steps": 3, "training tasks": 6, "seconds": seconds, "threads": 1}
+    assert result["threads"] == torch.get_num_threads()
     assert [record["step"] for record in result["by_step"]] == [0, 1, 2, 3]
     assert result["by_step"][3]["accuracy"] == pytest.approx(result["accuracy"]["transductive"]["mean"])
 

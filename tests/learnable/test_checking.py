@@ -181,7 +181,7 @@ EMPTY: list[tuple[Callable[[Task], Task], str]] = [
     (lambda t: Task(*(Examples(e.x[..., :3], e.y) for e in t)), r"Linear does not take query.x \[6, 3\]"),
     (lambda t: Task(*(Examples(e.x.float(), e.y) for e in t)), "float32 on cpu .* parameters are float64"),
     (lambda t: Task(t.support, Examples(t.query.x.numpy(), t.query.y)), "query.x is a ndarray; give a"),  # type: ignore[arg-type]
-    (lambda t: [t], "the tasks are a list; give a fphi.Task"),  # type: ignore[list-item, return-value]
+    (lambda t: [t], "tasks is of type list; it must be of type Task"),  # type: ignore[list-item, return-value]
 ]  # fmt: skip
 
 
@@ -227,7 +227,7 @@ def test_a_network_without_parameters_has_a_loss_and_no_gradient(make: Callable[
 
 
 def test_what_is_no_learner_is_refused() -> None:
-    with pytest.raises(FphiError, match="Linear is no learner"):
+    with pytest.raises(FphiError, match="learner is of type Linear; it must be of type LearningAlgorithm"):
         fphi.meta_gradient(linear(), tasks())  # type: ignore[arg-type]
 
 

@@ -137,7 +137,7 @@ def test_relation_networks_have_the_published_sizes() -> None:
     embedding, module = relation_embedding(), RelationModule()
     assert (parameters(embedding), parameters(module)) == (111_936, 111_505)
     assert embedding(torch.rand(3, 1, 28, 28)).shape == (3, 64, 5, 5)
-    with pytest.raises(ValueError, match="3x3 are too small"):
+    with pytest.raises(FphiError, match="size is 3; it must be at least 4"):
         RelationModule(size=3)
 
 

@@ -203,7 +203,7 @@ def test_what_cannot_be_is_said_in_one_line() -> None:
         learner_of("lstm", "shifted").online(*stream(1))
     with pytest.raises(FphiError, match=r"sequence of 12 examples .* built for 10"):
         learner_of("snail", "given").task_losses(tasks(11))
-    with pytest.raises(ValueError, match="choose one of given, shifted"):
+    with pytest.raises(FphiError, match="it must be one of given, shifted"):
         learner_of("lstm", "late")  # type: ignore[arg-type]
     with pytest.raises(FphiError, match="these tasks have none"):
         SNAIL().learner(Setting(None, 1, (3,)))
@@ -286,5 +286,5 @@ def test_dropout_hides_features_in_training_only() -> None:
     learner.eval()
     plain = SequenceLearner(nn.Flatten(), core, WAYS, labels="given").eval()
     assert torch.equal(learner.solve(task.support, task.query.x), plain.solve(task.support, task.query.x))
-    with pytest.raises(ValueError, match="dropout"):
+    with pytest.raises(FphiError, match=r"dropout is 1\.5; it must be at most 1"):
         SequenceLearner(nn.Flatten(), core, WAYS, dropout=1.5)

@@ -163,7 +163,7 @@ def test_the_option_decides_what_a_siamese_network_learns_by() -> None:
         method = Siamese(learn_by="matching" if wanted else "verification")
         learner = method.learner(Setting(5, 1, (1, 28, 28)))
         assert ("sharpness" in dict(learner.named_parameters())) == wanted
-    with pytest.raises(ValueError, match="learn_by is 'ranking'; choose one of verification, matching"):
+    with pytest.raises(FphiError, match="learn_by is 'ranking'; it must be one of verification, matching"):
         SiameseLearner(nn.Identity(), 6, learn_by="ranking")  # type: ignore[arg-type]
 
 
@@ -252,7 +252,7 @@ def test_metric_embeddings_are_on_the_unit_sphere_and_bad_options_are_refused() 
     support, queries = MetricLearner(conv(None)).double().embed(tasks.support.x, tasks.query.x)
     for embedded in (support, queries):
         torch.testing.assert_close(embedded.norm(dim=-1), torch.ones(embedded.shape[:2], dtype=torch.float64))
-    with pytest.raises(FphiError, match="'magnet' is none of contrastive, triplet"):
+    with pytest.raises(FphiError, match="metric_loss is 'magnet'; it must be one of contrastive, triplet"):
         MetricLearner(conv(None), metric_loss="magnet")  # type: ignore[arg-type]
     with pytest.raises(FphiError, match=r"margin is 1.5; sphereface multiplies"):
         MetricLearner(conv(None), metric_loss="sphereface", margin=1.5)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.func import functional_call
 
+from fphi.errors import FphiError
 from fphi.methods.base import Setting
 from fphi.methods.families.networks import build_network
 from fphi.networks import MLP, BatchNorm, Conv4, ConvBlock, calibrate, network_pass
@@ -183,9 +184,9 @@ def test_five_blocks_halve_larger_images_four_times(side: int, left: int) -> Non
 
 
 def test_unknown_modes_and_sizes_are_refused() -> None:
-    with pytest.raises(ValueError, match="unknown batch-norm mode 'batch': choose one of query-batch"):
+    with pytest.raises(FphiError, match="mode is 'batch'; it must be one of query-batch"):
         BatchNorm(3, "batch")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="image_size=12 is too small: the poolings need at least 16 pixels"):
+    with pytest.raises(FphiError, match="image_size=12 is too small: the poolings need at least 16 pixels"):
         Conv4(image_size=12)
-    with pytest.raises(ValueError, match="image_size=12 is too small: the poolings need at least 16 pixels"):
+    with pytest.raises(FphiError, match="image_size=12 is too small: the poolings need at least 16 pixels"):
         Conv4(image_size=12, filters=(8, 8, 8, 8, 8), last_pool=False)

@@ -268,12 +268,12 @@ def test_standing_is_the_mean_of_the_living() -> None:
 
 
 def test_populations_and_samples_that_are_none_are_refused() -> None:
-    with pytest.raises(FphiError, match="a population of 0"):
+    with pytest.raises(FphiError, match="size is 0; it must be at least 1"):
         PairwiseTournament(SPACE, size=0)
-    with pytest.raises(FphiError, match="a sample of 0"):
+    with pytest.raises(FphiError, match="sample is 0"):
         AgingEvolution(SPACE, sample=0)
     for share in (0.0, 1.5):
-        with pytest.raises(FphiError, match=f"a share of {share}"):
+        with pytest.raises(FphiError, match=f"share is {share:g}; it must be"):
             TournamentWithoutRemoval(SPACE, share=share)
 
 

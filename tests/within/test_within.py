@@ -257,15 +257,15 @@ def test_a_per_step_norm_gets_a_scale_for_each_inner_step_of_its_learner() -> No
 
 
 def test_settings_that_make_no_sense_are_refused() -> None:
-    with pytest.raises(FphiError, match="per is 'layer'; choose one of all, tensor, parameter"):
+    with pytest.raises(FphiError, match="per is 'layer'; it must be one of all, tensor, parameter"):
         learned_rate(0.1, per="layer")  # type: ignore[arg-type]
     with pytest.raises(FphiError, match=r"needs a network with \.body and \.head, not Linear"):
         GradientLearner(nn.Linear(2, 2), sgd(0.1), 1, adapts="head")
-    with pytest.raises(FphiError, match="order=3"):
+    with pytest.raises(FphiError, match="order is 3; it must be one of 1, 2"):
         GradientLearner(nn.Linear(2, 2), sgd(0.1), 1, order=3)  # type: ignore[arg-type]
-    with pytest.raises(FphiError, match="test_steps=-1"):
+    with pytest.raises(FphiError, match="test_steps is -1; it must be at least 0"):
         GradientLearner(nn.Linear(2, 2), sgd(0.1), 1, test_steps=-1)
-    with pytest.raises(ValueError, match="nesterov"):
+    with pytest.raises(FphiError, match="nesterov=True needs a momentum"):
         sgd(0.1, nesterov=True)
     learner = GradientLearner(conv(), sgd(0.1), 1)
     for options in ({"chunk_size": 0}, {"threads": 0}, {"chunk_size": -3}):

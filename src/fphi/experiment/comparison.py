@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fphi.errors import FphiError
 from fphi.experiment.evaluation import EvaluationOptions, evaluate_run
+from fphi.ranges import checked
 from fphi.report.compare import Comparison, TaskScores
 from fphi.report.compare import compare as compare_scores
 from fphi.report.files import read_tests
@@ -23,6 +24,7 @@ class Compared:
     pairs: list[Comparison]
 
 
+@checked()
 def compare(
     runs: Sequence[Path | str],
     *,

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from inspect import signature
 from pathlib import Path
 from typing import Any, cast, overload
 
@@ -21,6 +22,7 @@ from fphi.learnable.turning import TurningLearner
 from fphi.ranges import count, number, require_ranges
 from fphi.report.files import TestRecord, read_tests, read_text, test_name, write_test
 from fphi.report.runs import read_log
+from fphi.run.disk.checkpoint import BEST, read_note
 from fphi.run.meta.evaluate import Evaluation
 from fphi.run.meta.evaluate import evaluate as evaluate_learner
 from fphi.run.show.say import say
@@ -119,9 +121,18 @@ def evaluate(
     Raises:
         FphiError: an option does not exist or does not fit, or the run is damaged.
     """
+    if not isinstance(what, LearningAlgorithm | Path | str):
+        raise FphiError(f"{type(what).__name__} is no learner; give one, or the folder of a run")
+    if not isinstance(tasks, Task | TaskDistribution | str | None):
+        raise FphiError(f"the tasks are a {type(tasks).__name__}; give a fphi.Task, or fphi.load_tasks(…)")
     if isinstance(what, LearningAlgorithm):
         if isinstance(tasks, str) or tasks is None:
             raise FphiError(f"a learner is tested on tasks, not on {tasks!r}; give fphi.load_tasks(…)")
+        unknown = sorted(options.keys() - signature(evaluate_learner).parameters.keys())
+        if unknown:
+            raise FphiError(
+                f"evaluate has no option {unknown[0]!r} for a learner; see fphi.run.meta.evaluate"
+            )
         return evaluate_learner(what, tasks, **options)
     given = tasks if isinstance(tasks, TaskDistribution) else None
     own = {f.name for f in fields(EvaluationOptions)} - {"other", "allowed"}
@@ -218,6 +229,7 @@ def _record(
         "training_seed": trained.training.seed,
         "command": _command(run) or earlier.get("command", ""),
         "budget": _budget(run, trained) or earlier.get("budget", {}),
+        "threads": torch.get_num_threads(),
         "versions": versions(),
     }
     if trained.training.start_from is not None:
@@ -273,4 +285,11 @@ def _budget(run: Path, trained: FewShotRun) -> dict[str, object]:
         "meta-steps": step,
         "training tasks": step * trained.training.meta_batch,
         "seconds": round(seconds),
+        **_threads(run),
     }
+
+
+def _threads(run: Path) -> dict[str, object]:
+    """Of each process of the training; runs of before did not note them."""
+    noted = read_note(run / BEST).get("threads")
+    return {} if noted is None else {"threads": noted}

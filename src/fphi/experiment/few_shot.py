@@ -30,7 +30,7 @@ from fphi.run.disk.finite import require_finite
 from fphi.run.meta.evaluate import calibrate_on, device_of, evaluate
 from fphi.run.meta.logs import MetricsLogger
 from fphi.run.meta.loop import train
-from fphi.run.meta.training import Training, TrainingResult, Validate
+from fphi.run.meta.training import Training, TrainingResult, Validate, threads_of
 from fphi.run.show.say import say
 from fphi.tasks import NAMED, TaskDistribution
 
@@ -90,7 +90,7 @@ def train_few_shot(
         progress=progress,
         fingerprint=written_fingerprint(out) if resume else run.config.fingerprint(out),
         texts=texts,
-        note=setting_note(setting),
+        note={**setting_note(setting), "threads": threads_of(run.training)},
         loggers=loggers,
     )
 
@@ -159,7 +159,7 @@ def _load_weights(learner: LearningAlgorithm, path: Path) -> None:
             f"--weights {path} have no tensor whose name and shape are one of the network's "
             f"({', '.join(list(own)[:3])}, …); give the state_dict of this network"
         )
-    require_finite(fitting, f"--weights {path}")
+    require_finite(fitting, f"--weights {path}", network)
     network.load_state_dict(fitting, strict=False)
     say(f"begins with {len(fitting)} of {len(own)} tensors of the network as in {path}")
 

@@ -16,6 +16,7 @@ from fphi.experiment.setup import FewShotRun
 from fphi.methods.base import FewShotMethod, Method
 from fphi.methods.table import method as enter
 from fphi.methods.table import methods
+from fphi.ranges import checked
 from fphi.run.meta.logs import MetricsLogger
 from fphi.run.meta.training import TrainingResult
 from fphi.tasks import TaskDistribution
@@ -25,6 +26,7 @@ __all__ = ["train", "train_as_configured"]
 _NAMES = ("space", "few_shot", "network", "tasks", "executor", "ray_address")
 
 
+@checked()
 def train(
     method: str | Method | type[Method],
     *,

@@ -14,10 +14,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from fphi.errors import FphiError
 from fphi.learnable.checking import checks
 from fphi.learnable.modes import evaluation_mode, keep_batch_statistics
+from fphi.learnable.rows import rows_share
 from fphi.learnable.targets import AnswersAtTest, fitting, require_answerable
 from fphi.networks.batch_norm import BatchNorm, network_pass
+from fphi.ranges import checked
 from fphi.tasks.types import Examples, Task
-from fphi.within.randomness import RandomState
 from fphi.within.stand_in import own_parameters
 from fphi.within.task_map import Batching, TaskMap, call_network, is_costly
 
@@ -61,6 +62,7 @@ class LearningAlgorithm(nn.Module):
         for name in _CHECKED & vars(cls).keys():
             setattr(cls, name, checks(vars(cls)[name]))
 
+    @checked()
     def __init__(self, loss: Loss = F.cross_entropy, batching: Batching = "auto") -> None:
         super().__init__()
         self.loss = loss
@@ -181,7 +183,7 @@ class LearningAlgorithm(nn.Module):
         """
         first = Examples(support.x[:1], support.y[:1])
         known = any(_uses_query_batch(m) for m in self.modules())
-        return known or _rows_share(lambda queries: self.solve(first, queries), query_x)
+        return known or rows_share(lambda queries: self.solve(first, queries), query_x)
 
     def train(self, mode: bool = True) -> Self:
         """As in torch; but torch's norm layers use running statistics only where these hold something.
@@ -268,22 +270,7 @@ def passes_alone(network: nn.Module, outputs: Callable[[Tensor], Tensor], querie
     asked = _ASKED_ALONE.get()
     if asked is None or not any(network is module for module in asked.modules()):
         return False
-    return any(_uses_query_batch(m) for m in network.modules()) or _rows_share(outputs, queries)
-
-
-@torch.no_grad()
-def _rows_share(outputs: Callable[[Tensor], Tensor], rows: Tensor) -> bool:
-    """Whether the first task's first output ``[1, Q, *out]`` changes when all its other rows do."""
-    if rows.shape[1] < 2:
-        return False
-    first, others = rows[:1, :1], rows[:1, 1:]
-    changed = 2 * others + 1 if others.is_floating_point() else first.expand_as(others)
-    drawn = RandomState.now()
-    before = outputs(rows[:1])[:, 0]
-    drawn.restore()  # both times what is drawn is the same
-    after = outputs(torch.cat([first, changed], 1))[:, 0]
-    drawn.restore()
-    return not torch.allclose(before, after, rtol=0, atol=0, equal_nan=True)
+    return any(_uses_query_batch(m) for m in network.modules()) or rows_share(outputs, queries)
 
 
 def _norm_modes(network: nn.Module) -> set[str]:

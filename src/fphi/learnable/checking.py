@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 
 from fphi.errors import FphiError
 from fphi.learnable.explaining import explain, plain, reads_labels, shape_of
-from fphi.learnable.targets import IGNORED
+from fphi.learnable.targets import IGNORED, labels_up_to
 from fphi.tasks.types import Examples, Task
 
 __all__ = ["checked_tasks", "checks", "explaining"]
@@ -34,7 +34,8 @@ _now = _Now()
 
 def checks(method: F) -> F:
     """The method of a learner, which checks its examples unless a caller within fphi has checked them."""
-    batched, of_tasks = method.__name__ not in _OF_ONE, method.__name__ in _OF_TASKS
+    name = method.__name__
+    batched, of_tasks = name not in _OF_ONE, name in _OF_TASKS
 
     @wraps(method)
     def call(learner: nn.Module, given: Any, *others: Any, **named: Any) -> Any:
@@ -45,6 +46,8 @@ def checks(method: F) -> F:
             with explaining(learner, *_sides(tasks)):
                 return method(learner, tasks, *others, **named)
         query_x = others[0] if others else named.pop("query_x", None)
+        if query_x is None and name != "adapt":
+            _require_tensor("query.x", query_x)
         support, query = _checked(learner, given, query_x, None, batched)
         arguments = (support, *(() if query is None else (query.x,)), *others[1:])
         with explaining(learner, support, None if query is None else query.x, batched):
@@ -74,7 +77,8 @@ def explaining(
     """Within it nothing is checked again, and an error of the user's network or loss is told as one."""
     before, _now.inside = _now.inside, True
     try:
-        yield
+        with labels_up_to(support.y):
+            yield
     except FphiError:
         raise
     except Exception as error:
@@ -121,6 +125,9 @@ def _examples(name: str, given: Any) -> Examples:
 def _require_tensor(name: str, value: object) -> None:
     if not isinstance(value, Tensor):
         raise FphiError(f"{name} is a {type(value).__name__}; give a torch.Tensor")
+    if value.layout != torch.strided or value.is_nested or value.is_meta:
+        kind = "nested" if value.is_nested else "meta" if value.is_meta else plain(value.layout)
+        raise FphiError(f"{name} is a {kind} tensor; give an ordinary one, as name.to_dense() makes it")
 
 
 def _with_counts(name: str, part: Examples, lead: int) -> Examples:

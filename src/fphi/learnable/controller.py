@@ -12,6 +12,7 @@ from fphi.errors import FphiError
 from fphi.learnable.policy import Policy
 from fphi.learnable.question import Question
 from fphi.learnable.space import Decision, FixedSpace, Space, Tokens
+from fphi.ranges import SEED, Range, checked
 
 __all__ = ["LSTMController", "skip_divergence"]
 
@@ -49,6 +50,7 @@ class LSTMController(Policy):
         FphiError: an option is out of its range.
     """
 
+    @checked(seed=SEED, tanh_constant=Range(0, open=True), temperature=Range(0, open=True))
     def __init__(
         self,
         space: Space,
@@ -61,12 +63,6 @@ class LSTMController(Policy):
         temperature: float | None = None,
     ) -> None:
         super().__init__(space)
-        above_0 = [hidden, layers, *(b for b in (tanh_constant, temperature) if b is not None)]
-        if min(above_0) <= 0 or spread < 0:
-            raise FphiError(
-                f"hidden={hidden}, layers={layers}, spread={spread}, tanh_constant={tanh_constant}, "
-                f"temperature={temperature}: give a spread from 0, and the others above 0 or none"
-            )
         self.seed, self.spread = seed, spread
         self.tanh_constant, self.temperature = tanh_constant, temperature
         self.cells = nn.ModuleList(

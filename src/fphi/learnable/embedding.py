@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from fphi.learnable.base import LearningAlgorithm, Loss, over_network, passes_alone, run_network
 from fphi.networks.batch_norm import network_pass
+from fphi.ranges import checked
 from fphi.within.task_map import Batching
 
 __all__ = ["EmbeddingLearner", "embedding_size"]
@@ -20,6 +21,7 @@ class EmbeddingLearner(LearningAlgorithm):
         batching: ``"auto"``, ``"vmap"`` or ``"loop"``, see `TaskMap`.
     """
 
+    @checked()
     def __init__(
         self, network: nn.Module, *, loss: Loss = F.cross_entropy, batching: Batching = "auto"
     ) -> None:

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from fphi.errors import FphiError
-from fphi.learnable.targets import are_labels, fitting
+from fphi.learnable.targets import fitting
 from fphi.tasks.types import Examples
-from fphi.within.task_map import call_network
+from fphi.within.task_map import call_network, is_mapped
 
 __all__ = ["explain", "plain", "reads_labels", "shape_of"]
 
@@ -21,6 +21,16 @@ def explain(learner: nn.Module, support: Examples, query_x: Tensor | None, error
     network = _network(learner)
     if network is None or not isinstance(error, _RAW) or "memory" in str(error):
         return
+    if is_mapped(support.x):
+        raise FphiError(
+            f"{type(learner).__name__} looks at labels and takes gradients of its own, which torch.func "
+            "cannot map: call solve with a batch of tasks in place of vmap, and use torch.autograd.grad"
+        ) from error
+    if "use_reentrant" in str(error):
+        raise FphiError(
+            f"{type(network).__name__} computes parts again by a checkpoint with use_reentrant=True, which "
+            "gives no gradients within a task: take use_reentrant=False, or the learner's memory='recomputed'"
+        ) from error
     outputs = support.x
     for name, x in (("query.x", query_x), ("support.x", support.x)):
         if x is not None:
@@ -40,11 +50,6 @@ def explain(learner: nn.Module, support: Examples, query_x: Tensor | None, error
 
 def _explain_loss(learner: nn.Module, outputs: Tensor, targets: Tensor, error: Exception) -> None:
     """Raise if the network's outputs and the targets of a task are what the loss does not take."""
-    if are_labels(outputs, targets) and int(targets.max()) >= outputs.shape[1]:
-        raise FphiError(
-            f"support.y has the label {int(targets.max())}, and the network has outputs for 0 to "
-            f"{outputs.shape[1] - 1} only: number the classes from 0, or build it with more outputs"
-        ) from error
     loss = getattr(learner, "loss", None)
     try:
         with torch.no_grad():

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-from torch import nn
-from torch.nn.modules.batchnorm import _NormBase
+from torch import Tensor, nn
 
+from fphi.networks.batch_norm import BatchNorm
 from fphi.within.stand_in import EXCHANGE, stand_in
 
 __all__ = ["evaluation_mode", "keep_batch_statistics"]
@@ -31,14 +31,15 @@ def evaluation_mode(learner: M) -> Iterator[M]:
 
 
 def keep_batch_statistics(learner: nn.Module) -> None:
-    """Let torch's norm layers use the batch's statistics in ``eval()`` too, where their own hold nothing."""
+    """Let foreign norm layers use the batch's statistics in ``eval()`` too, where their own hold nothing."""
     for module in learner.modules():
-        if isinstance(module, _NormBase) and _untouched(module):
+        if not isinstance(module, BatchNorm) and _untouched(module):
             module.training = True
 
 
-def _untouched(norm: _NormBase) -> bool:
-    """Whether the running statistics are those that such a layer begins with."""
-    if norm.running_mean is None or norm.running_var is None:
+def _untouched(module: nn.Module) -> bool:
+    """Whether a module has running statistics, torch's or of that name, and they are as they begin."""
+    mean, variance = (getattr(module, f"running_{what}", None) for what in ("mean", "var"))
+    if not isinstance(mean, Tensor) or not isinstance(variance, Tensor):
         return False
-    return not bool(norm.running_mean.any()) and bool((norm.running_var == 1).all())
+    return not bool(mean.any()) and bool((variance == 1).all())

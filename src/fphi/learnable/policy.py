@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from fphi.errors import FphiError
 from fphi.learnable.space import Decision, FixedSpace, Space, Tokens
+from fphi.ranges import SEED, checked
 
 __all__ = ["IndependentPolicy", "Policy"]
 
@@ -37,6 +38,7 @@ class IndependentPolicy(Policy):
         spread: see ``seed``; 0 starts uniform.
     """
 
+    @checked(seed=SEED)
     def __init__(self, space: Space, seed: int = 0, spread: float = 1e-3) -> None:
         if not isinstance(space, FixedSpace):
             raise FphiError(

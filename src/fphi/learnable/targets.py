@@ -1,5 +1,8 @@
 """Answers and their targets: labels of classes, or numbers; and whether they fit a loss."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import NamedTuple
 
 import torch
@@ -7,11 +10,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fphi.errors import FphiError
+from fphi.within.task_map import is_mapped
 
-__all__ = ["IGNORED", "AnswersAtTest", "are_labels", "fitting", "require_answerable"]
+__all__ = ["IGNORED", "AnswersAtTest", "are_labels", "fitting", "labels_up_to", "require_answerable"]
 
 IGNORED = -100
 """The label that torch's cross-entropy leaves out."""
+
+# The highest label of the support sets that are learned from in this thread.
+_HIGHEST: ContextVar[int | None] = ContextVar("highest", default=None)
 
 _DISTANCES = (F.mse_loss, F.l1_loss, F.smooth_l1_loss, F.huber_loss)
 
@@ -60,6 +67,31 @@ def require_answerable(answers: Tensor, targets: Tensor) -> None:
         )
 
 
+@contextmanager
+def labels_up_to(support_y: Tensor) -> Iterator[None]:
+    """Within it the highest label of the support sets is known, without a look at the device in inner steps.
+
+    On a GPU a label beyond the outputs would end the process's work with it for good.
+    """
+    known = _HIGHEST.get()
+    if not support_y.is_floating_point() and not support_y.is_complex() and not is_mapped(support_y):
+        known = int(support_y.max())
+    token = _HIGHEST.set(known)
+    try:
+        yield
+    finally:
+        _HIGHEST.reset(token)
+
+
+def _require_outputs(answers: Tensor) -> None:
+    highest = _HIGHEST.get()
+    if highest is not None and highest >= answers.shape[1]:
+        raise FphiError(
+            f"support.y has the label {highest}, and the network has outputs for 0 to {answers.shape[1] - 1} "
+            "only: number the classes from 0, or build it with more outputs"
+        )
+
+
 def fitting(loss: object, answers: Tensor, targets: Tensor) -> Tensor:
     """The targets of one task for one of torch's losses: whole numbers become those of a regression.
 
@@ -78,7 +110,9 @@ def fitting(loss: object, answers: Tensor, targets: Tensor) -> Tensor:
                 "both the same: reshape y, or change the network's outputs"
             )
         return _as_numbers(answers, targets)
-    if loss is F.cross_entropy and not are_labels(answers, targets):
+    if are_labels(answers, targets):
+        _require_outputs(answers)
+    elif loss is F.cross_entropy:
         _refuse_labels(answers, targets)
         return _as_numbers(answers, targets) if targets.shape == answers.shape else targets
     return targets

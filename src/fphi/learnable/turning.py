@@ -6,6 +6,7 @@ from torch import Tensor
 
 from fphi.errors import FphiError
 from fphi.learnable.base import LearningAlgorithm
+from fphi.ranges import Range, checked
 from fphi.tasks.turns import turned
 from fphi.tasks.types import Examples, Task
 
@@ -23,6 +24,7 @@ class TurningLearner(LearningAlgorithm):
         turns: 4 for the quarter turns, 8 for those of the mirror image too.
     """
 
+    @checked(turns=Range())
     def __init__(self, learner: LearningAlgorithm, turns: int = 8) -> None:
         super().__init__(learner.loss, learner.over_tasks.batching)
         if turns not in (4, 8):

@@ -3,10 +3,12 @@
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, Literal, NamedTuple, TypeVar, get_args
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
+
+from fphi.ranges import checked
 
 __all__ = ["Affine", "BatchNorm", "Mode", "Pass", "StepFree", "calibrate", "network_pass"]
 
@@ -115,6 +117,7 @@ class BatchNorm(nn.Module):
     running_mean: Tensor
     running_var: Tensor
 
+    @checked()
     def __init__(
         self,
         channels: int,
@@ -123,8 +126,6 @@ class BatchNorm(nn.Module):
         eps: float = 1e-5,
     ) -> None:
         super().__init__()
-        if mode not in get_args(Mode):
-            raise ValueError(f"unknown batch-norm mode {mode!r}: choose one of {', '.join(get_args(Mode))}")
         self.mode, self.eps = mode, eps
         self.records: list[tuple[Tensor, Tensor]] = []  # the moments of each pass, while `calibrate` collects
         self.collects = False

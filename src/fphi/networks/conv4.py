@@ -7,9 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fphi.errors import FphiError
 from fphi.native import Block, Geometry, Norm, NormPool, conv_block, covers
 from fphi.networks.batch_norm import Affine, BatchNorm, Mode
-from fphi.ranges import require_sizes
+from fphi.ranges import Range, checked
 
 __all__ = ["Conv4", "ConvBlock"]
 
@@ -26,6 +27,7 @@ class ConvBlock(nn.Module):
     the filter's sign is turned, which makes the map increasing.
     """
 
+    @checked(padding=Range(0))
     def __init__(
         self,
         channels: int,
@@ -145,6 +147,7 @@ class Conv4(nn.Module):
         affine: which of the batch norms' scale and shift are parameters.
     """
 
+    @checked()
     def __init__(
         self,
         ways: int | None = 5,
@@ -159,9 +162,6 @@ class Conv4(nn.Module):
         affine: Affine = "scale+shift",
     ) -> None:
         super().__init__()
-        require_sizes(ways=ways, channels=channels, image_size=image_size)
-        for width in [filters] if isinstance(filters, int) else filters:
-            require_sizes(filters=width)
         blocks: list[nn.Module] = []
         inputs, size, widths = channels, image_size, [filters] * 4 if isinstance(filters, int) else filters
         for block, width in enumerate(widths, 1):
@@ -169,10 +169,13 @@ class Conv4(nn.Module):
             blocks.append(ConvBlock(inputs, width, halving, BatchNorm(width, norm, affine)))
             inputs = width
             size = {"pool": size // 2, "stride": (size + 1) // 2, "none": size}[halving]
+        if not blocks:
+            raise FphiError("filters is empty; give each block its number of filters")
         if size == 0:
             need = 2 ** (len(widths) - (not last_pool))
-            raise ValueError(
-                f"image_size={image_size} is too small: the poolings need at least {need} pixels"
+            raise FphiError(
+                f"image_size={image_size} is too small: the poolings need at least {need} pixels, or "
+                "fewer filters"
             )
         end = nn.Flatten() if features == "flatten" else nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
         self.body = nn.Sequential(*blocks, end)

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from fphi.errors import FphiError
+from fphi.ranges import Range, checked
 
 __all__ = ["DropPath"]
 
@@ -19,10 +19,9 @@ class DropPath(nn.Module):
         rate: the probability in the end, from 0 to below 1.
     """
 
+    @checked(rate=Range(0, 1, below=True))
     def __init__(self, rate: float) -> None:
         super().__init__()
-        if not 0 <= rate < 1:
-            raise FphiError(f"a path is dropped with probability {rate}; it must be at least 0 and below 1")
         self.rate, self.progress = rate, 0.0
 
     def set_progress(self, fraction: float) -> None:

@@ -6,7 +6,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from fphi.networks.batch_norm import BatchNorm, Mode
-from fphi.ranges import require_sizes
+from fphi.ranges import checked
 
 __all__ = ["MLP"]
 
@@ -18,13 +18,11 @@ class MLP(nn.Module):
     With ``outputs=None`` it is an embedding network: what it gives are the features before the head.
     """
 
+    @checked()
     def __init__(
         self, inputs: int, hidden: Sequence[int], outputs: int | None, norm: Mode | None = None
     ) -> None:
         super().__init__()
-        require_sizes(inputs=inputs, outputs=outputs)
-        for width in hidden:
-            require_sizes(hidden=width)
         layers: list[nn.Module] = [nn.Flatten()]
         for a, b in pairwise((inputs, *hidden)):
             layers += [nn.Linear(a, b), *([BatchNorm(b, norm)] if norm else []), nn.ReLU()]

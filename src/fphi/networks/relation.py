@@ -9,12 +9,14 @@ from torch import Tensor, nn
 from fphi.native import Geometry, conv3x3, normalised
 from fphi.networks.batch_norm import BatchNorm
 from fphi.networks.conv4 import ConvBlock
+from fphi.ranges import Range, checked
 
 __all__ = ["RelationModule", "RelationNorm", "initialise_as_published", "relation_embedding"]
 
 RelationNorm = Literal["query-batch", "running"]
 
 
+@checked()
 def relation_embedding(channels: int = 1, filters: int = 64, norm: RelationNorm = "running") -> nn.Sequential:
     """The embedding of relation networks: images ``[n, channels, 28, 28]`` to maps ``[n, filters, 5, 5]``.
 
@@ -65,6 +67,7 @@ class RelationModule(nn.Module):
         norm: source of the batch-norm statistics.
     """
 
+    @checked(size=Range(4))
     def __init__(
         self,
         channels: int = 64,
@@ -74,8 +77,6 @@ class RelationModule(nn.Module):
         norm: RelationNorm = "running",
     ) -> None:
         super().__init__()
-        if size < 4:
-            raise ValueError(f"maps of {size}x{size} are too small: two poolings need at least 4x4")
         self.pair = _PairBlock(channels, filters, BatchNorm(filters, norm))
         self.block = ConvBlock(filters, filters, "pool", BatchNorm(filters, norm))
         self.hidden = nn.Linear(filters * (size // 4) ** 2, hidden)

@@ -1,20 +1,23 @@
 """Step 2: L(φ), the loss over tasks, and its gradient. The one place where tasks are split up."""
 
-from concurrent.futures import ThreadPoolExecutor
+import os
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextvars import Context, copy_context
 from functools import cache
 from itertools import pairwise
+from threading import Barrier
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
-from fphi.errors import FphiError
 from fphi.learnable.base import LearningAlgorithm
 from fphi.learnable.checking import checked_tasks, explaining
+from fphi.ranges import Range, checked
 from fphi.tasks.types import Examples, Task
 from fphi.within.randomness import RandomState, generators_of
 from fphi.within.stand_in import original, own_parameters, stand_in
-from fphi.within.surroundings import ordinary, surroundings
+from fphi.within.surroundings import can_be_entered_elsewhere, ordinary, surroundings
 
 __all__ = ["meta_gradient", "split_tasks"]
 
@@ -24,6 +27,7 @@ _CHUNK = 8
 _CHUNK_EXAMPLES = 320
 
 
+@checked(threads=Range(1, 1024))
 def meta_gradient(
     learner: LearningAlgorithm, tasks: Task, *, chunk_size: int | None = None, threads: int | None = None
 ) -> tuple[Tensor, dict[str, Tensor]]:
@@ -38,7 +42,8 @@ def meta_gradient(
         chunk_size: tasks solved at once; None: as the device likes it.
         threads: worker threads, each computing with one core; None: as many as torch uses on a
             CPU, and 1 elsewhere. A learner that draws random numbers works in one, so that a seed
-            decides them, and so does one that cannot be copied.
+            decides them; and so does one that cannot be copied, or is called within a mode of torch
+            that holds for the caller's thread alone.
 
     Raises:
         FphiError: the tasks, a number or the network's answers are not what they must be.
@@ -50,11 +55,6 @@ def meta_gradient(
     >>> gradients["network.weight"].shape
     torch.Size([5, 4])
     """
-    for name, number in (("chunk_size", chunk_size), ("threads", threads)):
-        if number is not None and number < 1:
-            raise FphiError(f"{name} is {number}; it must be at least 1, or None for the default")
-    if not isinstance(learner, LearningAlgorithm):
-        raise FphiError(f"{type(learner).__name__} is no learner; give one, such as fphi.GradientLearner(…)")
     tasks = checked_tasks(learner, tasks)
     count = tasks.query.x.shape[0]
     with torch.inference_mode(False), torch.enable_grad():
@@ -102,9 +102,14 @@ def _parts(learner: LearningAlgorithm, tasks: Task, chunk_size: int | None, thre
     draws = _DRAWS.setdefault(original(learner), {})
     chunks = split_tasks(tasks, chunk_size or _default_chunk(learner, tasks, threads))
     if threads > 1 and len(chunks) > 1 and not draws.get(learner.training, False):
-        before = RandomState.now(generators_of(learner), others=learner.training not in draws)
-        parts = _in_threads(learner, chunks, threads)
+        known = learner.training in draws
+        before = RandomState.now(generators_of(learner), others=not known)
+        # The first time one chunk goes ahead: threads that draw at the same time could hide it.
+        parts = _in_threads(learner, chunks if known else chunks[:1], threads)
         draws[learner.training] = before.moved()
+        if not known and parts is not None and not draws[learner.training]:
+            parts += _in_threads(learner, chunks[1:], threads) or []
+            draws[learner.training] = before.moved()
         if parts is not None and not draws[learner.training]:
             return parts
         before.restore()  # in which order threads draw is chance
@@ -117,24 +122,36 @@ def _ordinary(tasks: Task) -> Task:
 
 
 def _in_threads(learner: LearningAlgorithm, chunks: list[Task], threads: int) -> list[Part] | None:
-    """See `_parts`; None: this learner cannot be copied, and so does not work in threads."""
+    """See `_parts`; None: this learner cannot be copied, or what surrounds it holds in this thread alone."""
+    if not can_be_entered_elsewhere():
+        return None
     copies = [stand_in(learner, {}) for _ in chunks]
-    here, within = surroundings(), torch.get_num_threads()
+    contexts, here = [copy_context() for _ in chunks], surroundings()
 
-    def work(copied: LearningAlgorithm, chunk: Task) -> Part:
+    def work(context: Context, copied: LearningAlgorithm, chunk: Task) -> Part:
         with here():
-            return _summed_gradient(copied, chunk)
+            return context.run(_summed_gradient, copied, chunk)
 
     able = [c for c in copies if c is not None]
     if len(able) < len(chunks):
         return None
-    torch.set_num_threads(1)
-    try:
-        return list(_workers(threads).map(work, able, chunks))
-    finally:
-        torch.set_num_threads(within)
+    pool = _workers(threads, os.getpid())
+    jobs = [pool.submit(work, *arguments) for arguments in zip(contexts, able, chunks, strict=True)]
+    wait(jobs)  # for all, even if one fails: nothing goes on behind the caller's back
+    return [job.result() for job in jobs]
 
 
 @cache
-def _workers(threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads, "fphi-tasks", initializer=lambda: torch.set_num_threads(1))
+def _workers(threads: int, process: int) -> ThreadPoolExecutor:
+    """Threads that compute with one core each; those of another process would never answer.
+
+    Torch's number of threads is each thread's own, but one that begins has that which was set last, in
+    whichever thread; so it is set again here.
+    """
+    within, begun = torch.get_num_threads(), Barrier(threads + 1)
+    pool = ThreadPoolExecutor(threads, "fphi-tasks", initializer=lambda: torch.set_num_threads(1))
+    for _ in range(threads):
+        pool.submit(begun.wait)
+    begun.wait()
+    torch.set_num_threads(within)
+    return pool

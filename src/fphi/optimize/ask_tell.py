@@ -7,6 +7,7 @@ from random import Random
 
 from fphi.errors import FphiError
 from fphi.learnable.space import Candidate, Space
+from fphi.ranges import SEED, checked
 
 __all__ = ["Growth", "RandomSearch", "SearchOptimizer"]
 
@@ -26,6 +27,7 @@ class SearchOptimizer(ABC):
         seed: of everything random.
     """
 
+    @checked(seed=SEED)
     def __init__(self, space: Space, seed: int = 0) -> None:
         self.space, self.seed = space, seed
         self.asked = 0
@@ -81,6 +83,7 @@ class RandomSearch(SearchOptimizer):
         growth: of the search that it is the control of; None: all candidates are from ``space``.
     """
 
+    @checked(seed=SEED)
     def __init__(self, space: Space, seed: int = 0, *, growth: Growth | None = None) -> None:
         super().__init__(space, seed)
         self.growth = growth

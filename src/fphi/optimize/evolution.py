@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from random import Random
 
-from fphi.errors import FphiError
 from fphi.learnable.space import Candidate, Space, Tokens
 from fphi.optimize.ask_tell import SearchOptimizer
+from fphi.ranges import SEED, Range, checked
 
 __all__ = ["AgingEvolution", "Evolution", "PairwiseTournament", "TournamentWithoutRemoval"]
 
@@ -28,10 +28,9 @@ class Evolution(SearchOptimizer):
         size: individuals of the first population.
     """
 
+    @checked(seed=SEED)
     def __init__(self, space: Space, seed: int = 0, *, size: int) -> None:
         super().__init__(space, seed)
-        if size < 1:
-            raise FphiError(f"a population of {size} cannot reproduce; give it at least 1 individual")
         self.size = size
         self.population: list[_Individual] = []
 
@@ -66,10 +65,9 @@ class AgingEvolution(Evolution):
         sample: individuals drawn with replacement, the best of which is the parent; 1 is no selection.
     """
 
+    @checked(seed=SEED)
     def __init__(self, space: Space, seed: int = 0, *, size: int = 100, sample: int = 25) -> None:
         super().__init__(space, seed, size=size)
-        if sample < 1:
-            raise FphiError(f"a sample of {sample} has no best; draw at least 1 individual")
         self.sample = sample
 
     def select(self, rng: Random) -> _Individual:
@@ -103,10 +101,9 @@ class TournamentWithoutRemoval(Evolution):
             no rival.
     """
 
+    @checked(seed=SEED, share=Range(0, 1, open=True))
     def __init__(self, space: Space, seed: int = 0, *, size: int = 200, share: float = 0.05) -> None:
         super().__init__(space, seed, size=size)
-        if not 0 < share <= 1:
-            raise FphiError(f"a share of {share} of the population is none; it must be above 0, and up to 1")
         self.share = share
 
     def select(self, rng: Random) -> _Individual:

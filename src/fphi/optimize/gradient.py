@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from fphi.errors import FphiError
 from fphi.optimize.restored import restore_optimizer
+from fphi.ranges import Range, checked
 
 __all__ = ["GradientDescent", "Schedule", "constant", "cosine", "linear_to_zero"]
 
@@ -53,6 +54,7 @@ class GradientDescent:
     ...     outer.step(learner, gradients)
     """
 
+    @checked(clip_norm=Range(0, open=True), clip_value=Range(0, open=True))
     def __init__(
         self,
         optimizer: torch.optim.Optimizer,
@@ -60,9 +62,6 @@ class GradientDescent:
         clip_norm: float | None = None,
         clip_value: float | None = None,
     ) -> None:
-        for name, bound in (("clip_norm", clip_norm), ("clip_value", clip_value)):
-            if bound is not None and not bound > 0:
-                raise FphiError(f"{name} is {bound}; it must be greater than 0, or None for no clipping")
         self.optimizer, self.schedule = optimizer, schedule or constant()
         self.clip_norm, self.clip_value = clip_norm, clip_value
         self._rates = [float(group["lr"]) for group in optimizer.param_groups]
@@ -74,10 +73,20 @@ class GradientDescent:
             learner: whose parameters the optimizer was built over.
             gradients: by parameter name, as `meta_gradient` gives them.
             progress: the fraction of the training that is done, by which the schedule sets the rate.
+
+        Raises:
+            FphiError: a gradient is of no parameter of the learner.
         """
         parameters = dict(learner.named_parameters())
         for name, gradient in gradients.items():
-            parameters[name].grad = gradient
+            own = parameters.get(name)
+            if own is None or own.shape != gradient.shape or own.dtype != gradient.dtype:
+                has = "no such parameter" if own is None else f"one of {list(own.shape)} in {own.dtype}"
+                raise FphiError(
+                    f"there is a gradient {name} of {list(gradient.shape)} in {gradient.dtype}, and the "
+                    f"learner has {has}; give those of its own meta_gradient"
+                )
+            own.grad = gradient
         touched = [parameters[name] for name in gradients]
         if self.clip_value is not None:
             torch.nn.utils.clip_grad_value_(touched, self.clip_value)

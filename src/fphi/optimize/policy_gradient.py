@@ -12,6 +12,7 @@ from fphi.errors import FphiError
 from fphi.learnable.policy import Policy
 from fphi.learnable.space import Candidate
 from fphi.optimize.ask_tell import Growth, SearchOptimizer
+from fphi.ranges import SEED, Range, checked
 
 __all__ = ["MovingBaseline", "PolicyGradient", "PolicyUpdate"]
 
@@ -28,9 +29,8 @@ class MovingBaseline:
             depends on the action; the protocol of NAS-Bench-201 has it.
     """
 
+    @checked(decay=Range(0, 1, below=True))
     def __init__(self, decay: float = 0.95, corrected: bool = False, includes_current: bool = False) -> None:
-        if not 0 <= decay < 1:
-            raise FphiError(f"the baseline's decay is {decay}; it must be at least 0 and below 1")
         self.decay, self.corrected, self.includes_current = decay, corrected, includes_current
         self._sum, self._weight = 0.0, 0.0
 
@@ -117,6 +117,7 @@ class PolicyGradient(SearchOptimizer):
             asked in a space is the beginning of what is asked in those after it.
     """
 
+    @checked(seed=SEED)
     def __init__(
         self,
         policy: Policy,

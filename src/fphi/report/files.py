@@ -34,7 +34,7 @@ __all__ = [
 
 TESTS = "tests"  # in the folder of a run
 
-_WHOLE = ("shots", "tasks", "queries", "turns", "test_steps")
+_WHOLE = ("shots", "tasks", "queries", "turns", "test_steps", "threads")
 _TEXTS = ("method", "protocol", "data", "command", "split", "images")
 
 
@@ -69,7 +69,8 @@ class TestRecord(TypedDict):
 
     ``ways`` is None in regression. ``accuracy`` has ``inductive``, and ``transductive`` too where the
     network has batch statistics. ``split`` is "test" where it is left out, ``turns`` 1; ``test_steps``
-    are inner steps before the answer, if not the run's own. ``differs`` says in words what keeps the number
+    are inner steps before the answer, if not the run's own. ``threads`` are torch's, on which the last digits
+    depend. ``differs`` says in words what keeps the number
     from being comparable with a published one.
     """
 
@@ -86,6 +87,7 @@ class TestRecord(TypedDict):
     queries: NotRequired[int]
     data: NotRequired[str]
     command: NotRequired[str]
+    threads: NotRequired[int]
     versions: NotRequired[dict[str, str]]
     budget: NotRequired[dict[str, object]]
     start: NotRequired[StartRecord]

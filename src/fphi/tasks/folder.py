@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from fphi.errors import DataError
+from fphi.ranges import checked
 from fphi.tasks.archive import Archive, open_archive
 from fphi.tasks.image import SUFFIXES, ImageMode, ImageReader
 from fphi.tasks.pool import ClassPool
@@ -15,6 +16,7 @@ from fphi.tasks.split_folders import Files, SplitFolders, in_one_split_each
 __all__ = ["ImageMode", "has_split_folders", "load_folder", "load_split_folders"]
 
 
+@checked()
 def load_folder(path: Path | str, size: int = 28, mode: ImageMode = "grey") -> ClassPool:
     """Read ``CLASS/image`` or ``SPLIT/CLASS/image`` from a folder or a zip; images end up square.
 

@@ -1,13 +1,13 @@
 """Which tasks: all options of few-shot tasks, each declared once, and the tasks that they make."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Self, get_args
 
-from fphi.errors import DataError
-from fphi.ranges import count, require_ranges
+from fphi.errors import DataError, FphiError
+from fphi.ranges import SEED, checked, count, require_ranges
 from fphi.tasks.affine import Reduction
 from fphi.tasks.distribution import TaskDistribution
 from fphi.tasks.division import Division
@@ -196,6 +196,7 @@ class TaskOptions:
         return SineTasks(self.shots, self.queries, seed)
 
 
+@checked(seed=SEED, split_seed=SEED)
 def load_tasks(
     name: str,
     *,
@@ -221,6 +222,9 @@ def load_tasks(
     >>> load_tasks("sine", shots=5).task("train", 0).support.x.shape
     torch.Size([5, 1])
     """
+    unknown = sorted(options.keys() - {field.name for field in fields(TaskOptions)})
+    if unknown:
+        raise FphiError(f"{unknown[0]!r} is no option of tasks; see fphi.tasks.TaskOptions")
     return TaskOptions(tasks=name, **options).load(seed, train, splits, split_seed)
 
 

@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from fphi.errors import DataError
+from fphi.ranges import SEED, checked
 from fphi.tasks.distribution import TaskDistribution
 from fphi.tasks.hashing import stream_key, task_indices, uniform
 from fphi.tasks.types import Examples, Task
@@ -36,12 +37,11 @@ class SineTasks(TaskDistribution):
     PHASES = (0.0, pi)
     INPUTS = (-5.0, 5.0)
 
+    @checked(seed=SEED)
     def __init__(self, shots: int = 10, queries: int | None = None, seed: int = 0) -> None:
         self._shots = shots
         self.queries = shots if queries is None else queries
         self.seed = seed
-        if min(shots, self.queries) < 1:
-            raise DataError(f"{shots} shots and {self.queries} queries; a task needs at least 1 of each")
 
     @property
     def splits(self) -> tuple[str, ...]:

@@ -6,6 +6,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from fphi.errors import FphiError
+from fphi.ranges import checked
+
 __all__ = ["Examples", "Task", "stack"]
 
 
@@ -34,16 +37,41 @@ class Task(NamedTuple):
         return Task(*(Examples(part.x.to(device), part.y.to(device)) for part in self))
 
 
+@checked()
 def stack(tasks: Sequence[Task]) -> Task:
     """Stack tasks of equal shapes into one batch with a leading task dimension.
+
+    Raises:
+        FphiError: there is none, or they differ in shape, type or device.
 
     >>> one = Task(Examples(torch.zeros(5, 2), torch.arange(5)), Examples(torch.zeros(3, 2), torch.arange(3)))
     >>> stack([one, one]).query.x.shape
     torch.Size([2, 3, 2])
     """
+    if not tasks:
+        raise FphiError("there is no task to stack; give at least one")
     support, query = zip(*tasks, strict=True)
-    return Task(_stack_examples(support), _stack_examples(query))
+    return Task(_stacked("support", support), _stacked("query", query))
 
 
-def _stack_examples(parts: Sequence[Examples]) -> Examples:
-    return Examples(torch.stack([p.x for p in parts]), torch.stack([p.y for p in parts]))
+def _stacked(name: str, parts: Sequence[Examples]) -> Examples:
+    return Examples(*(_stacked_tensors(f"{name}.{part}", [getattr(p, part) for p in parts]) for part in "xy"))
+
+
+def _stacked_tensors(name: str, tensors: Sequence[Tensor]) -> Tensor:
+    first = tensors[0]
+    for number, tensor in enumerate(tensors):
+        if not isinstance(tensor, Tensor):
+            raise FphiError(f"{name} of task {number} is a {type(tensor).__name__}; give a torch.Tensor")
+        for what in ("shape", "dtype", "device"):
+            one, other = getattr(first, what), getattr(tensor, what)
+            if one != other:
+                raise FphiError(
+                    f"{name} of task 0 has {what} {_plain(one)} and that of task {number} {_plain(other)}; "
+                    "make batches of tasks that have the same"
+                )
+    return torch.stack(list(tensors))
+
+
+def _plain(what: object) -> str:
+    return str(list(what)) if isinstance(what, torch.Size) else str(what).removeprefix("torch.")

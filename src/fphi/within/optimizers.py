@@ -1,13 +1,13 @@
 """Inner optimizers: the update rules of within-task training, as pairs of pure functions."""
 
 from collections.abc import Mapping
-from typing import Literal, Protocol, get_args
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from fphi.errors import FphiError
-from fphi.ranges import Range, require_number
+from fphi.ranges import Range, checked
 
 __all__ = [
     "SGD",
@@ -26,7 +26,6 @@ __all__ = [
 Parameters = dict[str, Tensor]
 State = dict[str, Parameters]
 RatePer = Literal["all", "tensor", "parameter"]
-_RATES = Range(0)
 
 
 class UpdateRule(Protocol):
@@ -77,18 +76,16 @@ class SGD(InnerOptimizer):
         weight_decay: added to the gradients, times the parameters.
 
     Raises:
-        ValueError: ``nesterov`` without momentum.
+        FphiError: a number is out of its range, or ``nesterov`` has no momentum.
     """
 
+    @checked(momentum=Range(0, 1, below=True))
     def __init__(
         self, lr: float, momentum: float = 0.0, nesterov: bool = False, weight_decay: float = 0.0
     ) -> None:
         super().__init__()
         if nesterov and momentum == 0:
-            raise ValueError("nesterov=True needs momentum > 0")
-        require_number("lr", lr, _RATES)
-        require_number("momentum", momentum, Range(0, 1, below=True))
-        require_number("weight_decay", weight_decay, _RATES)
+            raise FphiError(f"nesterov=True needs a momentum, and it is {momentum}; give one, as 0.9")
         self.lr, self.momentum, self.nesterov, self.weight_decay = lr, momentum, nesterov, weight_decay
 
     def init(self, parameters: Parameters) -> State:
@@ -120,12 +117,9 @@ class Adam(InnerOptimizer):
         eps: added to the root of the latter.
     """
 
+    @checked(betas=Range(0, 1, below=True))
     def __init__(self, lr: float, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8) -> None:
         super().__init__()
-        require_number("lr", lr, _RATES)
-        for beta in betas:
-            require_number("betas", beta, Range(0, 1, below=True))
-        require_number("eps", eps, _RATES)
         self.lr, self.betas, self.eps = lr, betas, eps
 
     def init(self, parameters: Parameters) -> State:
@@ -160,6 +154,7 @@ class LearnedRate(InnerOptimizer):
         learnable: False freezes the rates, which makes this plain gradient descent.
     """
 
+    @checked(initial=Range())
     def __init__(
         self,
         initial: float | tuple[float, float] = (0.005, 0.1),
@@ -167,11 +162,7 @@ class LearnedRate(InnerOptimizer):
         learnable: bool = True,
     ) -> None:
         super().__init__()
-        if per not in get_args(RatePer):
-            raise FphiError(f"per is {per!r}; choose one of {', '.join(get_args(RatePer))}")
         low, high = initial if isinstance(initial, tuple) else (initial, initial)
-        for bound in (low, high):
-            require_number("initial", bound, Range())
         if low > high:
             raise FphiError(f"the lowest first rate is {low} and the highest {high}; give the lower first")
         self.initial, self.per, self.learnable = initial, per, learnable
@@ -188,7 +179,17 @@ class LearnedRate(InnerOptimizer):
     def update(
         self, gradients: Parameters, state: State, parameters: Parameters, step: int
     ) -> tuple[Parameters, State]:
-        return {k: p - self.rates[self._key(k)] * gradients[k] for k, p in parameters.items()}, state
+        return {k: p - self._rate(k) * gradients[k] for k, p in parameters.items()}, state
+
+    def _rate(self, name: str) -> Tensor:
+        key = self._key(name)
+        if key not in self.rates:
+            raise FphiError(
+                f"there is no learned rate for {name}, which required no gradient when the learner was made: "
+                "make the learner after it does, or freeze it again"
+            )
+        rate: Tensor = self.rates[key]
+        return rate
 
     def _key(self, name: str) -> str:
         return (

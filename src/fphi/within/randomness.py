@@ -1,16 +1,23 @@
 """The state of the random numbers that a network may draw: torch's, NumPy's, Python's and its own."""
 
 import random
+from collections import OrderedDict
 from collections.abc import Iterable
+from types import FunctionType, ModuleType, NoneType
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fphi.within.stand_in import held_by
+
 __all__ = ["RandomState", "generators_of"]
 
 _KINDS = (torch.Generator, np.random.Generator, np.random.RandomState, random.Random)
+_PLAIN = frozenset({int, float, complex, bool, str, bytes, NoneType, Tensor, nn.Parameter, torch.dtype})
+_OFTEN_EMPTY = (dict, OrderedDict)
+_LIBRARIES = frozenset({"builtins", "torch", "numpy", "fphi", "collections", "functools", "abc", "typing"})
 
 
 class RandomState(NamedTuple):
@@ -61,8 +68,35 @@ class RandomState(NamedTuple):
 
 
 def generators_of(module: nn.Module) -> list[Any]:
-    """The generators that a module and its parts have as attributes."""
-    return [v for m in module.modules() for v in vars(m).values() if isinstance(v, _KINDS)]
+    """The generators that a module can reach: in attributes, lists, objects, closures, its file's names."""
+    found: dict[int, Any] = {}
+    seen: set[int] = set()
+    waiting: list[Any] = [module]
+    while waiting:
+        value = waiting.pop()
+        kind = type(value)
+        if kind in _PLAIN or (kind in _OFTEN_EMPTY and not value) or id(value) in seen:
+            continue
+        seen.add(id(value))
+        if isinstance(value, _KINDS):
+            found[id(value)] = value
+        elif isinstance(value, type):
+            waiting += [] if _is_of_a_library(value) else [*value.__bases__, *vars(value).values()]
+        elif not isinstance(value, ModuleType):
+            waiting += [*held_by(value), *named_by(value), kind]
+    return list(found.values())
+
+
+def named_by(value: Any) -> list[Any]:
+    """What the code of a user's function finds by name in its file: generators, and functions of his own."""
+    if not isinstance(value, FunctionType) or _is_of_a_library(value):
+        return []
+    named = (value.__globals__.get(name) for name in value.__code__.co_names)
+    return [v for v in named if isinstance(v, (FunctionType, *_KINDS))]
+
+
+def _is_of_a_library(value: Any) -> bool:
+    return str(getattr(value, "__module__", "")).split(".")[0] in _LIBRARIES
 
 
 def _state(generator: Any) -> Any:

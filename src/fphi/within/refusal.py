@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -11,9 +12,9 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from fphi.errors import FphiError
 from fphi.within.by_hand import by_hand, second_derivatives
-from fphi.within.stand_in import stand_in
+from fphi.within.stand_in import original, stand_in
 
-__all__ = ["is_missing_derivative", "no_second_derivative", "require_second_derivatives"]
+__all__ = ["is_missing_derivative", "no_second_derivative", "require_graph", "require_second_derivatives"]
 
 _SIGNS = ("derivative for", "derivative formula", "differentiate twice", "double backward", "out=...")
 
@@ -50,6 +51,37 @@ def require_second_derivatives(network: nn.Module) -> None:
                 f"spectral_norm ({name}) has no second derivative in training, for it takes its singular "
                 "vectors for constants: take order=1, or another layer"
             )
+
+
+# By network: the modes in which its graph was looked at.
+_LOOKED_AT: WeakKeyDictionary[nn.Module, set[bool]] = WeakKeyDictionary()
+
+
+def require_graph(network: nn.Module, gradients: Iterable[Tensor]) -> None:
+    """Raise an `FphiError` if a gradient was taken through a function of the user's that has no second one.
+
+    Torch ends its graph there, and goes on without a word as long as another way leads to the parameters.
+
+    Args:
+        network: is looked at once in each mode.
+        gradients: or what was computed with them, to be differentiated.
+    """
+    modes = _LOOKED_AT.setdefault(original(network), set())
+    if network.training in modes:
+        return
+    waiting, seen = [g.grad_fn for g in gradients], set()
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if type(node).__name__ == "Error":
+            raise FphiError(
+                f"{type(network).__name__} uses a function that is marked as once_differentiable and has no "
+                "second derivative: take order=1, or another function"
+            )
+        waiting += [following for following, _ in node.next_functions]
+    modes.add(network.training)
 
 
 def _culprit(network: nn.Module, x: Tensor) -> str:

@@ -5,8 +5,10 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 import torch
 from torch import Tensor
+from torch.overrides import _get_current_function_mode
+from torch.utils._python_dispatch import _get_current_dispatch_mode
 
-__all__ = ["ordinary", "surroundings"]
+__all__ = ["can_be_entered_elsewhere", "ordinary", "surroundings"]
 
 _DEVICES = ("cpu", "cuda")
 
@@ -15,6 +17,16 @@ def ordinary(tensor: Tensor) -> Tensor:
     """The tensor, or a copy to take derivatives with: inference mode makes some that have none."""
     with torch.inference_mode(False):
         return tensor.clone() if tensor.is_inference() else tensor
+
+
+def can_be_entered_elsewhere() -> bool:
+    """Whether another thread would compute as this one does, in `surroundings`.
+
+    It would not within a mode that replaces torch's functions, as ``with torch.device(…)`` does, or with
+    hooks for what the backward pass needs.
+    """
+    modes = (_get_current_function_mode(), _get_current_dispatch_mode())  # type: ignore[no-untyped-call]
+    return modes == (None, None) and torch._C._autograd._top_saved_tensors_default_hooks(True) is None
 
 
 def surroundings() -> Callable[[], AbstractContextManager[None]]:

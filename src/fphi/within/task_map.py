@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from operator import itemgetter
-from typing import Any, Literal, Self, TypeVar, get_args
+from typing import Any, Literal, Self, TypeVar
 from weakref import WeakKeyDictionary
 
 import torch
@@ -15,11 +15,12 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from fphi.errors import FphiError
 from fphi.networks.conv4 import ConvBlock
+from fphi.ranges import checked
 from fphi.within.by_hand import by_hand
 from fphi.within.randomness import RandomState, generators_of
 from fphi.within.stand_in import EXCHANGE, original, own_parameters, placed
 
-__all__ = ["Batching", "TaskMap", "call_network", "is_costly"]
+__all__ = ["Batching", "TaskMap", "call_network", "is_costly", "is_mapped"]
 
 Batching = Literal["auto", "vmap", "loop"]
 R = TypeVar("R")
@@ -38,9 +39,8 @@ class TaskMap:
     tensor([4., 4., 4.])
     """
 
+    @checked()
     def __init__(self, batching: Batching = "auto") -> None:
-        if batching not in get_args(Batching):
-            raise ValueError(f"unknown batching {batching!r}: choose one of {', '.join(get_args(Batching))}")
         self.batching = batching
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
@@ -61,18 +61,21 @@ class TaskMap:
 
         Some functions can be mapped, and their derivatives cannot: whoever takes these passes them here.
         """
-        if self.batching != "auto":
+        if self._is_settled():
             return compute()
         before = RandomState.now(others=False)
         try:
             return compute()
         except (RuntimeError, ValueError) as problem:
-            if self.batching != "auto":  # a function inside has settled it: this is no fault of vmap
-                raise
-            return self._in_a_loop(compute, before, problem)
+            before.restore()  # a seed decides what is drawn, whether or not something failed first
+            if self._is_settled():  # meanwhile, by a function inside or by another thread
+                return compute()
+            return self._in_a_loop(compute, problem)
 
-    def _in_a_loop(self, compute: Callable[[], R], before: RandomState, problem: Exception) -> R:
-        before.restore()  # a seed decides what is drawn, whether or not something failed first
+    def _is_settled(self) -> bool:
+        return self.batching != "auto"
+
+    def _in_a_loop(self, compute: Callable[[], R], problem: Exception) -> R:
         self.batching = "loop"
         try:
             answer = compute()  # an error of the function itself shows here, undisguised
@@ -122,7 +125,9 @@ def call_network(network: nn.Module, parameters: Mapping[str, Tensor], *inputs: 
     changes = known.get(network.training)
     if changes is None:
         with EXCHANGE:
-            changes = known[network.training] = _changes(network, parameters, inputs)
+            changes = _changes(network, parameters, inputs)
+        if changes is not None:
+            known[network.training] = changes
     if changes:
         parameters = {name: p.clone() for name, p in parameters.items()}
     return _call(network, parameters, inputs)
@@ -140,30 +145,47 @@ def _call(network: nn.Module, parameters: Mapping[str, Tensor], inputs: tuple[An
 
 
 @torch.no_grad()
-def _changes(network: nn.Module, parameters: Mapping[str, Tensor], inputs: tuple[Any, ...]) -> bool:
-    """Whether a call changes parameters, tried by one that leaves them and all generators as they were."""
-    if any(nn.parameter.is_lazy(p) for p in network.parameters()):
-        raise FphiError(
-            f"{type(network).__name__} has parameters without a shape yet: pass a batch of examples "
-            "through it before it is given to a learner"
-        )
+def _changes(network: nn.Module, parameters: Mapping[str, Tensor], inputs: tuple[Any, ...]) -> bool | None:
+    """Whether a call changes parameters, tried by one that leaves them and all generators as they were.
+
+    None: it failed, and so does the call that counts.
+    """
+    _require_exchangeable(network)
     # ``data``: a change of what autograd knows of, even one that is undone, would change derivatives.
-    given = {name: p.detach() if _is_mapped(p) else p.data for name, p in parameters.items()}
-    watched = {id(p): p for p in [*network.parameters(), *given.values()] if not _is_mapped(p)}
+    given = {name: p.detach() if is_mapped(p) else p.data for name, p in parameters.items()}
+    watched = {id(p): p for p in [*network.parameters(), *given.values()] if not is_mapped(p)}
     kept = [(p, p.detach().clone(), p._version) for p in watched.values()]
     drawn = RandomState.now(generators_of(network))
+    answered = False
     with suppress(Exception):  # the call that counts will raise it
         _call(network, given, inputs)
+        answered = True
     changed = any(p._version != version or not torch.equal(p, value) for p, value, version in kept)
     if changed:
         for p, value, _ in kept:
             p.data.copy_(value)
     drawn.restore()
     torch.clear_autocast_cache()
-    return changed
+    return changed if answered else None
 
 
-def _is_mapped(tensor: Tensor) -> bool:
+def _require_exchangeable(network: nn.Module) -> None:
+    """Raise an `FphiError` if a network has parameters that others cannot take the place of."""
+    if any(nn.parameter.is_lazy(p) for p in network.parameters()):
+        raise FphiError(
+            f"{type(network).__name__} has parameters without a shape yet: pass a batch of examples "
+            "through it before it is given to a learner"
+        )
+    compiled = [m for m in network.modules() if isinstance(m, torch.jit.ScriptModule)]
+    if compiled:
+        raise FphiError(
+            f"{type(compiled[0]).__name__} is made by torch.jit and keeps its parameters to itself, so that "
+            "no step could change them: give the module that it was made from"
+        )
+
+
+def is_mapped(tensor: Tensor) -> bool:
+    """Whether ``torch.func`` maps or differentiates over it, so that it has no value to look at."""
     return bool(torch._C._functorch.is_functorch_wrapped_tensor(tensor))
 
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from fphi.ranges import require_sizes
+from fphi.ranges import Range, checked
 
 __all__ = ["FullContext"]
 
@@ -20,10 +20,9 @@ class FullContext(nn.Module):
         reads: steps of the attention LSTM; 0 leaves the queries as they are.
     """
 
+    @checked(reads=Range(0))
     def __init__(self, width: int, reads: int = 5) -> None:
         super().__init__()
-        require_sizes(width=width)
-        require_sizes(0, reads=reads)
         self.reads = reads
         self.support_lstm = nn.LSTM(width, width, bidirectional=True, batch_first=True)
         self.query_lstm = nn.LSTMCell(2 * width, width)

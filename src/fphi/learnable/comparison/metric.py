@@ -1,7 +1,7 @@
 """Metric learning: one embedding on the unit sphere, and a choice of losses that shape it."""
 
 from collections.abc import Callable
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +18,7 @@ from fphi.learnable.comparison.metric_losses import (
     triplet_loss,
 )
 from fphi.learnable.targets import require_answerable
-from fphi.ranges import Range, require_number
+from fphi.ranges import Range, checked
 from fphi.tasks.types import Examples, Task
 from fphi.within.task_map import Batching
 
@@ -49,6 +49,7 @@ class MetricLearner(ComparisonLearner):
         batching: ``"auto"``, ``"vmap"`` or ``"loop"``, see `TaskMap`.
     """
 
+    @checked(scale=Range(0, open=True))
     def __init__(
         self,
         network: nn.Module,
@@ -59,16 +60,8 @@ class MetricLearner(ComparisonLearner):
         batching: Batching = "auto",
     ) -> None:
         super().__init__(network, batching=batching)
-        if metric_loss not in get_args(MetricLoss):
-            raise FphiError(f"metric loss {metric_loss!r} is none of {', '.join(get_args(MetricLoss))}")
         if metric_loss == "sphereface" and margin is not None and (margin < 1 or margin % 1):
             raise FphiError(f"margin is {margin}; sphereface multiplies the angle by a whole number from 1")
-        if not scale > 0 or (margin is not None and margin < 0):
-            raise FphiError(
-                f"scale={scale}, margin={margin}: the scale must be above 0, the margin at least 0"
-            )
-        for name, number in (("scale", scale), ("margin", margin)):
-            require_number(name, 0 if number is None else number, Range(0))
         self.metric_loss, self.scale = metric_loss, scale
         whole = metric_loss == "sphereface"
         self.margin = {} if margin is None else {"margin": int(margin) if whole else margin}

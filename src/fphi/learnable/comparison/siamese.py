@@ -1,6 +1,6 @@
 """Siamese networks: are these two the same? One-shot classification is the best match."""
 
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from fphi.learnable.comparison.classes import members
 from fphi.learnable.comparison.learner import ComparisonLearner
-from fphi.ranges import require_sizes
+from fphi.ranges import Range, checked
 from fphi.tasks.types import Examples, Task
 from fphi.within.task_map import Batching
 
@@ -58,6 +58,7 @@ class SiameseLearner(ComparisonLearner):
         batching: ``"auto"``, ``"vmap"`` or ``"loop"``, see `TaskMap`.
     """
 
+    @checked(dropout=Range(0, 1), weight=Range())
     def __init__(
         self,
         network: nn.Module,
@@ -70,9 +71,6 @@ class SiameseLearner(ComparisonLearner):
         batching: Batching = "auto",
     ) -> None:
         super().__init__(network, loss=verification_loss, batching=batching)
-        if learn_by not in get_args(LearnBy):
-            raise ValueError(f"learn_by is {learn_by!r}; choose one of {', '.join(get_args(LearnBy))}")
-        require_sizes(width=width, features=features)
         self.dropout = nn.Dropout(dropout)
         self.describe: nn.Module
         if features is None:

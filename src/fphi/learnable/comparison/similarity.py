@@ -1,13 +1,13 @@
 """How alike two embeddings are."""
 
 import math
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fphi.ranges import Range, require_number
+from fphi.ranges import Range, checked
 
 __all__ = ["Distance", "Similarity"]
 
@@ -26,14 +26,9 @@ class Similarity(nn.Module):
         scale: first scale of the cosines.
     """
 
+    @checked(scale=Range(0, open=True))
     def __init__(self, distance: Distance = "euclidean", scale: float = 10.0) -> None:
         super().__init__()
-        if distance not in get_args(Distance) or not scale > 0:
-            raise ValueError(
-                f"distance={distance!r}, scale={scale}: choose {' or '.join(get_args(Distance))}, and a "
-                "scale above 0"
-            )
-        require_number("scale", scale, Range(0, open=True))
         self.log_scale = nn.Parameter(torch.tensor(math.log(scale))) if distance == "cosine" else None
 
     def forward(self, queries: Tensor, keys: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from fphi.learnable.base import LearningAlgorithm, each_query_alone
 from fphi.learnable.comparison.classes import members
 from fphi.learnable.comparison.learner import ComparisonLearner
-from fphi.ranges import Range, require_number, require_sizes
+from fphi.ranges import Range, checked
 from fphi.tasks.types import Examples, Task
 
 __all__ = ["Generator", "ImaginaryLearner"]
@@ -23,10 +23,9 @@ class Generator(nn.Module):
         noise: first standard deviation of the weights on the noise.
     """
 
+    @checked()
     def __init__(self, width: int, noise: float = 0.01) -> None:
         super().__init__()
-        require_sizes(width=width)
-        require_number("noise", noise, Range(0))
         self.layers = nn.ModuleList([nn.Linear(size, width) for size in (2 * width, width, width)])
         for layer in self.layers:
             nn.init.eye_(layer.weight)  # type: ignore[arg-type]
@@ -58,9 +57,9 @@ class ImaginaryLearner(LearningAlgorithm):
         generated: imagined examples of each class.
     """
 
+    @checked(generated=Range(0))
     def __init__(self, learner: ComparisonLearner, generator: nn.Module, generated: int = 5) -> None:
         super().__init__(learner.loss, learner.over_tasks.batching)
-        require_sizes(0, generated=generated)
         self.learner, self.generator, self.generated = learner, generator, generated
 
     def solve(self, support: Examples, query_x: Tensor) -> Tensor:

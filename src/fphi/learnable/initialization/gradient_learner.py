@@ -19,12 +19,17 @@ from fphi.learnable.base import (
     run_network,
 )
 from fphi.networks.batch_norm import BatchNorm, network_pass
-from fphi.ranges import require_sizes
+from fphi.ranges import Range, checked
 from fphi.tasks.types import Examples, Task
 from fphi.within.by_hand import second_derivatives
 from fphi.within.optimizers import InnerOptimizer, Parameters, State, UpdateRule
 from fphi.within.randomness import generators_of
-from fphi.within.refusal import is_missing_derivative, no_second_derivative, require_second_derivatives
+from fphi.within.refusal import (
+    is_missing_derivative,
+    no_second_derivative,
+    require_graph,
+    require_second_derivatives,
+)
 from fphi.within.stand_in import own_parameters
 from fphi.within.surroundings import ordinary
 from fphi.within.task_map import Batching, call_network, is_costly
@@ -56,6 +61,7 @@ class GradientLearner(LearningAlgorithm):
         batching: see `LearningAlgorithm`.
     """
 
+    @checked(steps=Range(0), test_steps=Range(0))
     def __init__(
         self,
         network: nn.Module,
@@ -72,17 +78,10 @@ class GradientLearner(LearningAlgorithm):
         batching: Batching = "auto",
     ) -> None:
         super().__init__(loss, batching)
-        if min(steps, test_steps or 0) < 0 or order not in (1, 2):
-            raise FphiError(
-                f"steps={steps}, test_steps={test_steps}, order={order}: "
-                "steps must be at least 0, and order 1 or 2"
-            )
         if adapts == "head" and not (hasattr(network, "body") and hasattr(network, "head")):
             raise FphiError(
                 f"adapts='head' needs a network with .body and .head, not {type(network).__name__}"
             )
-        require_sizes(0, steps=steps, test_steps=test_steps)
-        require_sizes(minibatch=minibatch, test_minibatch=test_minibatch)
         self.network = network
         self.optimizer = copy.deepcopy(optimizer)
         self.steps, self.test_steps = steps, steps if test_steps is None else test_steps
@@ -195,7 +194,10 @@ class GradientLearner(LearningAlgorithm):
             with network_pass(step=step), second_derivatives(order == 2):
                 return self.over_tasks(self._support_loss, parameters, x, y, costly=is_costly(self.part, x))
 
-        return self.over_tasks.attempt(lambda: descend(losses, self.optimizer, now, state, step, order))
+        after = self.over_tasks.attempt(lambda: descend(losses, self.optimizer, now, state, step, order))
+        if order == 2:
+            require_graph(self.part, after[0].values())
+        return after
 
     def summed_gradient(self, tasks: Task) -> tuple[Tensor, list[Tensor]]:
         """See `LearningAlgorithm.summed_gradient`.

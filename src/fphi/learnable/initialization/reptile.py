@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from fphi.errors import FphiError
 from fphi.learnable.initialization.gradient_learner import GradientLearner
 from fphi.tasks.types import Task
 from fphi.within.optimizers import SGD, Adam
@@ -22,7 +23,10 @@ class ReptileLearner(GradientLearner):
     def inner_rate(self) -> float:
         """α, the inner optimizer's learning rate."""
         if not isinstance(self.optimizer, SGD | Adam):
-            raise ValueError(f"Reptile needs an inner optimizer with a rate 'lr', not {self.optimizer}")
+            raise FphiError(
+                f"Reptile divides by the rate of its inner optimizer, and {type(self.optimizer).__name__} "
+                "has no single one: give fphi.sgd or fphi.adam"
+            )
         return self.optimizer.lr
 
     def examples_at_once(self, tasks: Task) -> int:

@@ -1,6 +1,6 @@
 """A task read as a sequence: one general network is trained until it is a learning algorithm."""
 
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -10,7 +10,7 @@ from fphi.errors import FphiError
 from fphi.learnable.base import Loss, each_query_alone
 from fphi.learnable.embedding import EmbeddingLearner
 from fphi.learnable.sequence.standardisation import OnlineStandardisation
-from fphi.ranges import require_sizes
+from fphi.ranges import Range, checked
 from fphi.tasks.types import Examples, Task
 from fphi.within.task_map import Batching
 
@@ -54,6 +54,7 @@ class SequenceLearner(EmbeddingLearner):
 
     reads_labels: ClassVar[bool] = True
 
+    @checked(ways=Range(2), dropout=Range(0, 1))
     def __init__(
         self,
         network: nn.Module,
@@ -66,10 +67,7 @@ class SequenceLearner(EmbeddingLearner):
         loss: Loss = F.cross_entropy,
         batching: Batching = "auto",
     ) -> None:
-        if labels not in get_args(Labels):
-            raise ValueError(f"unknown labels {labels!r}: choose one of {', '.join(get_args(Labels))}")
         super().__init__(network, loss=loss, batching=batching)
-        require_sizes(2, ways=ways)
         self.core = core
         self.standardise = standardise
         self.dropout = nn.Dropout(dropout)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from fphi.ranges import require_sizes
+from fphi.ranges import checked
 
 __all__ = ["LSTMCore"]
 
@@ -17,9 +17,9 @@ class LSTMCore(nn.Module):
         hidden: size of the state.
     """
 
+    @checked()
     def __init__(self, inputs: int, ways: int, *, hidden: int = 200) -> None:
         super().__init__()
-        require_sizes(inputs=inputs, ways=ways, hidden=hidden)
         self.lstm = nn.LSTM(inputs, hidden, batch_first=True)
         self.head = nn.Linear(hidden, ways)
 

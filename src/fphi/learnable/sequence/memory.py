@@ -6,6 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fphi.errors import FphiError
+from fphi.ranges import Range, checked
+
 __all__ = ["Memory", "MemoryCore", "access"]
 
 # Norms below this count as this: an empty slot has cosine 0, and a nearly empty one no wild gradient.
@@ -106,6 +109,7 @@ class MemoryCore(nn.Module):
         sharpness: see `access`.
     """
 
+    @checked(decay=Range(0, 1, below=True), sharpness=Range(0, open=True))
     def __init__(
         self,
         inputs: int,
@@ -119,13 +123,8 @@ class MemoryCore(nn.Module):
         sharpness: float = 1.0,
     ) -> None:
         super().__init__()
-        if min(hidden, word, heads) < 1 or not 0 <= decay < 1 or not sharpness > 0:
-            raise ValueError(
-                f"hidden={hidden}, word={word}, heads={heads}, decay={decay}, sharpness={sharpness}: the "
-                "first three must be at least 1, the decay from 0 to below 1, the sharpness above 0"
-            )
         if heads > slots:
-            raise ValueError(f"{heads} heads write to {heads} slots, and there are {slots}")
+            raise FphiError(f"{heads} heads write to {heads} slots, and there are {slots}; give more slots")
         self.hidden, self.slots, self.word, self.heads = hidden, slots, word, heads
         self.decay, self.sharpness = decay, sharpness
         self.reader = nn.Linear(inputs, 4 * hidden)

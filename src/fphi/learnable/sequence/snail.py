@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fphi.errors import FphiError
+from fphi.ranges import checked
 
 __all__ = ["CausalAttention", "DenseBlock", "SNAILCore", "TemporalConvolution"]
 
@@ -23,6 +24,7 @@ class DenseBlock(nn.Module):
         dilation: distance of the earlier item; before the start there are zeros.
     """
 
+    @checked()
     def __init__(self, inputs: int, filters: int, dilation: int) -> None:
         super().__init__()
         self.dilation = dilation
@@ -56,6 +58,7 @@ class TemporalConvolution(nn.Module):
     [1, 2, 4]
     """
 
+    @checked()
     def __init__(self, inputs: int, length: int, filters: int) -> None:
         super().__init__()
         count = (length - 1).bit_length()  # ⌈log2 length⌉, without the rounding of a logarithm
@@ -81,6 +84,7 @@ class CausalAttention(nn.Module):
         d_v: size of values, the channels added.
     """
 
+    @checked()
     def __init__(self, inputs: int, d_k: int, d_v: int) -> None:
         super().__init__()
         self.sizes = [d_k, d_k, d_v]
@@ -129,6 +133,7 @@ class SNAILCore(nn.Module):
     [69, 101, 485, 613, 997, 1253]
     """
 
+    @checked()
     def __init__(self, inputs: int, ways: int, *, length: int) -> None:
         super().__init__()
         self.length = length

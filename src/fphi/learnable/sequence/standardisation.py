@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from fphi.ranges import checked
+
 __all__ = ["OnlineStandardisation"]
 
 _LEAST_VARIANCE = 1e-4
@@ -27,6 +29,7 @@ class OnlineStandardisation(nn.Module):
     tensor([[[0.8165]]], grad_fn=<MulBackward0>)
     """
 
+    @checked()
     def __init__(self, size: int, weight: float = 5.0) -> None:
         super().__init__()
         self.weight = weight

@@ -230,7 +230,7 @@ def load_shared_parameters(path: Path, learner: nn.Module) -> list[str]:
     if not shared:
         problem = _misfit(own, tensors)
         raise FphiError(f"{path} has no parameter in common with this learner: {problem}; choose another run")
-    require_finite(shared, str(path))
+    require_finite(shared, str(path), learner)
     learner.load_state_dict(shared, strict=False)
     return list(shared)
 
@@ -272,7 +272,7 @@ def _require_fit(learner: nn.Module, state: Mapping[str, Tensor], source: str) -
         raise FphiError(
             f"{source} does not fit this learner: {problem}; use the method and network of its config.yaml"
         )
-    require_finite(state, source)
+    require_finite(state, source, learner)
 
 
 def _misfit(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:

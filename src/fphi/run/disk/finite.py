@@ -3,25 +3,32 @@
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fphi.errors import FphiError
 
 __all__ = ["not_finite", "require_finite"]
 
 
-def not_finite(tensors: Mapping[str, Tensor]) -> str | None:
-    """The name of the first tensor with an entry that is nan or infinite; None if all is well."""
+def not_finite(tensors: Mapping[str, Tensor], module: nn.Module | None = None) -> str | None:
+    """The name of the first tensor with an entry that is nan or infinite; None if all is well.
+
+    Args:
+        tensors: by name.
+        module: that the names are of. Its buffers may be infinite, as a mask for attention is.
+    """
+    buffers = set() if module is None else {name for name, _ in module.named_buffers()}
     real = {name: t for name, t in tensors.items() if t.is_floating_point()}
     if not real:
         return None
-    finite = torch.stack([t.isfinite().all() for t in real.values()]).tolist()
-    return next((name for name, good in zip(real, finite, strict=True) if not good), None)
+    good = [~t.isnan() if name in buffers else t.isfinite() for name, t in real.items()]
+    finite = torch.stack([t.all() for t in good]).tolist()
+    return next((name for name, well in zip(real, finite, strict=True) if not well), None)
 
 
-def require_finite(tensors: Mapping[str, Tensor], source: str) -> None:
+def require_finite(tensors: Mapping[str, Tensor], source: str, module: nn.Module | None = None) -> None:
     """Raise an `FphiError` if weights from ``source`` are nan or infinite: answers would say nothing."""
-    name = not_finite(tensors)
+    name = not_finite(tensors, module)
     if name is not None:
         raise FphiError(
             f"{source} has nan or infinite values in {name}; take weights from before they became so, or "

@@ -14,6 +14,8 @@ from fphi.learnable.checking import checked_tasks, explaining
 from fphi.learnable.targets import IGNORED, are_labels
 from fphi.networks.batch_norm import calibrate
 from fphi.objective.meta_gradient import split_tasks
+from fphi.ranges import Range, checked
+from fphi.run.disk.finite import require_finite
 from fphi.tasks.distribution import TaskDistribution
 from fphi.tasks.types import Task
 
@@ -120,6 +122,7 @@ class Evaluation:
 _STATISTICS = {"inductive": "support+1", "transductive": "query-batch"}
 
 
+@checked(start=Range(0, 10**15), steps=Range(0, 10_000))
 @torch.no_grad()
 def evaluate(
     learner: LearningAlgorithm,
@@ -145,12 +148,11 @@ def evaluate(
         chunk_size: tasks solved at once; None: by the size of a task.
 
     Raises:
-        FphiError: there is no task, or ``chunk_size`` is below 1.
+        FphiError: an argument or a task is none, or the learner's weights are nan or infinite.
     """
-    if isinstance(tasks, TaskDistribution) and count < 1:
-        raise FphiError(f"count is {count}; evaluation needs at least one task")
-    if chunk_size is not None and chunk_size < 1:
-        raise FphiError(f"chunk_size is {chunk_size}; it must be at least 1")
+    if isinstance(tasks, TaskDistribution) and split not in tasks.splits:
+        raise FphiError(f"split is {split!r}; these tasks have {', '.join(tasks.splits)}")
+    require_finite(learner.state_dict(), "the learner", learner)
     results: list[_Chunk] = []
     measures: list[dict[str, Tensor]] = []
     with evaluation_mode(learner) as answering:

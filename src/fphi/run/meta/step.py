@@ -58,10 +58,8 @@ def meta_step(
     own = ranks.share(range(step * training.meta_batch, (step + 1) * training.meta_batch))
     tell_progress(run.learner, step / training.steps)
     batch = run.tasks.batch("train", list(own)).to(ranks.device)
-    # Autocast holds for one thread only, so mixed precision does without worker threads.
-    threads = training.threads if training.precision == "32-true" else 1
     with ranks.precision():
-        loss, gradients = _gradient(ranks, run, batch, threads, step + 1)
+        loss, gradients = _gradient(ranks, run, batch, step + 1)
     requests = ask()
     if ranks.size > 1:
         loss, gradients, requests = _over_ranks(
@@ -74,12 +72,11 @@ def meta_step(
     return float(loss), requests
 
 
-def _gradient(
-    ranks: Ranks, run: MetaTraining, batch: Task, threads: int | None, step: int
-) -> tuple[Tensor, dict[str, Tensor]]:
+def _gradient(ranks: Ranks, run: MetaTraining, batch: Task, step: int) -> tuple[Tensor, dict[str, Tensor]]:
     """The meta-gradient on this rank's share; of tasks that it refuses, where others wait for it, nan."""
     try:
-        return meta_gradient(run.learner, batch, chunk_size=run.training.chunk_size, threads=threads)
+        training = run.training
+        return meta_gradient(run.learner, batch, chunk_size=training.chunk_size, threads=training.threads)
     except FphiError as error:
         if ranks.size == 1:
             raise FphiError(f"meta-step {step}: {error}{_kept(run)}") from error
@@ -119,7 +116,7 @@ def _over_ranks(
 
 def require_finite_weights(ranks: Ranks, run: MetaTraining, step: int) -> None:
     """Raise if the updates up to meta-step ``step`` made weights nan or infinite: they are not to be kept."""
-    culprit = not_finite(run.learner.state_dict())
+    culprit = not_finite(run.learner.state_dict(), run.learner)
     if culprit is not None:
         ranks.first(lambda: _give_up(run, step, culprit))
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
 
+import torch
+
 from fphi.errors import FphiError
 from fphi.learnable.base import LearningAlgorithm
 from fphi.optimize.gradient import GradientDescent
@@ -15,7 +17,7 @@ from fphi.run.meta.logs import MetricsLogger
 from fphi.run.meta.ranks import Accelerator, Precision
 from fphi.tasks.distribution import TaskDistribution
 
-__all__ = ["MetaTraining", "Training", "TrainingResult", "Validate", "duration_seconds"]
+__all__ = ["MetaTraining", "Training", "TrainingResult", "Validate", "duration_seconds", "threads_of"]
 
 # To accuracy (a fraction; None or nan where the tasks have none) and mean task loss on validation tasks.
 Validate = Callable[[LearningAlgorithm], tuple[float | None, float]]
@@ -110,6 +112,11 @@ def duration_seconds(text: str) -> float:
     if match is None or not float(match[1]) > 0:
         raise FphiError(f"max_time is {text!r}; give a duration such as 90s, 10m or 2h")
     return float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]]
+
+
+def threads_of(training: Training) -> int:
+    """Worker threads of each process, on which the last digits of its gradients depend."""
+    return training.threads or (torch.get_num_threads() if training.accelerator == "cpu" else 1)
 
 
 @dataclass(frozen=True)
