@@ -130,7 +130,7 @@ def _idx(path: Path) -> None:
 def _images(path: Path) -> None:
     folder = path.parents[1] if path.suffix != ".zip" else path
     for mode in ("grey", "rgb"):
-        pool = load_folder(folder, 8, mode)  # type: ignore[arg-type]
+        pool = load_folder(folder, 8, mode)
         assert pool.images.shape[1:] == (1 if mode == "grey" else 3, 8, 8)
         assert pool.sizes.sum() == len(pool.images) > 0
 
@@ -185,7 +185,7 @@ def whole(name: str, folder: Path) -> bytes:
     idx = b"\0\0\x08\3" + b"".join(n.to_bytes(4, "big") for n in (2, 4, 8)) + array.tobytes()
     if name in _IMAGES:
         return _IMAGES[name](array)
-    return {
+    makers: dict[str, Callable[[], bytes]] = {
         "scores": lambda: safetensors.torch.save({"loss": torch.ones(2)}),
         "log": lambda: b"step,train_loss,seconds\n1,0.5,1.0\n2,0.25,2.0\n",
         "checkpoint": lambda: _of_checkpoint(folder / "made"),
@@ -195,7 +195,8 @@ def whole(name: str, folder: Path) -> bytes:
         "idx": lambda: idx,
         "packed idx": lambda: gzip.compress(idx),
         "zip": lambda: _of_zip(array),
-    }[name]()
+    }
+    return makers[name]()
 
 
 _CONFIGURATION = (

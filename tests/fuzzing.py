@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from fphi.errors import FphiError
 
 COUNT = os.environ.get("FPHI_FUZZ")
-LONGEST, LARGEST = 30, 2 * 2**30  # seconds and bytes that no input may take
+LONGEST, LARGEST = 30, 2 * 2**30  # seconds of computing and bytes that no input may take
 tally: Counter[str] = Counter()  # of what was tried, by hand
 
 
@@ -56,18 +56,24 @@ def peak() -> int:
 
 @contextlib.contextmanager
 def limited() -> Iterator[None]:
-    """Fail what hangs."""
+    """Fail what hangs: seconds of computing, which other work does not prolong, and ten times as many by the clock."""
 
     def out_of_time(*_: object) -> None:
         raise AssertionError(f"it took more than {LONGEST} seconds")
 
-    before = signal.signal(signal.SIGALRM, out_of_time)
-    signal.alarm(LONGEST)
+    kinds = {
+        signal.SIGPROF: (signal.ITIMER_PROF, LONGEST),
+        signal.SIGALRM: (signal.ITIMER_REAL, 10 * LONGEST),
+    }
+    before = {sent: signal.signal(sent, out_of_time) for sent in kinds}
+    for timer, seconds in kinds.values():
+        signal.setitimer(timer, seconds)
     try:
         yield
     finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
+        for sent, (timer, _) in kinds.items():
+            signal.setitimer(timer, 0)
+            signal.signal(sent, before[sent])
 
 
 SCALARS = (

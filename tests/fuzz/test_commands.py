@@ -115,7 +115,8 @@ def chosen(draw: st.DrawFn, known: dict[str, list[str]]) -> tuple[str, list[str]
 def test_trainings(asked: tuple[str, list[str]]) -> None:
     method, words = asked
     with folder() as place:
-        told = answer("trainings", "train", method, "--out", place / "run", *SHORT, *words, *LAST)
+        small = ["--network=conv4-stride"] if "--network" in OPTIONS[method] else []
+        told = answer("trainings", "train", method, "--out", place / "run", *SHORT, *small, *words, *LAST)
         if told is None:
             require_free(place / "run")
         else:

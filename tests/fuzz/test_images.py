@@ -97,7 +97,7 @@ def test_an_image_looks_as_it_was_drawn(data: st.DataObject, light: int) -> None
         path.parent.mkdir()
         path.write_bytes(content)
         for mode in ("grey", "rgb"):
-            pool = load_folder(place, 16, mode)  # type: ignore[arg-type]
+            pool = load_folder(place, 16, mode)
             expected = np.rot90(levels, turns)
             assert np.abs(pool.images[0].astype(int) - expected[None].astype(int)).max() <= 12
 

@@ -19,7 +19,7 @@ from fphi.learnable.base import (
     run_network,
 )
 from fphi.networks.batch_norm import BatchNorm, network_pass
-from fphi.ranges import require_sizes
+from fphi.ranges import Range, require_number, require_sizes
 from fphi.tasks.types import Examples, Task
 from fphi.within.by_hand import second_derivatives
 from fphi.within.optimizers import InnerOptimizer, Parameters, State, UpdateRule
@@ -72,11 +72,9 @@ class GradientLearner(LearningAlgorithm):
         batching: Batching = "auto",
     ) -> None:
         super().__init__(loss, batching)
-        if min(steps, test_steps or 0) < 0 or order not in (1, 2):
-            raise FphiError(
-                f"steps={steps}, test_steps={test_steps}, order={order}: "
-                "steps must be at least 0, and order 1 or 2"
-            )
+        require_number("steps", steps, Range(0))
+        if order not in (1, 2):
+            raise FphiError(f"order is {order!r}; it must be 1 or 2")
         if adapts == "head" and not (hasattr(network, "body") and hasattr(network, "head")):
             raise FphiError(
                 f"adapts='head' needs a network with .body and .head, not {type(network).__name__}"

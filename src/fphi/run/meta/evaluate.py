@@ -14,6 +14,7 @@ from fphi.learnable.checking import checked_tasks, explaining
 from fphi.learnable.targets import IGNORED, are_labels
 from fphi.networks.batch_norm import calibrate
 from fphi.objective.meta_gradient import split_tasks
+from fphi.ranges import Range, require_number, require_sizes
 from fphi.tasks.distribution import TaskDistribution
 from fphi.tasks.types import Task
 
@@ -147,10 +148,11 @@ def evaluate(
     Raises:
         FphiError: there is no task, or ``chunk_size`` is below 1.
     """
-    if isinstance(tasks, TaskDistribution) and count < 1:
-        raise FphiError(f"count is {count}; evaluation needs at least one task")
-    if chunk_size is not None and chunk_size < 1:
-        raise FphiError(f"chunk_size is {chunk_size}; it must be at least 1")
+    if isinstance(tasks, TaskDistribution):
+        require_number("count", count, Range(1))
+        require_number("start", start, Range(0))
+    require_sizes(chunk_size=chunk_size)
+    require_sizes(0, steps=steps)
     results: list[_Chunk] = []
     measures: list[dict[str, Tensor]] = []
     with evaluation_mode(learner) as answering:
