@@ -112,6 +112,7 @@ def test_messages_are_short_whatever_was_given(capsys: Capture) -> None:
         ({"mode": "grau"}, "--mode is 'grau'; it must be one of grey, rgb"),
         ({"train_on_validation": 1}, "--train-on-validation is 1; it must be true or false"),
         ({"splits": "test"}, "splits is 'test'; it must be a list of names"),
+        ({"splits": []}, r"splits is \[\]; it must be a list of names"),
         ({"splits": [1]}, r"splits is \[1\]; it must be a list of names"),
     ],
 )

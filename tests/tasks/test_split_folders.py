@@ -255,3 +255,30 @@ def test_bytes_that_are_no_letters_are_spelled_out(tmp_path: Path) -> None:
         with open(os.path.join(os.fsencode(tmp_path), name, b"1.png"), "wb") as file:
             file.write(PNG)
     assert load_folder(tmp_path).names == ("\\udcfe", "\\udcff")
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("Dog", "dog"), ("red fox", "Red  Fox"), ("STRASSE", "straße"), ("cat", "cat ")]
+)
+def test_names_on_two_sides_that_differ_in_capitals_or_spaces_are_of_one_class(
+    tmp_path: Path, one: str, other: str
+) -> None:
+    names = in_splits(("train", ["a", "b", one]), ("test", ["c", "d", other]))
+    with pytest.raises(
+        DataError, match=r"in test and .* in train: a class is in one split only|in train and"
+    ):
+        load_folder(folder(tmp_path, names))
+
+
+@pytest.mark.parametrize("flag", [0x1, 0x801])
+def test_an_encrypted_file_is_called_so(tmp_path: Path, flag: int) -> None:
+    path = tmp_path / "x.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a/1.png", PNG)
+    content = bytearray(path.read_bytes())
+    for sign, place in ((b"PK\x01\x02", 8), (b"PK\x03\x04", 6)):
+        at = content.index(sign) + place
+        content[at : at + 2] = struct.pack("<H", flag)
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"a/1\.png is encrypted; zip it without a password"):
+        load_folder(path)

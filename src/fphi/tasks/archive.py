@@ -29,7 +29,7 @@ _DAMAGED = (
 )
 """What reading a zip raises that is not whole."""
 
-_SAYS_UTF8 = 0x800  # a flag of a file in a zip
+_SAYS_UTF8, _ENCRYPTED = 0x800, 0x1  # flags of a file in a zip
 
 _LEFT_BY_DESKTOPS = ("__macosx", "thumbs.db", "desktop.ini", "@eadir", "$recycle.bin")
 
@@ -187,6 +187,8 @@ class _Zip(Archive):
 
     def _content(self, name: str) -> bytes:
         entry = self._entries[name]
+        if entry.flag_bits & _ENCRYPTED:
+            raise DataError(f"{self.where(name)} is encrypted; zip it without a password")
         # Other methods unpack a piece of any size at once.
         if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise DataError(f"{self.where(name)} is neither stored nor deflated; zip it in the usual way")

@@ -149,7 +149,9 @@ class TaskOptions:
         Raises:
             DataError: a split does not exist, or the protocol does not fit the data.
         """
-        if splits is not None and not (isinstance(splits, tuple | list) and all(map(_is_text, splits))):
+        if splits is not None and not (
+            isinstance(splits, tuple | list) and splits and all(map(_is_text, splits))
+        ):
             raise DataError(f"splits is {splits!r:.60}; it must be a list of names, such as ['test']")
         protocol, train = self._changed(protocol), train or TrainingTasks()
         divide = partial(protocol.pools, pool, split_seed, self.train_on_validation)
