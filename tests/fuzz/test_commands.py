@@ -34,6 +34,7 @@ VALUES = [
     *(None, True, False, -1, 0, 1, 2, 3, 10**9 + 1, 10**18, 10**30, 10**40, 0.5, -0.5, 1e300, 1e-300, math.nan, math.inf),
     *("", " ", "3", "x" * 3000, "\x1b[2J", "nowhere", "nan", "1e19", "null", [], [1], [0.1, "a"], [[1]], {}, {"a": 1}),
 ]  # fmt: skip
+USUAL = ["1", "2", "3", "0.5", "0.1", "null", "true", "false", "2s"]
 SHORT = ("--steps", "1", *TINY, "--ways", "2", "--queries", "1")
 CHILDREN = (
     *("--space", "nasbench201", "--channels", "1", "--cells", "1", "--train-examples", "30", "--validation-examples"),
@@ -104,10 +105,11 @@ def require_free(run: Path) -> None:
 
 @st.composite
 def chosen(draw: st.DrawFn, known: dict[str, list[str]]) -> tuple[str, list[str]]:
-    """A method with other values for one to three of its options."""
+    """A method with other values for one or two of its options."""
     method = draw(st.sampled_from(sorted(known)))
-    options = draw(st.lists(st.sampled_from(known[method]), min_size=1, max_size=3, unique=True))
-    return method, [f"{option}={draw(st.sampled_from(WORDS))}" for option in options]
+    options = draw(st.lists(st.sampled_from(known[method]), min_size=1, max_size=2, unique=True))
+    words = st.sampled_from(WORDS) | st.sampled_from(USUAL)
+    return method, [f"{option}={draw(words)}" for option in options]
 
 
 @inputs(60)

@@ -149,9 +149,7 @@ class TaskOptions:
         Raises:
             DataError: a split does not exist, or the protocol does not fit the data.
         """
-        if splits is not None and not (
-            isinstance(splits, tuple | list) and splits and all(map(_is_text, splits))
-        ):
+        if splits is not None and not _are_names(splits):
             raise DataError(f"splits is {splits!r:.60}; it must be a list of names, such as ['test']")
         protocol, train = self._changed(protocol), train or TrainingTasks()
         divide = partial(protocol.pools, pool, split_seed, self.train_on_validation)
@@ -198,8 +196,12 @@ class TaskOptions:
         return SineTasks(self.shots, self.queries, seed)
 
 
-def _is_text(value: object) -> bool:
-    return isinstance(value, str)
+def _are_names(values: object) -> bool:
+    return (
+        isinstance(values, tuple | list)
+        and len(values) > 0
+        and all(isinstance(value, str) for value in values)
+    )
 
 
 def load_tasks(

@@ -94,9 +94,9 @@ def _require_apart(classes: dict[str, set[str]], where: str) -> None:
         for name in sorted(names):
             other, known = sides.setdefault(" ".join(name.casefold().split()), (split, name))
             if other != split:
+                twins = f"{known[:200]!r} in {other} and {name[:200]!r} in {split}"
                 raise DataError(
-                    f"{where} has {known[:200]!r} in {other} and {name[:200]!r} in {split}: a class is in one "
-                    "split only; rename or remove one of the two"
+                    f"{where} has {twins}: a class is in one split only; rename or remove one of the two"
                 )
 
 
