@@ -17,7 +17,7 @@ __all__ = ["main"]
 
 def main() -> None:
     """Change one kind of file until something else than an `FphiError` comes of it."""
-    import atheris  # type: ignore[import-not-found,unused-ignore]
+    import atheris  # type: ignore[import-not-found,import-untyped,unused-ignore]
 
     kind, *options = sys.argv[1:]
     with atheris.instrument_imports(

@@ -5,6 +5,7 @@ import os
 import struct
 import unicodedata
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -49,7 +50,7 @@ def zipped(path: Path, names: list[str], encoding: str = "utf-8") -> Path:
     return path
 
 
-def in_splits(*of: tuple[str, str], images: int = 2) -> list[str]:
+def in_splits(*of: tuple[str, Sequence[str]], images: int = 2) -> list[str]:
     return [f"{split}/{c}/{i}.png" for split, classes in of for c in classes for i in range(images)]
 
 
