@@ -137,3 +137,8 @@ def test_a_run_is_named_by_its_path(value: Any) -> None:
     for call in (fphi.load, fphi.evaluate):
         with pytest.raises(FphiError, match="it must be the path of a folder"):
             call(value)
+
+
+@pytest.mark.parametrize("word", ["--out=", "--out= ", "--tasks=\t", "--method=\n"])
+def test_neither_is_one_of_spaces(word: str, capsys: Capture) -> None:
+    assert refused(capsys, "train", "maml", word).startswith("an argument is empty")
