@@ -2,9 +2,12 @@
 
 import math
 from dataclasses import fields
+from typing import Any
 
+import numpy as np
 import pytest
 
+import fphi
 from cli_helpers import refused
 from fphi import FphiError, adam, learned_rate, sgd, train
 from fphi.experiment.evaluation import EvaluationOptions
@@ -95,3 +98,47 @@ def test_rates_of_inner_optimizers_are_numbers(bad: float) -> None:
 def test_messages_are_short_whatever_was_given(capsys: Capture) -> None:
     for words in (("train", "x" * 10**5), ("train", "maml", "--ways", "9" * 10**5), ("data", "a b" * 10**4)):
         assert len(refused(capsys, *words)) < 2500
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"ways": "5"}, "--ways is '5'; it must be a whole number"),
+        ({"shots": 1.0}, "--shots is 1; it must be a whole number"),
+        ({"ways": None}, "--ways is None; it must be a whole number"),
+        ({"ways": True}, "--ways is True; it must be a whole number"),
+        ({"queries": [1]}, r"--queries is \[1\]; it must be a whole number or none"),
+        ({"data_root": 3}, "--data-root is 3; it must be a text or none"),
+        ({"mode": "grau"}, "--mode is 'grau'; it must be one of grey, rgb"),
+        ({"train_on_validation": 1}, "--train-on-validation is 1; it must be true or false"),
+        ({"splits": "test"}, "splits is 'test'; it must be a list of names"),
+        ({"splits": []}, r"splits is \[\]; it must be a list of names"),
+        ({"splits": [1]}, r"splits is \[1\]; it must be a list of names"),
+    ],
+)
+def test_an_option_of_python_is_of_its_type(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(FphiError, match=f"^{message}"):
+        fphi.load_tasks("hershey", **options)
+
+
+@pytest.mark.parametrize("value", [None, "0.1", [0.1], True, {}, b"1"])
+def test_a_rate_is_a_number(value: Any) -> None:
+    with pytest.raises(FphiError, match=r"^lr is .*; it must be a number$"):
+        fphi.sgd(value)
+
+
+@pytest.mark.parametrize("value", [np.float32(0.5), np.float64(0.5), np.int64(1)])
+def test_numbers_of_numpy_are_numbers(value: Any) -> None:
+    fphi.sgd(value)
+
+
+@pytest.mark.parametrize("value", [None, 3, b"runs", [], "", " "])
+def test_a_run_is_named_by_its_path(value: Any) -> None:
+    for call in (fphi.load, fphi.evaluate):
+        with pytest.raises(FphiError, match="it must be the path of a folder"):
+            call(value)
+
+
+@pytest.mark.parametrize("word", ["--out=", "--out= ", "--tasks=\t", "--method=\n"])
+def test_neither_is_one_of_spaces(word: str, capsys: Capture) -> None:
+    assert refused(capsys, "train", "maml", word).startswith("an argument is empty")

@@ -1,6 +1,7 @@
 """Ranges of options, declared where the options are: a number outside of its own is refused by name."""
 
 import math
+import os
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cache, wraps
@@ -19,6 +20,7 @@ __all__ = [
     "number",
     "rate",
     "require_number",
+    "require_path",
     "require_ranges",
     "share",
     "weight",
@@ -126,6 +128,12 @@ def require_number(name: str, value: float, within: Range) -> None:
         raise FphiError(f"{name} is {_text(value)}; it must be {wrong}")
 
 
+def require_path(name: str, value: object) -> None:
+    """Raise an `FphiError` if a value is no path."""
+    if not isinstance(value, str | os.PathLike) or not str(value).strip():
+        raise FphiError(f"{name} is {_shown(value)}; it must be the path of a folder")
+
+
 def checked(**ranges: Range) -> Callable[[Callable[P, T]], Callable[P, T]]:
     """Decorates what is called with arguments that are to be what their annotations say.
 
@@ -179,7 +187,7 @@ def _wrong_object(value: object, kind: Any) -> str:
         methods = [name for name, member in vars(kind).items() if callable(member) and name[0] != "_"]
         known = all(callable(getattr(value, name, None)) for name in methods)
         return "" if known else f"an object that has {' and '.join(methods)}"
-    if isinstance(value, kind):
+    if isinstance(value, kind) or (kind is str and isinstance(value, os.PathLike)):
         return ""
     return _KINDS.get(kind, f"of type {kind.__name__}")
 
@@ -203,10 +211,10 @@ def _wrong_sequence(value: object, parts: tuple[Any, ...], within: Range | None)
 def _shown(value: object) -> str:
     if isinstance(value, int | float) and not isinstance(value, bool):
         return _text(value)
-    if value is None or isinstance(value, str | bool):
-        return repr(value)
-    if isinstance(value, tuple | list) and all(isinstance(v, int | float | str) for v in value):
-        return repr(value)
+    plain = isinstance(value, tuple | list) and all(isinstance(v, int | float | str) for v in value)
+    if value is None or plain or isinstance(value, str | bool):
+        written = repr(value)
+        return written if len(written) <= 60 else f"{written[:59]}…"
     return f"of type {type(value).__name__}"
 
 

@@ -31,13 +31,13 @@ def test_a_method_has_one_line_with_the_published_numbers_in_its_cells() -> None
         row("prototypical", "P-PROTO", 20, 1, 0.952),
         row("prototypical", "P-RN", 5, 1, 0.99),
         row("mann", "P-MANN", 5, 9, 0.98),
-    ) == [("`prototypical`", "P-PROTO", "98.40 (98.8)", "", "95.20 (96.0)", "")]
+    ) == [("prototypical", "P-PROTO", "98.40 (98.8)", "", "95.20 (96.0)", "")]
 
 
 def test_the_protocol_of_the_papers_numbers_goes_before_one_with_more_sizes() -> None:
     others = [row("snail", "P-PROTO", ways, shots, 0.9) for ways in (5, 20) for shots in (1, 5)]
     assert lines(*others, row("snail", "P-VIN", 5, 5, 0.99)) == [
-        ("`snail`", "P-VIN", "", "99.00 (99.78±0.09)", "", "")
+        ("snail", "P-VIN", "", "99.00 (99.78±0.09)", "", "")
     ]
     assert lines(*others)[0][1] == "P-PROTO"
 
@@ -108,7 +108,7 @@ def test_documents_are_written_once_and_then_up_to_date(tmp_path: Path) -> None:
     assert not (results / "README.md").exists()
     assert set(write_results(tmp_path / "README.md", results)) == stale
     assert write_results(tmp_path / "README.md", results, check=True) == []
-    assert "| `maml` | P-MAML | " in (tmp_path / "README.md").read_text()
+    assert "| maml | P-MAML | " in (tmp_path / "README.md").read_text()
     assert "nasnet" in (docs / "architecture.md").read_text()
     assert "| [P-MAML/maml](P-MAML/maml) |  |  | none | 5w5s |" in results_page(results)
     save(run, "5w1s", 5, shots=1, **ACCURACY)

@@ -146,3 +146,10 @@ def test_a_run_that_goes_on_keeps_its_files_whatever_happens(error: BaseExceptio
     with pytest.raises((FphiError, KeyboardInterrupt)):
         fail_in(tmp_path, True, False, error)
     assert (tmp_path / "config.yaml").exists()
+
+
+@pytest.mark.parametrize("name", ["\0", "a\0b", "run\0/file"])
+def test_a_path_that_no_system_has_is_refused_by_name(name: str, tmp_path: Path) -> None:
+    with pytest.raises(FphiError, match=r"x00.*' holds a character that no path has; choose another name$"):
+        write_text(tmp_path / name, "text")
+    assert not list(tmp_path.iterdir())

@@ -155,7 +155,7 @@ def test_a_file_of_python_is_located_and_runs_nowhere_here(tmp_path: Path) -> No
         ({"image_size": 0}, "--image-size is 0; it must be at least 1"),
         ({"mode": "rgb"}, "mode 'rgb' is for a folder or zip of images alone: leave it out"),
         ({"image_reduction": "area"}, "image reduction 'area' is for omniglot alone: leave it out"),
-        ({"mode": "RGB"}, "mode 'RGB' is none of grey, rgb"),
+        ({"mode": "RGB"}, "--mode is 'RGB'; it must be one of grey, rgb"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(options: dict[str, Any], message: str) -> None:

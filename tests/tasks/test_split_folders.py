@@ -5,6 +5,7 @@ import os
 import struct
 import unicodedata
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -49,7 +50,7 @@ def zipped(path: Path, names: list[str], encoding: str = "utf-8") -> Path:
     return path
 
 
-def in_splits(*of: tuple[str, str], images: int = 2) -> list[str]:
+def in_splits(*of: tuple[str, Sequence[str]], images: int = 2) -> list[str]:
     return [f"{split}/{c}/{i}.png" for split, classes in of for c in classes for i in range(images)]
 
 
@@ -255,3 +256,30 @@ def test_bytes_that_are_no_letters_are_spelled_out(tmp_path: Path) -> None:
         with open(os.path.join(os.fsencode(tmp_path), name, b"1.png"), "wb") as file:
             file.write(PNG)
     assert load_folder(tmp_path).names == ("\\udcfe", "\\udcff")
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("Dog", "dog"), ("red fox", "Red  Fox"), ("STRASSE", "straße"), ("cat", "cat ")]
+)
+def test_names_on_two_sides_that_differ_in_capitals_or_spaces_are_of_one_class(
+    tmp_path: Path, one: str, other: str
+) -> None:
+    names = in_splits(("train", ["a", "b", one]), ("test", ["c", "d", other]))
+    with pytest.raises(
+        DataError, match=r"in test and .* in train: a class is in one split only|in train and"
+    ):
+        load_folder(folder(tmp_path, names))
+
+
+@pytest.mark.parametrize("flag", [0x1, 0x801])
+def test_an_encrypted_file_is_called_so(tmp_path: Path, flag: int) -> None:
+    path = tmp_path / "x.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a/1.png", PNG)
+    content = bytearray(path.read_bytes())
+    for sign, place in ((b"PK\x01\x02", 8), (b"PK\x03\x04", 6)):
+        at = content.index(sign) + place
+        content[at : at + 2] = struct.pack("<H", flag)
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"a/1\.png is encrypted; zip it without a password"):
+        load_folder(path)

@@ -112,7 +112,7 @@ def _run(command: str, arguments: list[str]) -> int:
         raise FphiError(
             f"unknown command {command!r}: choose one of {', '.join(_COMMANDS)}, or see fphi --help"
         )
-    if any(not word.strip() or (word.startswith("--") and word.endswith("=")) for word in arguments):
+    if any(not word.strip() or (word.startswith("--") and word.strip().endswith("=")) for word in arguments):
         raise FphiError("an argument is empty; give it a value, or leave it out with its option")
     module, _, function = _COMMANDS[command][0].partition(":")
     status: int = getattr(import_module(f"fphi.cli.{module}"), function)(arguments)

@@ -1,6 +1,7 @@
-"""``classes.json``: the names of the classes of each split travel with a run on a folder of images."""
+"""``classes.json``: the class names of each split travel with a run or search on a folder of images."""
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fphi.errors import FphiError
@@ -9,16 +10,19 @@ from fphi.run.disk.files import parse_json
 from fphi.tasks import FewShotTasks, TaskDistribution
 from fphi.tasks.division import Division
 
-__all__ = ["CLASSES", "classes_text", "read_division"]
+__all__ = ["CLASSES", "classes_of", "classes_text", "read_division"]
 
 CLASSES = "classes.json"
 
 
-def classes_text(tasks: TaskDistribution) -> str:
-    """What the file holds for these tasks; nothing for tasks without classes by name."""
-    if not isinstance(tasks, FewShotTasks):
-        return ""
-    return json.dumps(tasks.classes, ensure_ascii=False, indent=1) + "\n"
+def classes_of(tasks: TaskDistribution) -> Mapping[str, Sequence[str]]:
+    """The names of the classes of each split; none of tasks without classes by name."""
+    return tasks.classes if isinstance(tasks, FewShotTasks) else {}
+
+
+def classes_text(classes: Mapping[str, Sequence[str]]) -> str:
+    """What the file holds."""
+    return json.dumps(classes, ensure_ascii=False, indent=1) + "\n"
 
 
 def read_division(run: Path) -> Division | None:

@@ -19,7 +19,7 @@ from fphi.experiment.setup import FewShotRun
 from fphi.experiment.versions import versions
 from fphi.learnable import LearningAlgorithm
 from fphi.learnable.turning import TurningLearner
-from fphi.ranges import count, number, require_ranges
+from fphi.ranges import count, number, require_path, require_ranges
 from fphi.report.files import TestRecord, read_tests, read_text, test_name, write_test
 from fphi.report.runs import read_log
 from fphi.run.disk.checkpoint import BEST, read_note
@@ -134,6 +134,7 @@ def evaluate(
                 f"evaluate has no option {unknown[0]!r} for a learner; see fphi.run.meta.evaluate"
             )
         return evaluate_learner(what, tasks, **options)
+    require_path("the run", what)
     given = tasks if isinstance(tasks, TaskDistribution) else None
     own = {f.name for f in fields(EvaluationOptions)} - {"other", "allowed"}
     files: dict[str, str] = {key: str(options[key]) for key in ("method", "network") if key in options}

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from fphi.errors import FphiError
-from fphi.experiment.classes import CLASSES, classes_text
+from fphi.experiment.classes import CLASSES, classes_of, classes_text
 from fphi.experiment.config import CONFIG, Config, written_fingerprint
 from fphi.experiment.setup import FewShotRun
 from fphi.experiment.start import require_fair_start
@@ -69,8 +69,8 @@ def train_few_shot(
             say(note)
     if not resume:
         require_fair_start(run, tasks)
-    if run.given is None and run.options.tasks not in NAMED and (names := classes_text(tasks)):
-        texts[CLASSES] = names
+    if run.given is None and run.options.tasks not in NAMED and (classes := classes_of(tasks)):
+        texts[CLASSES] = classes_text(classes)
     setting = run.setting(tasks)
     learner = run.learner(setting)
     optimizer = run.optimizer(learner)

@@ -3,7 +3,6 @@
 import csv
 import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from fphi.errors import FphiError
@@ -11,7 +10,7 @@ from fphi.report.files import TESTS, read_record, read_tests, read_text
 from fphi.report.rows import ResultRow, methods_table, sources
 from fphi.report.searches import draw_searches, read_searches, searches_section
 from fphi.report.summary import summary_of
-from fphi.report.tables import Table
+from fphi.report.tables import Table, as_markdown
 from fphi.run.disk.checkpoint import BEST
 from fphi.run.disk.files import replace_file, write_text
 
@@ -53,10 +52,9 @@ _LEGEND = (
 
 
 def _table(rows: Sequence[ResultRow]) -> str:
-    linked = [replace(row, run=f"[{row.run}]({row.run})") for row in rows]
     notes = [f"- {source}" for source in sources(rows)]
     published = ["Published numbers:", "\n".join(notes)] if notes else []
-    return "\n\n".join([methods_table(linked).markdown(), *published])
+    return "\n\n".join([methods_table(rows).markdown({row.run for row in rows}), *published])
 
 
 def summary_table(folder: Path) -> str:
@@ -79,8 +77,8 @@ def results_page(folder: Path) -> str:
     rows = read_rows(folder)
     parts = ["# Results", _INTRODUCTION, _LEGEND]
     for protocol in dict.fromkeys(row.protocol for row in rows):
-        parts += [f"## {protocol}", _table([row for row in rows if row.protocol == protocol])]
-    return "\n\n".join([*parts, "## What the trainings took", _trainings(folder).markdown()]) + "\n"
+        parts += [f"## {as_markdown(protocol)}", _table([row for row in rows if row.protocol == protocol])]
+    return "\n\n".join([*parts, "## What the trainings took", _trainings(folder)]) + "\n"
 
 
 _INTRODUCTION = """\
@@ -96,7 +94,7 @@ This page is written by `fphi results`. Architecture searches: [searches](search
 [docs/architecture.md](../docs/architecture.md)."""
 
 
-def _trainings(folder: Path) -> Table:
+def _trainings(folder: Path) -> str:
     """What each training took, and which of its tests are kept."""
     body = []
     for run in sorted(path.parent for path in folder.glob("*/*/config.yaml")):
@@ -106,8 +104,9 @@ def _trainings(folder: Path) -> Table:
         name = run.relative_to(folder).as_posix()
         steps, seconds = (str(budget.get(key, "")) for key in ("meta-steps", "seconds"))
         weights = f"{(run / BEST).stat().st_size // 1000} kB" if (run / BEST).is_file() else "none"
-        body.append((f"[{name}]({name})", steps, seconds, weights, ", ".join(records)))
-    return Table(("Training", "Meta-steps", "Seconds", "Weights", "Tests"), tuple(body))
+        body.append((name, steps, seconds, weights, ", ".join(records)))
+    table = Table(("Training", "Meta-steps", "Seconds", "Weights", "Tests"), tuple(body))
+    return table.markdown({name for name, *_ in body})
 
 
 def results_csv(folder: Path) -> str:

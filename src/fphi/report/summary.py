@@ -41,7 +41,7 @@ def _line(rows: Sequence[ResultRow]) -> tuple[str, ...]:
     statistics = _statistics(chosen)
     shared = f", {statistics}" if statistics == "transductive" else ""
     cells = [_cell([row for row in chosen if (row.ways, row.shots) == size], statistics) for size in SIZES]
-    return (f"`{chosen[0].method}`", chosen[0].protocol + shared, *cells)
+    return (chosen[0].method, chosen[0].protocol + shared, *cells)
 
 
 def _rank(rows: Sequence[ResultRow], protocol: str) -> tuple[int, int, str]:

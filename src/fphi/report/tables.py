@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from fphi.errors import printable
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
 
-__all__ = ["Table", "percent", "points"]
+__all__ = ["Table", "as_markdown", "percent", "points"]
 
 
 def percent(mean: float, ci95: float | None = None) -> str:
@@ -37,6 +39,19 @@ def points(difference: float, ci95: float | None = None) -> str:
     return text if ci95 is None else f"{text} ± {100 * ci95:.2f}"
 
 
+_MARKUP = re.compile(r"[\\`*_\[\]|$~]|(?<=www)\.|:(?=//)")  # of Markdown: what a backslash takes for text
+
+
+def as_markdown(text: str) -> str:
+    r"""What a text is in Markdown: no emphasis, link, address, column, mathematics or HTML, and one line.
+
+    >>> print(as_markdown("[a](https://b.c) *$x$*"))
+    \[a\](https\://b.c) \*\$x\$\*
+    """
+    plain = printable(text).replace("&", "&amp;").replace("<", "&lt;")
+    return _MARKUP.sub(lambda sign: f"\\{sign[0]}", plain)
+
+
 @dataclass(frozen=True)
 class Table:
     """Plain text cells under a header; every line of ``body`` is as long as ``header``.
@@ -52,16 +67,23 @@ class Table:
         kept = [i for i in range(len(self.header)) if any(line[i] for line in self.body)]
         return Table(tuple(self.header[i] for i in kept), tuple(tuple(n[i] for i in kept) for n in self.body))
 
-    def markdown(self) -> str:
-        r"""A pipe table; what would be more than text in a cell is escaped, links apart.
+    def markdown(self, links: Collection[str] = ()) -> str:
+        r"""A pipe table; what would be more than text in a cell is escaped.
 
-        >>> print(Table(("a", "b"), (("1|2", "3"),)).markdown())
+        Args:
+            links: lines of cells that are paths, and become links to these.
+
+        >>> print(Table(("a", "b"), (("1|2", "c/d"),)).markdown(links=["c/d"]))
         | a | b |
         | --- | --- |
-        | 1\|2 | 3 |
+        | 1\|2 | [c/d](c/d) |
         """
-        lines = [self.header, ("---",) * len(self.header), *self.body]
-        return "\n".join(f"| {' | '.join(_one_line(cell) for cell in line)} |" for line in lines)
+
+        def one_line(cell: str) -> str:
+            return "; ".join(_link(p) if p in links else as_markdown(p) for p in cell.splitlines())
+
+        head, *body = (f"| {' | '.join(map(one_line, line))} |" for line in (self.header, *self.body))
+        return "\n".join([head, f"| {' | '.join(['---'] * len(self.header))} |", *body])
 
     def html(self) -> str:
         r"""A ``<table>`` element with escaped cells; the first cell of a line heads its row.
@@ -105,7 +127,6 @@ class Table:
         Console(width=max(console.width, whole)).print(table)
 
 
-_MARKUP = {"|": "\\|", "$": "\\$", "&": "&amp;", "<": "&lt;"}  # of Markdown: columns, mathematics, HTML
 _WORD = 20  # characters of a value that stay together on however narrow a terminal
 
 
@@ -149,11 +170,8 @@ def _column_widths(columns: Sequence[Sequence[str]], room: int) -> list[int]:
     return widths
 
 
-def _one_line(cell: str) -> str:
-    text = _printable_lines("\n".join(cell.splitlines()))
-    for sign, escaped in _MARKUP.items():
-        text = text.replace(sign, escaped)
-    return "; ".join(text.splitlines())
+def _link(path: str) -> str:
+    return f"[{as_markdown(path)}]({quote(path)})"
 
 
 def _html_cells(line: Sequence[str]) -> str:
@@ -162,4 +180,4 @@ def _html_cells(line: Sequence[str]) -> str:
 
 
 def _lines(cell: str) -> str:
-    return escape(cell).replace("\n", "<br>")
+    return escape(_printable_lines(cell)).replace("\n", "<br>")

@@ -1,12 +1,14 @@
 """Files in a folder or a zip, read one at a time; a zip is never extracted to disk."""
 
+import io
 import lzma
 import os
 import struct
 import zipfile
 import zlib
 from abc import ABC, abstractmethod
-from pathlib import Path, PurePosixPath
+from itertools import pairwise
+from pathlib import Path
 
 from fphi.errors import DataError
 
@@ -18,6 +20,8 @@ _LARGEST = 2**28
 _MOST_UNPACKED = 2**31
 _MOST_TIMES = 100
 """Bytes that a zip may unpack to, unless it has a hundredth of them itself."""
+_LARGEST_LIST = 2**25
+"""Bytes of a zip's list of its files, which is read as a whole: that of some three hundred thousand."""
 
 _DAMAGED = (
     *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError, ValueError),
@@ -25,7 +29,7 @@ _DAMAGED = (
 )
 """What reading a zip raises that is not whole."""
 
-_SAYS_UTF8 = 0x800  # a flag of a file in a zip
+_SAYS_UTF8, _ENCRYPTED = 0x800, 0x1  # flags of a file in a zip
 
 _LEFT_BY_DESKTOPS = ("__macosx", "thumbs.db", "desktop.ini", "@eadir", "$recycle.bin")
 
@@ -39,6 +43,10 @@ class Archive(ABC):
     @abstractmethod
     def names(self) -> list[str]:
         """Return the names of all visible files, sorted."""
+
+    @abstractmethod
+    def size(self) -> int:
+        """Return how many bytes all of it has as it is stored."""
 
     def read(self, name: str) -> bytes:
         """Return the content of a file.
@@ -99,6 +107,9 @@ class _Folder(Archive):
                     found.append(name)
         return sorted(found)
 
+    def size(self) -> int:
+        return sum(self._stat(name).st_size for name in self.names())
+
     def fingerprint(self) -> str:
         stats = [self._stat(name) for name in self.names()]
         size, newest = sum(s.st_size for s in stats), max((s.st_mtime_ns for s in stats), default=0)
@@ -140,14 +151,16 @@ class _Folder(Archive):
 class _Zip(Archive):
     def __init__(self, path: Path) -> None:
         super().__init__(path)
+        self._file = _InPieces(io.FileIO(path))
         try:
-            self._zip = zipfile.ZipFile(path)
+            self._zip = zipfile.ZipFile(self._file)
         except _DAMAGED as error:
             raise DataError(f"{path} is not a whole zip file ({_one_line(error)}); fetch it again") from error
         # Of several files of one name the last counts, as when the zip is extracted.
         self._entries = {_name_in_zip(entry): entry for entry in self._zip.infolist()}
         for entry in self._entries.values():
             _check_safe(path, entry.filename)
+        _check_apart(path, self._zip.infolist())
         unpacked, size = sum(entry.file_size for entry in self._entries.values()), path.stat().st_size
         if unpacked > max(_MOST_UNPACKED, _MOST_TIMES * size):
             raise DataError(
@@ -156,8 +169,11 @@ class _Zip(Archive):
             )
 
     def __del__(self) -> None:
-        if hasattr(self, "_zip"):
-            self._zip.close()
+        if hasattr(self, "_file"):
+            self._file.close()
+
+    def size(self) -> int:
+        return self.path.stat().st_size
 
     def names(self) -> list[str]:
         return sorted(n for n in self._entries if not n.endswith("/") and all(map(_visible, n.split("/"))))
@@ -171,6 +187,8 @@ class _Zip(Archive):
 
     def _content(self, name: str) -> bytes:
         entry = self._entries[name]
+        if entry.flag_bits & _ENCRYPTED:
+            raise DataError(f"{self.where(name)} is encrypted; zip it without a password")
         # Other methods unpack a piece of any size at once.
         if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise DataError(f"{self.where(name)} is neither stored nor deflated; zip it in the usual way")
@@ -180,6 +198,18 @@ class _Zip(Archive):
             raise DataError(
                 f"{self.where(name)} is damaged ({_one_line(error)}); fetch the zip again"
             ) from error
+
+
+class _InPieces(io.BufferedReader):
+    """A zip, all of which is read piece by piece but the list of its files."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size > _LARGEST_LIST:
+            raise DataError(
+                f"{self.name} has a list of its files of {size} bytes, and at most {_LARGEST_LIST} are read; "
+                "give its images in a folder"
+            )
+        return super().read(size)
 
 
 def _name_in_zip(entry: zipfile.ZipInfo) -> str:
@@ -196,9 +226,19 @@ def _name_in_zip(entry: zipfile.ZipInfo) -> str:
 
 def _check_safe(path: Path, name: str) -> None:
     """Refuse names that point outside the archive: nothing is extracted, but such a zip is no data set."""
-    parts = PurePosixPath(name.replace("\\", "/")).parts
-    if ".." in parts or name.startswith(("/", "\\")) or (parts and parts[0].endswith(":")):
+    parts = name.replace("\\", "/").split("/")
+    if ".." in parts or not parts[0] or parts[0].endswith(":"):
         raise DataError(f"{path} has an entry outside itself, {_short(name)!r}; make it without that entry")
+
+
+def _check_apart(path: Path, entries: list[zipfile.ZipInfo]) -> None:
+    """Refuse files of the same bytes: a few kilobytes could be any number of images."""
+    places = sorted((entry.header_offset, entry.compress_size, entry.filename) for entry in entries)
+    for (start, size, name), (following, _, other) in pairwise(places):
+        if start + size > following or start == following:
+            raise DataError(
+                f"{path} has {_short(name)!r} and {_short(other)!r} in the same place; zip them anew"
+            )
 
 
 def _visible(part: str) -> bool:

@@ -1,8 +1,9 @@
 """Which classes a run was trained on: these stay in their splits when a folder gains or loses some."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from fphi.errors import DataError
 from fphi.tasks.pool import ClassPool
 from fphi.tasks.splits import Pools
 
@@ -32,6 +33,13 @@ class Division:
             divide: gives them by split as the protocol does.
         """
         return self._others(divide()) if self.elsewhere else self._own(pool)
+
+    def require_same(self, classes: Mapping[str, Sequence[str]], data: str) -> None:
+        """Raise a `DataError` unless data have these classes and no others."""
+        known, found = ({name for of in all_.values() for name in of} for all_ in (self.classes, classes))
+        if known != found:
+            text = f"of {data} are not what they were when this began"
+            raise DataError(f"{_line(f'classes {text}', known ^ found)}; make them so again")
 
     def _own(self, pool: ClassPool) -> tuple[Pools, list[str]]:
         place = {name: c for c, name in enumerate(pool.names)}

@@ -189,7 +189,7 @@ class FewShotTasks(TaskDistribution):
         return x
 
     def _split(self, split: str) -> EpisodeSplit:
-        if split not in self._splits:
+        if not isinstance(split, str) or split not in self._splits:
             raise DataError(f"there is no split {split!r} here; there are: {', '.join(self._splits)}")
         return self._splits[split]
 

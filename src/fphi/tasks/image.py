@@ -28,6 +28,10 @@ ImageMode = Literal["grey", "rgb"]
 _MOST_PIXELS = 2**26
 """Of one image: a few kilobytes can claim more pixels than the memory holds."""
 
+_MOST_IN_ALL = 2**31
+_MOST_TIMES = 256
+"""Pixels of all images, and bytes that are made of them, unless there are so many for a byte of the data."""
+
 _GREY = 16
 """How far apart the channels of a grey pixel may be, of 255."""
 _GREY_NOTE = "the images are in colour and are read in grey: --mode rgb keeps the colour"
@@ -75,6 +79,9 @@ class ImageReader:
     def __init__(self, archive: Archive, size: int, mode: ImageMode) -> None:
         self.archive, self.size, self.mode = archive, size, mode
         self._coloured = False
+        self._moving: list[str] = []  # names of images of several frames
+        self._most = max(_MOST_IN_ALL, _MOST_TIMES * archive.size())
+        self._pixels = self._bytes = 0
         self._values: tuple[float, float] | None = None  # the least and the largest of such images
 
     def read(self, name: str) -> Pixels:
@@ -82,6 +89,7 @@ class ImageReader:
         content = self.archive.read(name)
         with _readable(self.archive, name):
             image = _decoded(self.archive, name, content)
+            self._take(name, image)
             if image.mode in ("I", "F"):
                 return self._unscaled(name, image)
             image = _opaque(_eight_bits(image))
@@ -96,10 +104,29 @@ class ImageReader:
     def notes(self) -> list[str]:
         """What a user should know of how the images were read."""
         notes = [_GREY_NOTE] if self._coloured else []
+        if self._moving:
+            several = "image has" if len(self._moving) == 1 else "images have"
+            notes.append(
+                f"{len(self._moving)} {several} several frames, of which the first is read, such as "
+                f"{self.archive.where(self._moving[0])}"
+            )
         if self._values is not None:
             black, white = self._range()
             notes.append(f"images of floats or 32 bits: {black:g} is read as black and {white:g} as white")
         return notes
+
+    def _take(self, name: str, image: Image.Image) -> None:
+        """Count an image, and refuse what the data cannot be meant to hold."""
+        if getattr(image, "is_animated", False):
+            self._moving.append(name)
+        self._pixels += image.width * image.height
+        self._bytes += self.size**2 * (3 if self.mode == "rgb" else 1)
+        if max(self._pixels, self._bytes) > self._most:
+            raise DataError(
+                f"up to {self.archive.where(name)} the images have {self._pixels} pixels, and "
+                f"{self._bytes} at --image-size {self.size}; at most {self._most} are read of so few bytes: "
+                "take fewer images, or a smaller size"
+            )
 
     def _small(self, image: Image.Image) -> Image.Image:
         return image.resize((self.size, self.size), Image.Resampling.BILINEAR)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Self, get_args
+from typing import Any, Self
 
 from fphi.errors import DataError, FphiError
 from fphi.ranges import SEED, checked, count, require_ranges
@@ -149,6 +149,8 @@ class TaskOptions:
         Raises:
             DataError: a split does not exist, or the protocol does not fit the data.
         """
+        if splits is not None and not _are_names(splits):
+            raise DataError(f"splits is {splits!r:.60}; it must be a list of names, such as ['test']")
         protocol, train = self._changed(protocol), train or TrainingTasks()
         divide = partial(protocol.pools, pool, split_seed, self.train_on_validation)
         pools, changes = (divide(), []) if division is None else division.pools(pool, divide)
@@ -177,8 +179,6 @@ class TaskOptions:
             raise DataError(
                 f"{self.tasks} is a file of Python, which runs only where the command line names it"
             )
-        if self.mode not in get_args(ImageMode):
-            raise DataError(f"mode {self.mode!r} is none of {', '.join(get_args(ImageMode))}")
         if self.tasks in NAMED and self.mode == "rgb":
             raise DataError("mode 'rgb' is for a folder or zip of images alone: leave it out")
         if self.tasks != "omniglot" and self.image_reduction == "area":
@@ -194,6 +194,10 @@ class TaskOptions:
         if self.protocol is not None:
             raise DataError(f"sine waves have no protocol, but {self.protocol!r} was asked for; leave it out")
         return SineTasks(self.shots, self.queries, seed)
+
+
+def _are_names(values: object) -> bool:
+    return isinstance(values, tuple | list) and len(values) > 0 and all(isinstance(v, str) for v in values)
 
 
 @checked(seed=SEED, split_seed=SEED)

@@ -39,6 +39,8 @@ class ClassPool:
             raise ValueError(
                 f"images must be uint8 [n, C, H, W], not {self.images.dtype} {self.images.shape}"
             )
+        if any(a.dtype.kind not in "iu" for a in (self.starts, self.sizes, self.turns)):
+            raise ValueError("starts, sizes and turns must be whole numbers")
         lengths = {len(a) for a in (self.starts, self.sizes, self.names, self.groups, self.turns)}
         if len(lengths) != 1:
             raise ValueError(

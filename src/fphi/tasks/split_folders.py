@@ -63,6 +63,7 @@ def in_one_split_each(files: Files, where: str) -> tuple[Files, list[str]]:
     shared = len({name for _, name in files}) < len(files)
     if {"train", "test"} <= classes.keys() <= set(SPLITS):
         if not shared:
+            _require_apart(classes, where)
             return files, []
         _require_ordinary(classes, where)
     merged: Files = defaultdict(list)
@@ -84,6 +85,19 @@ def _require_ordinary(classes: dict[str, set[str]], where: str) -> None:
                 f"{where} has {len(common)} classes both in {one} and in {two}, such as "
                 f"{min(common)[:200]!r}: a class is in one split only; rename or remove one of the two"
             )
+
+
+def _require_apart(classes: dict[str, set[str]], where: str) -> None:
+    """Refuse names on two sides that differ in capitals or in spaces alone: they are of one class."""
+    sides: dict[str, tuple[str, str]] = {}
+    for split, names in classes.items():
+        for name in sorted(names):
+            other, known = sides.setdefault(" ".join(name.casefold().split()), (split, name))
+            if other != split:
+                twins = f"{known[:200]!r} in {other} and {name[:200]!r} in {split}"
+                raise DataError(
+                    f"{where} has {twins}: a class is in one split only; rename or remove one of the two"
+                )
 
 
 def _plain(name: str) -> str:

@@ -29,7 +29,8 @@ _TEST_SEED = 0
 class Supervised(NamedTuple):
     """Data of one problem in three parts; ``x`` float32 of mean 0 and deviation 1, ``y`` int64.
 
-    ``notes`` are what a user should know of how they were read, a plain line each.
+    ``notes`` are what a user should know of how they were read, a plain line each; ``names`` those of the
+    classes, where these come from a folder or zip.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Supervised(NamedTuple):
     test: Examples
     classes: int
     notes: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -51,6 +53,7 @@ class _Labelled(NamedTuple):
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
     notes: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
 
 
 # What may be trained on, validation included, and what is for testing.
@@ -148,6 +151,7 @@ def _divided(name: str, halves: _Halves, counts: tuple[int, int], tests: int, se
         standardised(held_out, first_tests),
         classes,
         both.notes,
+        both.names,
     )
 
 
@@ -249,6 +253,7 @@ def _by_class(where: Path, pools: Sequence[ClassPool], test: ClassPool | None) -
         np.concatenate([p.images for p in pools]),
         np.concatenate([_labels(p, names) for p in pools]),
         tuple(dict.fromkeys(note for p in pools for note in p.notes)),
+        tuple(names),
     )
     if len(names) < 2:
         raise DataError(f"{where} has images of {names[0]!r} alone; there is nothing to tell apart")
@@ -268,7 +273,7 @@ def _split_off(data: _Labelled) -> _Halves:
         held_out[places[: len(places) // 5]] = True
     kept = ~held_out
     return (
-        _Labelled(data.images[kept], data.labels[kept], data.notes),
+        _Labelled(data.images[kept], data.labels[kept], data.notes, data.names),
         _Labelled(data.images[held_out], data.labels[held_out]),
     )
 

@@ -1,5 +1,6 @@
 """A search for the networks of a few-shot learner: candidates are meta-trained as every learner is."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from time import monotonic
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from fphi.errors import FphiError
 from fphi.experiment.architecture import Architecture
+from fphi.experiment.classes import classes_of
 from fphi.experiment.search.options import MetaOptions
 from fphi.experiment.search.problem import Problem
 from fphi.experiment.setup import setting_of
@@ -28,7 +30,8 @@ from fphi.run.meta.training import Training
 from fphi.run.search.retrain import Retrained
 from fphi.run.search.weights import WeightFolder
 from fphi.run.show.say import say
-from fphi.tasks import FewShotTasks, TaskDistribution
+from fphi.tasks import NAMED, FewShotTasks, TaskDistribution
+from fphi.tasks.division import Division
 from fphi.tasks.hashing import stream_key
 from fphi.tasks.options import TaskOptions
 from fphi.within.training import TrainingFailedError, own_randomness, parameter_count
@@ -141,8 +144,9 @@ class FewShotProblem(Problem):
         options: TaskOptions,
         meta: MetaOptions,
         learner: tuple[str, FewShotMethod],
+        division: Division | None = None,
     ) -> "FewShotProblem":
-        """With its tasks, functions of the seed.
+        """With its tasks, functions of the seed; their classes are those of ``division``, if it is given.
 
         Raises:
             FphiError: the tasks have no classes, are too small for Conv4, or lack a split.
@@ -157,7 +161,7 @@ class FewShotProblem(Problem):
                 "--train-on-validation leaves no validation tasks to judge candidates by; leave it out"
             )
         name, method = learner
-        tasks = options.load(seed, method.train_tasks(options.ways, options.shots))
+        tasks = options.load(seed, method.train_tasks(options.ways, options.shots), division=division)
         if not isinstance(tasks, FewShotTasks):
             raise FphiError(
                 f"--tasks {options.tasks} have no classes: few-shot architecture search takes images; choose "
@@ -171,6 +175,10 @@ class FewShotProblem(Problem):
     @property
     def notes(self) -> tuple[str, ...]:
         return self.learner.tasks.notes
+
+    @property
+    def classes(self) -> Mapping[str, Sequence[str]]:
+        return {} if self.options.tasks in NAMED else classes_of(self.learner.tasks)
 
     @property
     def lasting(self) -> tuple[int, str]:

@@ -1,6 +1,7 @@
 """What candidates are trained for and judged by: a large task, or many small ones."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -11,6 +12,7 @@ from fphi.learnable.space import Tokens
 from fphi.objective.candidate_loss import CandidateLoss, TrainAndTest
 from fphi.run.search.retrain import Retrained, retrain
 from fphi.run.search.weights import WeightFolder
+from fphi.tasks.division import Division
 from fphi.tasks.supervised import Supervised
 from fphi.within.training import NetworkTraining
 
@@ -27,6 +29,11 @@ class Problem(ABC):
     @abstractmethod
     def notes(self) -> tuple[str, ...]:
         """What a user should know of how the data were read, a plain line each."""
+
+    @property
+    @abstractmethod
+    def classes(self) -> Mapping[str, Sequence[str]]:
+        """The names of the classes of each split, where the data are a folder or zip; else none."""
 
     @property
     @abstractmethod
@@ -74,13 +81,25 @@ class SupervisedProblem(Problem):
         options: DataOptions,
         training: NetworkTraining,
         last: RetrainOptions,
+        division: Division | None = None,
     ) -> "SupervisedProblem":
-        """With its data, a function of the seed."""
-        return cls(space, seed, options.load(seed), training, last)
+        """With its data, a function of the seed.
+
+        Raises:
+            FphiError: their classes are not those of ``division``, with which the search began.
+        """
+        problem = cls(space, seed, options.load(seed), training, last)
+        if division is not None:
+            division.require_same(problem.classes, options.data)
+        return problem
 
     @property
     def notes(self) -> tuple[str, ...]:
         return self.data.notes
+
+    @property
+    def classes(self) -> Mapping[str, Sequence[str]]:
+        return {"all": self.data.names} if self.data.names else {}
 
     @property
     def lasting(self) -> tuple[int, str]:

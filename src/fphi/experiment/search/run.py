@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fphi.experiment.classes import CLASSES, classes_text, read_division
 from fphi.experiment.config import CONFIG, Config
 from fphi.experiment.search.few_shot import FewShotProblem
 from fphi.experiment.search.fitting import searchable
@@ -39,6 +40,7 @@ from fphi.run.disk.lines import whole_lines
 from fphi.run.search.history import HISTORY
 from fphi.run.search.loop import Budget
 from fphi.run.show.say import say
+from fphi.tasks.division import Division
 from fphi.tasks.options import TaskOptions
 from fphi.within.training import NetworkTraining
 
@@ -76,14 +78,15 @@ class _Asked:
         usual = method.usual_evaluations if isinstance(method, SearchMethod) else method.control_evaluations
         return Budget(given.evaluations or (usual if given.seconds is None else None), given.seconds)
 
-    def problem(self) -> Problem:
-        """With its data."""
+    def problem(self, division: Division | None) -> Problem:
+        """With its data, of the classes that it began with."""
         part, seed = self.config.part, self.budget.seed
         learner = self.config.learner
         if learner is not None:
-            return FewShotProblem.load(self.space, seed, part(TaskOptions), part(MetaOptions), learner)
+            few_shot = part(TaskOptions), part(MetaOptions), learner
+            return FewShotProblem.load(self.space, seed, *few_shot, division)
         given = part(DataOptions), part(NetworkTraining), part(RetrainOptions)
-        return SupervisedProblem.load(self.space, seed, *given)
+        return SupervisedProblem.load(self.space, seed, *given, division)
 
     def require_fitting(self, problem: Problem) -> None:
         """Raise an `FphiError` if the method cannot begin a search in the space."""
@@ -110,7 +113,7 @@ def run_search(config: Config, out: Path, *, resume: bool, command: str) -> dict
     """
     asked = _Asked(config)
     require_usable(out, resume, _HELD)
-    problem = asked.problem()
+    problem = asked.problem(read_division(out) if resume else None)
     asked.require_fitting(problem)
     for note in problem.notes:
         say(note)
@@ -122,6 +125,8 @@ def run_search(config: Config, out: Path, *, resume: bool, command: str) -> dict
         if resume and (out / _RESULT).is_file():
             return read_result(out / _RESULT)
         if not resume:
+            if problem.classes:
+                write_text(out / CLASSES, classes_text(problem.classes))
             write_text(out / "command.txt", command + "\n")
             write_text(out / CONFIG, config.to_yaml(out))  # from now on it can be resumed
         return _search(asked, SearchRun(asked.space, problem, asked.budget.seed, out, executor), command)

@@ -139,6 +139,8 @@ def write_text(path: Path, text: str) -> None:
 @contextlib.contextmanager
 def disk_errors(path: Path, needed: int | None = None) -> Iterator[None]:
     """Turn an ``OSError`` within into an ``FphiError`` that names the path, and a full disk as such."""
+    if "\0" in str(path):
+        raise FphiError(f"{str(path)!r} holds a character that no path has; choose another name")
     try:
         yield
     except OSError as error:

@@ -1,0 +1,7 @@
+"""``python -m fphi`` is the command ``fphi``."""
+
+import sys
+
+from fphi.cli.main import main
+
+sys.exit(main())
