@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields
 from functools import cache, wraps
 from inspect import signature
 from numbers import Integral, Real
+from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, ParamSpec, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
@@ -20,7 +21,6 @@ __all__ = [
     "number",
     "rate",
     "require_number",
-    "require_path",
     "require_ranges",
     "share",
     "weight",
@@ -60,7 +60,7 @@ class Range:
 
 SEED = Range(-(2**63), 2**64 - 1)
 _ANY = Range()
-_KINDS = {NoneType: "None", str: "a text", bool: "True or False"}
+_KINDS = {NoneType: "None", str: "a text", bool: "True or False", Path: "a path"}
 _UNBOUNDED = Range(-math.inf, math.inf)
 # Of arguments that declare none: a size, and how much of something there is.
 _USUAL: dict[type, Range] = {int: Range(1), float: Range(0)}
@@ -126,12 +126,6 @@ def require_number(name: str, value: float, within: Range) -> None:
     wrong = within.refusal(value)
     if wrong:
         raise FphiError(f"{name} is {_text(value)}; it must be {wrong}")
-
-
-def require_path(name: str, value: object) -> None:
-    """Raise an `FphiError` if a value is no path."""
-    if not isinstance(value, str | os.PathLike) or not str(value).strip():
-        raise FphiError(f"{name} is {_shown(value)}; it must be the path of a folder")
 
 
 def checked(**ranges: Range) -> Callable[[Callable[P, T]], Callable[P, T]]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from fphi.errors import DataError
+from fphi.errors import DataError, FphiError
 from fphi.tasks import SineTasks
 
 N = 40_000
@@ -78,5 +78,5 @@ def test_refusals() -> None:
         SineTasks().batch("dev", [0])
     with pytest.raises(DataError, match="-2 is negative"):
         SineTasks().batch("train", [-2])
-    with pytest.raises(DataError, match="0 shots and 0 queries"):
+    with pytest.raises(FphiError, match="shots is 0; it must be at least 1"):
         SineTasks(shots=0)

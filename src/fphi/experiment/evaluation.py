@@ -19,7 +19,7 @@ from fphi.experiment.setup import FewShotRun
 from fphi.experiment.versions import versions
 from fphi.learnable import LearningAlgorithm
 from fphi.learnable.turning import TurningLearner
-from fphi.ranges import count, number, require_path, require_ranges
+from fphi.ranges import count, number, require_ranges
 from fphi.report.files import TestRecord, read_tests, read_text, test_name, write_test
 from fphi.report.runs import read_log
 from fphi.run.disk.checkpoint import BEST, read_note
@@ -122,7 +122,9 @@ def evaluate(
         FphiError: an option does not exist or does not fit, or the run is damaged.
     """
     if not isinstance(what, LearningAlgorithm | Path | str):
-        raise FphiError(f"{type(what).__name__} is no learner; give one, or the folder of a run")
+        raise FphiError(
+            f"{type(what).__name__} is neither a learner nor a path: give a learner, or a run's folder"
+        )
     if not isinstance(tasks, Task | TaskDistribution | str | None):
         raise FphiError(f"the tasks are a {type(tasks).__name__}; give a fphi.Task, or fphi.load_tasks(…)")
     if isinstance(what, LearningAlgorithm):
@@ -134,7 +136,6 @@ def evaluate(
                 f"evaluate has no option {unknown[0]!r} for a learner; see fphi.run.meta.evaluate"
             )
         return evaluate_learner(what, tasks, **options)
-    require_path("the run", what)
     given = tasks if isinstance(tasks, TaskDistribution) else None
     own = {f.name for f in fields(EvaluationOptions)} - {"other", "allowed"}
     files: dict[str, str] = {key: str(options[key]) for key in ("method", "network") if key in options}

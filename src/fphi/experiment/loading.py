@@ -15,7 +15,7 @@ from fphi.experiment.connections import require_data
 from fphi.experiment.setup import FewShotRun
 from fphi.learnable import LearningAlgorithm
 from fphi.methods.base import FewShotMethod, Setting
-from fphi.ranges import checked, require_path
+from fphi.ranges import checked
 from fphi.run.disk.checkpoint import BEST, LAST, load_parameters, read_note
 from fphi.run.search.history import HISTORY
 
@@ -42,7 +42,6 @@ def load(run: Path | str, *, method: str | None = None, network: str | None = No
     Traceback (most recent call last):
     fphi.errors.FphiError: runs/nothing is no run directory (no config.yaml): give the --out of an fphi train
     """
-    require_path("run", run)
     folder = Path(run)
     if (folder / ARCHITECTURE).is_file() or (folder / HISTORY).is_file():
         return load_architecture(folder)
