@@ -77,6 +77,8 @@ class LearningAlgorithm(nn.Module):
     def solve(self, support: Examples, query_x: Tensor) -> Tensor:
         """Predictions ``[B, Q, ways]`` for a batch of tasks.
 
+        A caller may add ``transductive=False`` to any learner's, which then is `solve_alone`.
+
         Args:
             support: ``x: [B, n, *input]``, ``y: [B, n]``.
             query_x: ``[B, Q, *input]``.

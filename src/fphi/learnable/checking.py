@@ -38,9 +38,11 @@ def checks(method: F) -> F:
     batched, of_tasks = name not in _OF_ONE, name in _OF_TASKS
 
     @wraps(method)
-    def call(learner: nn.Module, given: Any, *others: Any, **named: Any) -> Any:
+    def call(learner: Any, given: Any, *others: Any, **named: Any) -> Any:
         if _now.inside:
             return method(learner, given, *others, **named)
+        if name == "solve" and not named.pop("transductive", True):
+            return learner.solve_alone(given, *others, **named)
         if of_tasks:
             tasks = checked_tasks(learner, given)
             with explaining(learner, *_sides(tasks)):
