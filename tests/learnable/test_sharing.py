@@ -184,3 +184,11 @@ def test_what_is_drawn_at_random_is_no_influence() -> None:
     state = torch.random.get_rng_state()
     assert not learner.shares_queries(tasks.support, tasks.query.x)
     assert torch.equal(torch.random.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("done", MIXING)
+def test_solve_can_be_asked_for_the_inductive_answers(done: Callable[[Tensor], Tensor]) -> None:
+    learner, tasks = GradientLearner(Layered(done), sgd(0.1), steps=1).double(), random_tasks()
+    alone = learner.solve_alone(tasks.support, tasks.query.x)
+    assert torch.equal(learner.solve(tasks.support, tasks.query.x, transductive=False), alone)  # type: ignore[call-arg]
+    assert not torch.equal(learner.solve(tasks.support, tasks.query.x), alone)
