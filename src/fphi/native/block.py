@@ -1,12 +1,13 @@
 """A convolution block of one task: 3x3 convolution, batch norm, ReLU and perhaps 2x2 max-pool."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd import forward_ad
+from torch.autograd import Function, forward_ad
 
+from fphi.native.batching import signed
 from fphi.native.convolution import Geometry, convolve
 from fphi.native.first_layer import first_layer, patch_moments
 from fphi.native.library import library
@@ -80,11 +81,46 @@ def conv_block(x: Tensor, weight: Tensor, norm: Norm, block: Block) -> Tensor:
         norm: what the outcome of the convolution is normalised with.
         block: what is computed, one that `covers` this.
     """
+    given = (x, weight, norm.scale, norm.shift, *(norm.given or ()))
+    if any(map(torch._C._functorch.is_batchedtensor, given)):
+        outcome: Tensor = _OfTasks.apply(block, *given)  # type: ignore[no-untyped-call]
+        return outcome
+    return _of_tasks(block, *(a[None] for a in given))[0]
+
+
+@signed
+class _OfTasks(Function):
+    """`conv_block` under ``vmap``, whose batch is merged with the task dimension once for the whole block."""
+
+    @staticmethod
+    def forward(block: Block, *given: Tensor) -> Tensor:
+        raise AssertionError("only what is batched comes here")
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        """Nothing to keep: what `vmap` computes has its own derivatives."""
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, block: Block, *given: Tensor) -> tuple[Tensor, int]:
+        weight = given[1][None] if in_dims[2] is None else given[1].movedim(in_dims[2], 0)
+        others = ((a, d) for i, (a, d) in enumerate(zip(given, in_dims[1:], strict=True)) if i != 1)
+        x, *rest = (a.expand(info.batch_size, *a.shape) if d is None else a.movedim(d, 0) for a, d in others)
+        return _of_tasks(block, x, weight, *rest), 0
+
+
+def _of_tasks(
+    block: Block, x: Tensor, weight: Tensor, scale: Tensor, shift: Tensor, *given: Tensor
+) -> Tensor:
+    """``x: [T, n, C, H, W]`` to ``[T, n, O, h, w]``; one filter for all, or one for each task."""
     stride, padding = block.geometry
-    if block.norm.window == 2 and stride == 1 and x.shape[1] == 1 and not _needs_gradient(x):
-        padded = F.pad(x[:, 0], (padding,) * 4) if padding else x[:, 0]
-        return _first(padded[None], weight.flatten(1), norm, block.norm)[0].permute(0, 3, 1, 2)
-    return normalised(conv3x3(x, weight, block.geometry), norm, block.norm)
+    statistics = (given[0], given[1]) if given else None
+    if block.norm.window == 2 and stride == 1 and x.shape[2] == 1 and not _needs_gradient(x):
+        padded = F.pad(x[:, :, 0], (padding,) * 4) if padding else x[:, :, 0]
+        y = _first(padded, weight.flatten(2), scale, shift, statistics, block.norm)
+    else:
+        z = convolve(x.permute(0, 1, 3, 4, 2), weight, block.geometry)
+        y = norm_pool(z, scale, shift, statistics, block.norm)
+    return y.permute(0, 1, 4, 2, 3)
 
 
 def conv3x3(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
@@ -99,17 +135,24 @@ def normalised(z: Tensor, norm: Norm, spec: NormPool) -> Tensor:
     return y[0].permute(0, 3, 1, 2)
 
 
-def _first(padded: Tensor, weight: Tensor, norm: Norm, spec: NormPool) -> Tensor:
-    """The block on data: its normalisation is multiplied into the filters beforehand."""
-    if norm.given is None:
-        center, covariance = (a[0] for a in patch_moments(padded, spec.own))
-        mean = weight @ center
-        rstd = (((weight @ covariance) * weight).sum(1).clamp_min(0) + spec.eps).rsqrt()
+def _first(
+    padded: Tensor,
+    weight: Tensor,
+    scale: Tensor,
+    shift: Tensor,
+    given: tuple[Tensor, Tensor] | None,
+    spec: NormPool,
+) -> Tensor:
+    """The block on data: its normalisation is multiplied into the filters ``[T or 1, O, 9]`` beforehand."""
+    if given is None:
+        center, covariance = patch_moments(padded, spec.own)
+        mean = (weight @ center[..., None])[..., 0]
+        rstd = (((weight @ covariance) * weight).sum(2).clamp_min(0) + spec.eps).rsqrt()
     else:
-        mean, rstd = norm.given
-    scale = norm.scale * rstd
-    u = torch.cat([(norm.shift - mean * scale)[:, None], scale[:, None] * weight], 1).mT
-    return first_layer(padded, u[None])
+        mean, rstd = given
+    scale = scale * rstd
+    u = torch.cat([(shift - mean * scale)[..., None], scale[..., None] * weight], 2).mT
+    return first_layer(padded, u)
 
 
 def _needs_gradient(x: Tensor) -> bool:

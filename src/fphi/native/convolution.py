@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from fphi.native.batching import merged, split
+from fphi.native.batching import merged, signed, split
 from fphi.native.library import kernel
 
 __all__ = ["Geometry", "convolve"]
@@ -33,6 +33,7 @@ def convolve(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     return outcome
 
 
+@signed
 class _Convolution(Function):
     @staticmethod
     def forward(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
@@ -66,6 +67,7 @@ def _gradients(
     return found
 
 
+@signed
 class _Gradients(Function):
     """The gradients by map and filter, each if it is wanted, and None else."""
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from fphi.native.batching import merged, split
+from fphi.native.batching import merged, signed, split
 from fphi.native.library import kernel
 
 __all__ = ["first_layer", "patch_moments"]
@@ -37,6 +37,7 @@ def first_layer(x: Tensor, u: Tensor) -> Tensor:
     return y
 
 
+@signed
 class _PatchMoments(Function):
     @staticmethod
     def forward(x: Tensor, own: int) -> tuple[Tensor, Tensor]:
@@ -55,6 +56,7 @@ class _PatchMoments(Function):
         return tuple(split(a, info.batch_size) for a in found), (0, 0)
 
 
+@signed
 class _FirstLayer(Function):
     @staticmethod
     def forward(x: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
@@ -81,6 +83,7 @@ class _FirstLayer(Function):
         return tuple(split(a, info.batch_size) for a in found), (0, 0)
 
 
+@signed
 class _Linear(Function):
     """The layer as a linear map of u, the winners being what they are."""
 
@@ -104,6 +107,7 @@ class _Linear(Function):
         return split(found, info.batch_size), 0
 
 
+@signed
 class _Transposed(Function):
     """The transpose of `_Linear`: from the gradient by the outcome to that by u."""
 

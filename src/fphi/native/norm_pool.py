@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import Function
 
-from fphi.native.batching import merged, split
+from fphi.native.batching import merged, signed, split
 from fphi.native.library import kernel
 
 __all__ = ["NormPool", "norm_pool"]
@@ -45,6 +45,7 @@ def norm_pool(
     return y
 
 
+@signed
 class _NormPool(Function):
     @staticmethod
     def forward(
@@ -85,6 +86,7 @@ def _gradients(g: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
     return found
 
 
+@signed
 class _Gradients(Function):
     @staticmethod
     def forward(
