@@ -23,6 +23,6 @@ def split(tensor: Tensor, size: int) -> Tensor:
 
 
 def signed(function: C) -> C:
-    """Keep the signature of ``forward``, which torch looks up at every call, as long as a small kernel takes."""
+    """Keep the signature of ``forward``: torch looks it up at every call, as long as a small kernel takes."""
     vars(function.forward)["__signature__"] = inspect.signature(function.forward)
     return function
