@@ -55,10 +55,14 @@ class Case:
 
 
 def conv(
-    ways: int | None = WAYS, downsample: Literal["pool", "stride"] = "pool", norm: str = "query-batch"
+    ways: int | None = WAYS,
+    downsample: Literal["pool", "stride"] = "pool",
+    norm: str = "query-batch",
+    filters: int = 4,
 ) -> Conv4:
+    """With 4 filters it goes the general way, with 16 through the native kernels."""
     torch.manual_seed(0)
-    return Conv4(ways, image_size=SIZE, filters=4, downsample=downsample, norm=norm)  # type: ignore[arg-type]
+    return Conv4(ways, image_size=SIZE, filters=filters, downsample=downsample, norm=norm)  # type: ignore[arg-type]
 
 
 def mlp() -> MLP:
@@ -146,26 +150,26 @@ def context() -> FullContext:
 
 
 LEARNERS = [
-    Case("maml", lambda b: GradientLearner(conv(), sgd(0.4), 2, batching=b)),
-    Case("maml-strided", lambda b: GradientLearner(conv(downsample="stride"), sgd(0.4), 2, batching=b)),
-    Case("maml-support-norm", lambda b: GradientLearner(conv(norm="support"), sgd(0.4), 2, batching=b)),
+    Case("maml", lambda b: GradientLearner(conv(filters=16), sgd(0.4), 2, batching=b)),
+    Case("maml-strided", lambda b: GradientLearner(conv(downsample="stride", filters=16), sgd(0.4), 2, batching=b)),
+    Case("maml-support-norm", lambda b: GradientLearner(conv(norm="support", filters=16), sgd(0.4), 2, batching=b)),
     Case("maml-support+1-norm", lambda b: GradientLearner(conv(norm="support+1"), sgd(0.4), 2, batching=b)),
     Case("maml-torch-norms", lambda b: GradientLearner(TorchNorms(), sgd(0.1), 2, batching=b)),
-    Case("maml-recomputed", lambda b: GradientLearner(conv(), sgd(0.4), 2, memory="recomputed", batching=b)),
+    Case("maml-recomputed", lambda b: GradientLearner(conv(filters=16), sgd(0.4), 2, memory="recomputed", batching=b)),
     Case("maml-momentum", lambda b: GradientLearner(conv(), sgd(0.2, momentum=0.9), 3, batching=b)),
-    Case("fomaml", lambda b: GradientLearner(conv(), sgd(0.4), 2, order=1, batching=b)),
-    Case("anil", lambda b: GradientLearner(conv(), sgd(0.4), 3, adapts="head", batching=b)),
+    Case("fomaml", lambda b: GradientLearner(conv(filters=16), sgd(0.4), 2, order=1, batching=b)),
+    Case("anil", lambda b: GradientLearner(conv(filters=16), sgd(0.4), 3, adapts="head", batching=b)),
     Case("meta-sgd", lambda b: GradientLearner(conv(), learned_rate((0.2, 0.4)), 1, batching=b)),
     Case(
         "reptile",
-        lambda b: ReptileLearner(conv(), adam(0.01, (0.0, 0.999)), 6, order=1, minibatch=4, batching=b),
+        lambda b: ReptileLearner(conv(filters=16), adam(0.01, (0.0, 0.999)), 6, order=1, minibatch=4, batching=b),
         order_free=False,
         uses_query_labels=False,
     ),
-    Case("prototypical", lambda b: PrototypicalLearner(conv(None), batching=b), metric=True),
+    Case("prototypical", lambda b: PrototypicalLearner(conv(None, filters=16), batching=b), metric=True),
     Case("prototypical-running", lambda b: PrototypicalLearner(conv(None, norm="running"), batching=b), metric=True),
     Case("prototypical-cosine", lambda b: PrototypicalLearner(conv(None), distance="cosine", batching=b), metric=True),
-    Case("matching", lambda b: MatchingLearner(conv(None), batching=b), metric=True),
+    Case("matching", lambda b: MatchingLearner(conv(None, filters=16), batching=b), metric=True),
     Case("matching-euclidean", lambda b: MatchingLearner(conv(None), distance="euclidean", batching=b), metric=True),
     Case(
         "matching-context",

@@ -138,11 +138,14 @@ def checked(**ranges: Range) -> Callable[[Callable[P, T]], Callable[P, T]]:
     """
 
     def decorate(function: Callable[P, T]) -> Callable[P, T]:
-        bind = signature(function).bind
+        asked = signature(function)
+        many = {name for name, p in asked.parameters.items() if p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
 
         @wraps(function)
         def call(*args: P.args, **named: P.kwargs) -> T:
-            for name, value in bind(*args, **named).arguments.items():
+            for name, value in asked.bind(*args, **named).arguments.items():
+                if name in many:
+                    continue
                 wrong = _wrong(value, _hints(function).get(name, Any), ranges.get(name))
                 if wrong:
                     raise FphiError(f"{name} is {_shown(value)}; it must be {wrong}")

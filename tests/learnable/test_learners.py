@@ -165,7 +165,7 @@ def test_learns_a_small_problem(case: Case) -> None:
     if case.name == "reptile":  # its step is ε (θ̃ - φ): gradient descent of rate εα
         optimizer = torch.optim.SGD(learner.parameters(), lr=0.01)  # type: ignore[assignment]
     before = evaluate(learner, easy_tasks(100, seed=-1), inductive=False).loss
-    for step in range(80):
+    for step in range(40):
         _, gradients = meta_gradient(learner, easy_tasks(8, seed=step), threads=1)
         for name, p in learner.named_parameters():
             p.grad = gradients[name]
@@ -207,7 +207,8 @@ def test_gradient_equals_finite_differences(case: Case) -> None:
     _, gradients = meta_gradient(learner, tasks, threads=1)
     along = {k: torch.randn_like(g) for k, g in gradients.items()}
     slope = sum(float((gradients[k] * d).sum()) for k, d in along.items())
-    assert differences(learner, tasks, along, 1e-7) == pytest.approx(slope, rel=1e-4)
+    # So near that no unit crosses a kink on the way.
+    assert differences(learner, tasks, along, 1e-9) == pytest.approx(slope, rel=1e-4)
 
 
 def differences(learner: LearningAlgorithm, tasks: Task, along: dict[str, Tensor], h: float) -> float:

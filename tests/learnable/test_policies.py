@@ -185,7 +185,7 @@ def test_a_question_that_was_not_foreseen_is_learned_too(monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize("options", [{"hidden": 0}, {"layers": 0}, {"spread": -1.0}, {"tanh_constant": 0.0}])
 def test_controllers_that_make_no_sense_are_refused(options: dict[str, float]) -> None:
-    with pytest.raises(FphiError, match=f"{next(iter(options))}=.*give"):
+    with pytest.raises(FphiError, match=f"{next(iter(options))} is .*; it must be "):
         LSTMController(SMALL, **options)  # type: ignore[arg-type]
     with pytest.raises(FphiError, match="choose the LSTM controller"):
         IndependentPolicy(Variable())

@@ -156,7 +156,7 @@ def test_paths_are_dropped_image_by_image_more_and_more_often() -> None:
         assert abs(float((values > 0).float().mean()) - keep) < 0.03
         assert drop.eval()(x) is x
         drop.train()
-    with pytest.raises(FphiError, match="probability 1"):
+    with pytest.raises(FphiError, match="rate is 1; it must be below 1"):
         DropPath(1)
 
 

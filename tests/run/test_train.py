@@ -225,7 +225,7 @@ def test_patience_counts_what_best_by_compares(tmp_path: Path) -> None:
 
 
 def test_an_unknown_best_by_is_refused() -> None:
-    with pytest.raises(FphiError, match="best_by is 'acc'; choose one of loss, accuracy"):
+    with pytest.raises(FphiError, match="best_by is 'acc'; it must be one of loss, accuracy"):
         replace(SHORT, best_by="acc")  # type: ignore[arg-type]
 
 

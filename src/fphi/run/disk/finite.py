@@ -18,7 +18,8 @@ def not_finite(tensors: Mapping[str, Tensor], module: nn.Module | None = None) -
         module: that the names are of. Its buffers may be infinite, as a mask for attention is.
     """
     buffers = set() if module is None else {name for name, _ in module.named_buffers()}
-    real = {name: t for name, t in tensors.items() if t.is_floating_point()}
+    made = {name: t for name, t in tensors.items() if not nn.parameter.is_lazy(t)}
+    real = {name: t for name, t in made.items() if t.is_floating_point()}
     if not real:
         return None
     good = [~t.isnan() if name in buffers else t.isfinite() for name, t in real.items()]
