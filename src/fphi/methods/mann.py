@@ -42,7 +42,7 @@ class MANN(Streaming):
     """
 
     usual: ClassVar[Usual] = Usual(
-        steps=600,
+        steps=800,
         meta_batch=16,
         paper="100,000 streams, 16 a step: --protocol P-MANN --steps 6250 --meta-batch 16 --train-shots 9 "
         "--network none",
