@@ -51,8 +51,9 @@ sanitize: setup
 	mkdir -p build
 	$(or $(CXX),g++) -O1 -g -std=c++17 -shared -fPIC -mavx2 -mfma -fsanitize=address,undefined \
 	  -fno-sanitize-recover=all src/fphi/native/kernels/fphi.cpp -o $(SANITIZED)
-	LD_PRELOAD=$$($(or $(CXX),g++) -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0 OMP_NUM_THREADS=1 \
-	  FPHI_NATIVE=$(SANITIZED) $(BIN)/python -m pytest tests/native -p no:cacheprovider
+	LD_PRELOAD="$$($(or $(CXX),g++) -print-file-name=libasan.so) $$($(or $(CXX),g++) -print-file-name=libstdc++.so)" \
+	  ASAN_OPTIONS=detect_leaks=0 OMP_NUM_THREADS=1 FPHI_NATIVE=$(SANITIZED) \
+	  $(BIN)/python -m pytest tests/native -p no:cacheprovider --capture=no
 
 clean:
 	rm -f src/fphi/native/*.so
