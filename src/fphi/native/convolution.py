@@ -115,8 +115,9 @@ def _derived(
 ) -> tuple[Tensor | None, ...]:
     """The derivative of `_Gradients`: two convolutions in one pass, and what needs no pass left out."""
     v_x, v_weight = (None if v is None else v.contiguous() for v in (v_x, v_weight))
-    pairs = [pair for pair in ((v_x, weight), (x, v_weight)) if None not in pair]
-    to_g = _forward(geometry, *pairs) if needed[0] and pairs else None  # type: ignore[arg-type]
+    pairs = [] if v_x is None else [(v_x, weight)]
+    pairs += [] if v_weight is None else [(x, v_weight)]
+    to_g = _forward(geometry, *pairs) if needed[0] and pairs else None
     to_x = _turned(geometry, (g, v_weight), x.shape) if needed[1] and v_weight is not None else None
     to_weight = _correlated(geometry, (v_x, g), weight.shape) if needed[2] and v_x is not None else None
     return to_g, to_x, to_weight
