@@ -1,6 +1,6 @@
 """Learners by comparison: their networks of torch's own layers, and one task's gradient by each system.
 
-Tasks have one shot, class by class, so that a class's mean or sum is its one example.
+Tasks come class by class; where they have one shot, a class's mean or sum is its one example.
 """
 
 from typing import Any
@@ -84,7 +84,8 @@ def prototypical_by_hand(network: nn.Module) -> Accumulate:
     """One pass for support and query, class means, minus squared distances."""
 
     def accumulate(support: Examples, query: Examples) -> None:
-        centers, queries = _embedded(network, support, query)
+        shown, queries = _embedded(network, support, query)
+        centers = shown.view(int(support.y.max()) + 1, -1, shown.shape[1]).mean(1)
         distances = (queries[:, None] - centers).square().sum(-1)
         torch.autograd.backward(F.cross_entropy(-distances, query.y))
 

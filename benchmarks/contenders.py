@@ -19,7 +19,7 @@ from loops import (
     one_by_one,
     reptile_by_hand,
 )
-from problem import INNER_LR, INNER_STEPS, Gradients, PlainConv4, Problem, Step
+from problem import INNER_LR, INNER_STEPS, OMNIGLOT, Gradients, PlainConv4, Problem, Shape, Step
 
 __all__ = ["ROWS", "Row", "is_peer"]
 
@@ -37,6 +37,8 @@ class Row:
         queries: query images per class, where they are not the caller's choice.
         absent: systems that cannot compute it, and why.
         variants: systems that compute something else of the same size, and what; they are not checked.
+        shape: what the tasks' examples are.
+        tasks: in a meta-batch, where they are not the caller's choice.
     """
 
     title: str
@@ -45,6 +47,8 @@ class Row:
     queries: int | None = None
     absent: dict[str, str] = field(default_factory=dict)
     variants: dict[str, str] = field(default_factory=dict)
+    shape: Shape = OMNIGLOT
+    tasks: int | None = None
 
 
 def is_peer(system: str) -> bool:
@@ -52,7 +56,11 @@ def is_peer(system: str) -> bool:
     return not system.startswith("fphi")
 
 
-def _fphi(learner: Callable[[nn.Module], LearningAlgorithm], ways: int | None = 5) -> dict[str, Make]:
+def _fphi(
+    learner: Callable[[nn.Module], LearningAlgorithm],
+    ways: int | None = 5,
+    shape: Shape = OMNIGLOT,
+) -> dict[str, Make]:
     """With its own Conv4, and with the peers': the second shows what the inner loop alone gains."""
 
     def make(problem: Problem, network: nn.Module) -> Step:
@@ -65,9 +73,13 @@ def _fphi(learner: Callable[[nn.Module], LearningAlgorithm], ways: int | None = 
         return step
 
     return {
-        "fphi": lambda problem: make(problem, problem.load(fphi.Conv4(ways))),
+        "fphi": lambda problem: make(problem, problem.load(_own(ways, shape))),
         "fphi, plain": lambda problem: make(problem, problem.plain_network()),
     }
+
+
+def _own(ways: int | None, shape: Shape) -> fphi.Conv4:
+    return fphi.Conv4(ways, channels=shape.channels, image_size=shape.size)
 
 
 def _gradient_learner(
@@ -89,16 +101,48 @@ def _fphi_whole(learner: Callable[[], LearningAlgorithm]) -> dict[str, Make]:
     return {"fphi": make}
 
 
+def _maml(shape: Shape) -> dict[str, Make]:
+    return {
+        **_fphi(_gradient_learner(order=2), shape=shape),
+        "higher": one_by_one(by_higher),
+        "TorchOpt": one_by_one(by_torchopt),
+        "by hand": one_by_one(by_hand(order=2)),
+    }
+
+
+def _prototypical(shape: Shape) -> dict[str, Make]:
+    return {
+        **_fphi(PrototypicalLearner, ways=None, shape=shape),
+        "easyfsl": one_by_one(comparing.prototypical_by_easyfsl),
+        "by hand": one_by_one(comparing.prototypical_by_hand),
+    }
+
+
+def _large(shots: int) -> dict[str, Row]:
+    """MiniImageNet's shape; a few tasks keep every core busy."""
+    shape, title = Shape(3, 84, shots), f"84x84, {shots}-shot"
+    return {
+        f"maml-84-{shots}": Row(
+            f"MAML, {title}",
+            _maml(shape),
+            lambda: PlainConv4(5, shape),
+            queries=1,
+            shape=shape,
+            tasks=4,
+        ),
+        f"prototypical-84-{shots}": Row(
+            f"Prototypical, {title}",
+            _prototypical(shape),
+            lambda: PlainConv4(None, shape),
+            queries=15,
+            shape=shape,
+            tasks=4,
+        ),
+    }
+
+
 ROWS = {
-    "maml": Row(
-        "MAML",
-        {
-            **_fphi(_gradient_learner(order=2)),
-            "higher": one_by_one(by_higher),
-            "TorchOpt": one_by_one(by_torchopt),
-            "by hand": one_by_one(by_hand(order=2)),
-        },
-    ),
+    "maml": Row("MAML", _maml(OMNIGLOT)),
     "fomaml": Row(
         "FOMAML",
         {
@@ -127,11 +171,7 @@ ROWS = {
     ),
     "prototypical": Row(
         "Prototypical",
-        {
-            **_fphi(PrototypicalLearner, ways=None),
-            "easyfsl": one_by_one(comparing.prototypical_by_easyfsl),
-            "by hand": one_by_one(comparing.prototypical_by_hand),
-        },
+        _prototypical(OMNIGLOT),
         network=lambda: PlainConv4(None),
         queries=15,
     ),
@@ -156,4 +196,6 @@ ROWS = {
         network=comparing.PlainRelation,
         queries=15,
     ),
+    **_large(1),
+    **_large(5),
 }

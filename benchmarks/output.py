@@ -41,6 +41,8 @@ class Measured:
         seconds: each round that counts.
         note: why it was not timed.
         variant: how what it computes differs from what the others do.
+        share: operations a second that a direct convolution would need, over what a product of matrices of
+            the same shape reaches on this machine.
     """
 
     row: str
@@ -51,6 +53,7 @@ class Measured:
     seconds: tuple[float, ...] = ()
     note: str = ""
     variant: str = ""
+    share: float | None = None
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,7 @@ def steps_part(measured: Sequence[Measured], rounds: int) -> Part:
     for m in measured:
         lines.setdefault((m.row, m.queries), {})[m.system] = m
     cells = [
-        (_title(*key), *(_rate(found.get(name)) for name in systems), ratio_cell(found["fphi"].ratio))
+        (_title(*key), *(_rate(found.get(name)) for name in systems), *_own(found["fphi"]))
         for key, found in lines.items()
     ]
     reasons = [f"Not timed: {m.system} in {_title(m.row, m.queries)} ({m.note})." for m in measured if m.note]
@@ -119,7 +122,7 @@ def steps_part(measured: Sequence[Measured], rounds: int) -> Part:
     ]
     return Part(
         "Meta-gradients, tasks per second",
-        ("gradient", *systems, "fphi / best peer"),
+        ("gradient", *systems, "fphi / best peer", "of peak"),
         cells,
         [asdict(m) for m in measured],
         " ".join([_checked(rounds), *reasons]),
@@ -129,9 +132,13 @@ def steps_part(measured: Sequence[Measured], rounds: int) -> Part:
 def _checked(rounds: int) -> str:
     turns = "1 round" if rounds == 1 else f"{rounds} interleaved rounds"
     return (
-        f"5-way 1-shot, 5 inner steps; in brackets: queries per class. Medians of {turns}. Checked before: "
+        f"5-way, 5 inner steps; in brackets: queries per class. Medians of {turns}. Checked before: "
         "all systems with a number compute the same gradient in float64, to a relative deviation of 1e-6."
     )
+
+
+def _own(fphi: Measured) -> tuple[str, str]:
+    return ratio_cell(fphi.ratio), "" if fphi.share is None else f"{fphi.share:.0%}"
 
 
 def _title(row: str, queries: int) -> str:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from contenders import Row, is_peer
 from output import Measured
@@ -19,14 +20,15 @@ _CHECK_TASKS = 3
 _REFERENCE = "by hand"
 
 
-def compare(row: Row, tasks: int, queries: int, rounds: int) -> list[Measured]:
+def compare(row: Row, tasks: int, queries: int, rounds: int, device: str = "cpu") -> list[Measured]:
     """Every system of a row: checked first, then timed if it computes the same as the loop by hand."""
-    queries = row.queries or queries
-    notes = same_gradient(row, queries)
-    problem = make_problem(tasks, queries, row.network)
+    queries, tasks = row.queries or queries, row.tasks or tasks
+    notes = same_gradient(row, queries, device)
+    problem = make_problem(tasks, queries, row.network, shape=row.shape, device=device)
     steps = {name: row.systems[name](problem) for name, note in notes.items() if not note}
-    seconds = interleaved(steps, rounds)
+    seconds = interleaved(steps, rounds, device)
     rates = {name: tasks / statistics.median(times) for name, times in seconds.items()}
+    peak, products = _peak(device), _products(steps[_REFERENCE]) / tasks
     fastest = max(rate for name, rate in rates.items() if is_peer(name))
     timed = [
         Measured(
@@ -37,6 +39,7 @@ def compare(row: Row, tasks: int, queries: int, rounds: int) -> list[Measured]:
             rate / fastest,
             tuple(seconds[name]),
             variant=row.variants.get(name, ""),
+            share=rate * products / peak,
         )
         for name, rate in rates.items()
     ]
@@ -44,7 +47,9 @@ def compare(row: Row, tasks: int, queries: int, rounds: int) -> list[Measured]:
     return timed + [Measured(row.title, queries, name, note=note) for name, note in untimed.items()]
 
 
-def interleaved(steps: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+def interleaved(
+    steps: Mapping[str, Callable[[], object]], rounds: int, device: str = "cpu"
+) -> dict[str, list[float]]:
     """Seconds of each step in each round; whoever was first in one round is last in the next.
 
     What slows the machine for a while so slows all of them. A round before the first is not counted.
@@ -56,14 +61,30 @@ def interleaved(steps: Mapping[str, Callable[[], object]], rounds: int) -> dict[
             gc.collect()  # the garbage of one is not the next one's time
             start = time.perf_counter()
             steps[name]()
+            if device != "cpu":
+                torch.accelerator.synchronize()
             if round_number > 0:
                 seconds[name].append(time.perf_counter() - start)
     return seconds
 
 
-def same_gradient(row: Row, queries: int) -> dict[str, str]:
+def _products(step: Callable[[], object]) -> float:
+    """Floating point operations of convolutions and products of matrices, as PyTorch computes them."""
+    with FlopCounterMode(display=False) as counter:
+        step()
+    return float(counter.get_total_flops())
+
+
+def _peak(device: str) -> float:
+    """Operations a second in the product of matrices that is the second convolution of 64 images."""
+    patches, filters = torch.rand(64 * 14 * 14, 9 * 64, device=device), torch.rand(9 * 64, 64, device=device)
+    seconds = interleaved({"product": lambda: patches @ filters}, 9, device)["product"]
+    return 2 * patches.numel() * filters.shape[1] / min(seconds)
+
+
+def same_gradient(row: Row, queries: int, device: str = "cpu") -> dict[str, str]:
     """By system: empty where its float64 gradient is the loop's, else what is wrong."""
-    problem = make_problem(_CHECK_TASKS, queries, row.network, torch.float64)
+    problem = make_problem(_CHECK_TASKS, queries, row.network, torch.float64, row.shape, device)
     reference = row.systems[_REFERENCE](problem)()
     return {
         name: "" if name in row.variants else _problem_of(name, make, problem, reference)

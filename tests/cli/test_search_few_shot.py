@@ -36,6 +36,9 @@ TINY = (
 METHOD = "regularized-evolution"
 
 
+FEW_WAYS = ("--learner-train-ways", 3)  # a usual training task of the prototypical learner has 60
+
+
 def searched(out: Path, learner: str, *words: object) -> Path:
     quietly("search", METHOD, "--few-shot", learner, "--out", out, *TINY, *words)
     return out
@@ -43,7 +46,7 @@ def searched(out: Path, learner: str, *words: object) -> Path:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return searched(tmp_path_factory.mktemp("few-shot") / "run", "prototypical")
+    return searched(tmp_path_factory.mktemp("few-shot") / "run", "prototypical", *FEW_WAYS)
 
 
 def test_a_few_shot_search_leaves_one_directory(run: Path) -> None:
@@ -137,7 +140,7 @@ def test_a_stopped_search_goes_on_to_the_same_end(
     out = tmp_path / "run"
     with monkeypatch.context() as patch:
         patch.setattr(Interrupt, "requested", True)  # from the start: one evaluation, or no retraining
-        words = ("--few-shot", "prototypical", "--out", out, *TINY)
+        words = ("--few-shot", "prototypical", "--out", out, *TINY, *FEW_WAYS)
         assert fphi("search", METHOD, *words) == 130
     assert f"go on with: fphi search {METHOD} --out {out} --resume" in capsys.readouterr().err
     assert not (out / "result.json").exists()

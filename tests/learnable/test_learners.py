@@ -37,13 +37,17 @@ def test_vmapped_equals_looped(case: Case) -> None:
 
 
 @every_learner
-@pytest.mark.parametrize(("chunk_size", "threads"), [(1, 1), (2, 1), (1, 2), (2, 3)])
-def test_chunks_and_threads_do_not_change_the_gradient(case: Case, chunk_size: int, threads: int) -> None:
+def test_chunks_and_threads_do_not_change_the_gradient(case: Case) -> None:
+    """Chunks change no more than the rounding of a sum, and threads no bit."""
     learner, tasks = case.build("vmap").double(), random_tasks(5)
     loss, whole = meta_gradient(learner, tasks, chunk_size=5, threads=1)
-    split_loss, split = meta_gradient(learner, tasks, chunk_size=chunk_size, threads=threads)
-    torch.testing.assert_close(loss, split_loss, rtol=1e-10, atol=0)
-    assert_same(whole, split)
+    for chunk_size, threads in ((1, 2), (2, 3)):
+        split_loss, split = meta_gradient(learner, tasks, chunk_size=chunk_size, threads=1)
+        torch.testing.assert_close(loss, split_loss, rtol=1e-10, atol=0)
+        assert_same(whole, split)
+        other_loss, other = meta_gradient(learner, tasks, chunk_size=chunk_size, threads=threads)
+        assert torch.equal(other_loss, split_loss)
+        assert all(torch.equal(other[name], gradient) for name, gradient in split.items())
 
 
 @every_learner
@@ -149,7 +153,7 @@ def test_transductive_answers_depend_on_other_queries_exactly_where_it_is_said(c
 def test_chance_before_training(case: Case) -> None:
     """On noise every learner is right in one of N answers, within four standard errors."""
     learner = case.build("vmap")
-    result = evaluate(learner, random_tasks(300, dtype=torch.float32), chunk_size=100)
+    result = evaluate(learner, random_tasks(150, dtype=torch.float32), chunk_size=50)
     for values in (result.transductive, result.inductive):
         # Before training a sequence learner may give all queries of a task one answer: no spread at all.
         error = float(values.std()) / len(values) ** 0.5 + 1e-6
@@ -164,14 +168,14 @@ def test_learns_a_small_problem(case: Case) -> None:
     optimizer = torch.optim.Adam(learner.parameters(), lr=0.01)
     if case.name == "reptile":  # its step is ε (θ̃ - φ): gradient descent of rate εα
         optimizer = torch.optim.SGD(learner.parameters(), lr=0.01)  # type: ignore[assignment]
-    before = evaluate(learner, easy_tasks(100, seed=-1), inductive=False).loss
+    before = evaluate(learner, easy_tasks(40, seed=-1), inductive=False).loss
     for step in range(40):
         _, gradients = meta_gradient(learner, easy_tasks(8, seed=step), threads=1)
         for name, p in learner.named_parameters():
             p.grad = gradients[name]
         optimizer.step()
     calibrate(learner, separately(easy_tasks(8, seed=0)), learner.observe)
-    after = evaluate(learner, easy_tasks(100, seed=-1), inductive=False)
+    after = evaluate(learner, easy_tasks(40, seed=-1), inductive=False)
     assert after.loss < 0.7 * before
     assert after.accuracy > 0.75
 

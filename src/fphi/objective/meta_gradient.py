@@ -1,7 +1,9 @@
 """Step 2: L(φ), the loss over tasks, and its gradient. The one place where tasks are split up."""
 
 import os
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager, nullcontext
 from contextvars import Context, copy_context
 from functools import cache
 from itertools import pairwise
@@ -34,7 +36,7 @@ def meta_gradient(
     """The mean task loss over a batch of tasks, and its gradient by parameter name.
 
     The tasks are solved in chunks, which bounds the memory, and chunks are spread over threads. The
-    result does not depend on either, up to the rounding of a sum.
+    number of threads changes no bit of the result; the size of the chunks does, by the rounding of a sum.
 
     Args:
         learner: a learning algorithm; parameters that require no gradient are left out.
@@ -83,12 +85,13 @@ def _default_threads(tasks: Task) -> int:
     return torch.get_num_threads() if tasks.query.x.device.type == "cpu" else 1
 
 
-def _default_chunk(learner: LearningAlgorithm, tasks: Task, threads: int) -> int:
+def _default_chunk(learner: LearningAlgorithm, tasks: Task) -> int:
+    """Every core of this machine has a chunk, however many are used: threads change no bit of the sum."""
     count = tasks.query.x.shape[0]
     if tasks.query.x.device.type != "cpu":
         return count
     examples = max(1, learner.examples_at_once(tasks))
-    return max(1, min(_CHUNK, _CHUNK_EXAMPLES // examples, -(-count // threads)))
+    return max(1, min(_CHUNK, _CHUNK_EXAMPLES // examples, -(-count // (os.cpu_count() or 1))))
 
 
 Part = tuple[Tensor, list[Tensor]]
@@ -100,7 +103,7 @@ _DRAWS: WeakKeyDictionary[nn.Module, dict[bool, bool]] = WeakKeyDictionary()
 def _parts(learner: LearningAlgorithm, tasks: Task, chunk_size: int | None, threads: int) -> list[Part]:
     """Summed loss and gradient of each chunk, in the order of the chunks."""
     draws = _DRAWS.setdefault(original(learner), {})
-    chunks = split_tasks(tasks, chunk_size or _default_chunk(learner, tasks, threads))
+    chunks = split_tasks(tasks, chunk_size or _default_chunk(learner, tasks))
     if threads > 1 and len(chunks) > 1 and not draws.get(learner.training, False):
         known = learner.training in draws
         before = RandomState.now(generators_of(learner), others=not known)
@@ -113,8 +116,19 @@ def _parts(learner: LearningAlgorithm, tasks: Task, chunk_size: int | None, thre
         if parts is not None and not draws[learner.training]:
             return parts
         before.restore()  # in which order threads draw is chance
-    chunks = split_tasks(tasks, chunk_size or _default_chunk(learner, tasks, 1))
-    return [_summed_gradient(learner, chunk) for chunk in chunks]
+    with _one_core() if threads == 1 < len(chunks) else nullcontext():
+        return [_summed_gradient(learner, chunk) for chunk in chunks]
+
+
+@contextmanager
+def _one_core() -> Iterator[None]:
+    """As in a worker thread, to the last bit."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _ordinary(tasks: Task) -> Task:
@@ -143,15 +157,19 @@ def _in_threads(learner: LearningAlgorithm, chunks: list[Task], threads: int) ->
 
 @cache
 def _workers(threads: int, process: int) -> ThreadPoolExecutor:
-    """Threads that compute with one core each; those of another process would never answer.
-
-    Torch's number of threads is each thread's own, but one that begins has that which was set last, in
-    whichever thread; so it is set again here.
-    """
+    """Threads that compute with one core each; those of another process would never answer."""
     within, begun = torch.get_num_threads(), Barrier(threads + 1)
-    pool = ThreadPoolExecutor(threads, "fphi-tasks", initializer=lambda: torch.set_num_threads(1))
+    pool = ThreadPoolExecutor(threads, "fphi-tasks", initializer=_stay_on_one_core)
     for _ in range(threads):
         pool.submit(begun.wait)
     begun.wait()
     torch.set_num_threads(within)
     return pool
+
+
+def _stay_on_one_core() -> None:
+    """Torch's number of threads is each thread's own; one that never asked for it takes, when it first
+    computes, what was set last in any thread.
+    """
+    torch.get_num_threads()
+    torch.set_num_threads(1)

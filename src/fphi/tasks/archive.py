@@ -7,6 +7,7 @@ import struct
 import zipfile
 import zlib
 from abc import ABC, abstractmethod
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 
@@ -42,7 +43,11 @@ class Archive(ABC):
 
     @abstractmethod
     def names(self) -> list[str]:
-        """Return the names of all visible files, sorted."""
+        """Return the names of all visible files, sorted.
+
+        Raises:
+            DataError: it is damaged, unpacks to very much, or leads outside itself.
+        """
 
     @abstractmethod
     def size(self) -> int:
@@ -78,7 +83,7 @@ def open_archive(path: Path) -> Archive:
     """Open a folder or a zip file.
 
     Raises:
-        DataError: if it does not exist, is damaged, unpacks to very much, or leads outside itself.
+        DataError: if it does not exist.
     """
     if path.is_dir():
         return _Folder(path)
@@ -149,24 +154,32 @@ class _Folder(Archive):
 
 
 class _Zip(Archive):
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
-        self._file = _InPieces(io.FileIO(path))
+    """Its list of files is read when it is first needed: data that are cached need no more than the path."""
+
+    @cached_property
+    def _zip(self) -> zipfile.ZipFile:
+        self._file = _InPieces(io.FileIO(self.path))
         try:
-            self._zip = zipfile.ZipFile(self._file)
+            return zipfile.ZipFile(self._file)
         except _DAMAGED as error:
-            raise DataError(f"{path} is not a whole zip file ({_one_line(error)}); fetch it again") from error
+            raise DataError(
+                f"{self.path} is not a whole zip file ({_one_line(error)}); fetch it again"
+            ) from error
+
+    @cached_property
+    def _entries(self) -> dict[str, zipfile.ZipInfo]:
         # Of several files of one name the last counts, as when the zip is extracted.
-        self._entries = {_name_in_zip(entry): entry for entry in self._zip.infolist()}
-        for entry in self._entries.values():
-            _check_safe(path, entry.filename)
-        _check_apart(path, self._zip.infolist())
-        unpacked, size = sum(entry.file_size for entry in self._entries.values()), path.stat().st_size
+        entries = {_name_in_zip(entry): entry for entry in self._zip.infolist()}
+        for entry in entries.values():
+            _check_safe(self.path, entry.filename)
+        _check_apart(self.path, self._zip.infolist())
+        unpacked, size = sum(entry.file_size for entry in entries.values()), self.size()
         if unpacked > max(_MOST_UNPACKED, _MOST_TIMES * size):
             raise DataError(
-                f"{path} unpacks to {unpacked} bytes, {unpacked // size} times as many as it has; "
+                f"{self.path} unpacks to {unpacked} bytes, {unpacked // size} times as many as it has; "
                 "give its images in a folder"
             )
+        return entries
 
     def __del__(self) -> None:
         if hasattr(self, "_file"):
