@@ -22,7 +22,7 @@ few = settings(max_examples=25, deadline=None, derandomize=True)
 def convolve_by_torch(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     weights = weight.expand(len(x), *weight.shape[1:])
     maps = [
-        F.conv2d(a.permute(0, 3, 1, 2), w, None, *geometry).permute(0, 2, 3, 1)
+        F.conv2d(a.permute(0, 3, 1, 2), w, None, geometry.stride, geometry.padding).permute(0, 2, 3, 1)
         for a, w in zip(x, weights, strict=True)
     ]
     return torch.stack(maps)

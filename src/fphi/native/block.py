@@ -1,5 +1,6 @@
 """A convolution block of one task: 3x3 convolution, batch norm, ReLU and perhaps 2x2 max-pool."""
 
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -18,7 +19,8 @@ __all__ = ["Block", "Norm", "conv3x3", "conv_block", "covers", "normalised"]
 _MULTIPLE = 16  # the kernels write output channels by cache lines
 
 
-class Block(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Block:
     """What the block is, besides its parameters.
 
     Args:
@@ -112,7 +114,7 @@ def _of_tasks(
     block: Block, x: Tensor, weight: Tensor, scale: Tensor, shift: Tensor, *given: Tensor
 ) -> Tensor:
     """``x: [T, n, C, H, W]`` to ``[T, n, O, h, w]``; one filter for all, or one for each task."""
-    stride, padding = block.geometry
+    stride, padding = block.geometry.stride, block.geometry.padding
     statistics = (given[0], given[1]) if given else None
     if block.norm.window == 2 and stride == 1 and x.shape[2] == 1 and not _needs_gradient(x):
         padded = F.pad(x[:, :, 0], (padding,) * 4) if padding else x[:, :, 0]

@@ -4,7 +4,8 @@ A convolution is linear in the map and in the filter. So it, its gradient by the
 the filter are each other's derivatives.
 """
 
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,7 +17,8 @@ from fphi.native.library import kernel
 __all__ = ["Geometry", "convolve"]
 
 
-class Geometry(NamedTuple):
+@dataclass(frozen=True, slots=True)  # not a tuple, which ``vmap`` would take apart
+class Geometry:
     """How the filter moves over the map: its step, and the pixels of zero around the map."""
 
     stride: int
@@ -158,7 +160,7 @@ def _forward(geometry: Geometry, *pairs: Pair) -> Tensor:
     if _by_winograd(geometry, C):
         kernel("convolve", *_operands(pairs), y, *sizes, geometry.padding, 0)
     else:
-        kernel("patch_convolve", *_operands(pairs), y, *sizes, *geometry)
+        kernel("patch_convolve", *_operands(pairs), y, *sizes, geometry.stride, geometry.padding)
     return y
 
 
@@ -172,7 +174,7 @@ def _turned(geometry: Geometry, pair: Pair, shape: torch.Size) -> Tensor:
         kernel("convolve", *_operands((pair,)), to_x, *sizes, geometry.padding, 1)
     else:
         sizes = (T, weight.shape[0] == 1, n, H, W, C, outputs)
-        kernel("patch_gradient", *_operands((pair,)), to_x, *sizes, *geometry)
+        kernel("patch_gradient", *_operands((pair,)), to_x, *sizes, geometry.stride, geometry.padding)
     return to_x
 
 
@@ -183,7 +185,7 @@ def _correlated(geometry: Geometry, pair: Pair, shape: torch.Size) -> Tensor:
     if _by_winograd(geometry, C):
         kernel("correlate", *_operands((pair,)), to_weight, *sizes, geometry.padding)
     else:
-        kernel("patch_correlate", *_operands((pair,)), to_weight, *sizes, *geometry)
+        kernel("patch_correlate", *_operands((pair,)), to_weight, *sizes, geometry.stride, geometry.padding)
     return to_weight
 
 

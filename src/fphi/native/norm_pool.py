@@ -1,6 +1,7 @@
 """Batch norm, ReLU and 2x2 max-pool in one native operation, with its first and second derivative."""
 
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +14,8 @@ from fphi.native.library import kernel
 __all__ = ["NormPool", "norm_pool"]
 
 
-class NormPool(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class NormPool:
     """What the operation is.
 
     Args:
