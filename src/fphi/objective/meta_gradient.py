@@ -26,7 +26,8 @@ __all__ = ["meta_gradient", "split_tasks"]
 # Tasks per chunk on a CPU, and examples in them: large enough to pay for each operation's overhead, small
 # enough for the caches.
 _CHUNK = 8
-_CHUNK_EXAMPLES = 320
+_CHUNK_EXAMPLES = 640
+_VALUES = 28 * 28  # of an example that counts as one; larger ones count for more
 
 
 @checked(threads=Range(1, 1024))
@@ -90,8 +91,9 @@ def _default_chunk(learner: LearningAlgorithm, tasks: Task) -> int:
     count = tasks.query.x.shape[0]
     if tasks.query.x.device.type != "cpu":
         return count
-    examples = max(1, learner.examples_at_once(tasks))
-    return max(1, min(_CHUNK, _CHUNK_EXAMPLES // examples, -(-count // (os.cpu_count() or 1))))
+    examples = learner.examples_at_once(tasks)
+    size = max(1, examples, examples * tasks.query.x[0, 0].numel() // _VALUES)
+    return max(1, min(_CHUNK, _CHUNK_EXAMPLES // size, -(-count // (os.cpu_count() or 1))))
 
 
 Part = tuple[Tensor, list[Tensor]]
