@@ -147,7 +147,29 @@ def test_forward_mode_is_torchs() -> None:
 def test_what_is_not_covered_goes_the_general_way(x: Tensor, filters: int) -> None:
     weight = torch.ones(filters, 16, 3, 3, dtype=x.dtype, device=x.device)
     block = native.Block(native.Geometry(1, 1), native.NormPool(2, 2, 1e-5))
-    assert not native.covers(x, weight, block)
+    ones = torch.ones(filters, dtype=x.dtype, device=x.device)
+    norm = native.Norm(ones, ones)
+    assert not native.covers(x, weight, norm, block)
+
+
+@pytest.mark.parametrize(
+    "norm",
+    [
+        native.Norm(torch.ones(16), torch.ones(32)),
+        native.Norm(torch.ones(32), torch.ones(16)),
+        native.Norm(torch.ones(1), torch.ones(1)),
+        native.Norm(torch.ones(32), torch.ones(32).double()),
+        native.Norm(torch.ones(32), torch.ones(32), (torch.ones(16), torch.ones(32))),
+        native.Norm(torch.ones(32), torch.ones(32), (torch.ones(32), torch.ones(32).double())),
+        native.Norm(torch.ones(32), torch.ones(32), (torch.ones(32).requires_grad_(), torch.ones(32))),
+        native.Norm(torch.ones(32, device="meta"), torch.ones(32)),
+    ],
+)
+def test_a_norm_that_does_not_fit_goes_the_general_way(norm: native.Norm) -> None:
+    x, weight = torch.ones(2, 16, 6, 6), torch.ones(32, 16, 3, 3)
+    block = native.Block(native.Geometry(1, 1), native.NormPool(2, 2, 1e-5))
+    assert native.covers(x, weight, native.Norm(torch.ones(32), torch.ones(32)), block)
+    assert not native.covers(x, weight, norm, block)
 
 
 def test_autocast_goes_the_general_way() -> None:

@@ -46,28 +46,44 @@ class Norm(NamedTuple):
     given: tuple[Tensor, Tensor] | None = None
 
 
-def covers(x: Tensor, weight: Tensor, block: Block) -> bool:
+def covers(x: Tensor, weight: Tensor, norm: Norm, block: Block) -> bool:
     """Whether the kernels compute this block, of ``x: [n, C, H, W]``; else it is for PyTorch."""
     return (
         library() is not None
         and x.dim() == 4
         and weight.shape[0] % _MULTIPLE == 0
         and weight.shape[1:] == (x.shape[1], 3, 3)
-        and x.dtype == weight.dtype
         and x.dtype in (torch.float32, torch.float64)
         and len(x) > 0
         and min(map(block.geometry.outcome, x.shape[2:])) >= block.norm.window
-        and _is_ordinary(x)
-        and _is_ordinary(weight)
+        and _is_followed_by_autograd_alone()
+        and _are_alike(x, weight)
+        and _is_of(norm, weight)
     )
 
 
-def _is_ordinary(tensor: Tensor) -> bool:
-    """Whether the numbers lie in this computer's memory, and only autograd follows what becomes of them."""
+def _is_of(norm: Norm, weight: Tensor) -> bool:
+    """Whether it has a number for each channel, and statistics that no derivative is taken by."""
+    constants = norm.given or ()
     return (
-        tensor.device.type == "cpu"
-        and type(tensor) in (Tensor, torch.nn.Parameter)
-        and forward_ad._current_level < 0
+        all(a.shape == weight.shape[:1] for a in (norm.scale, norm.shift, *constants))
+        and _are_alike(weight, norm.scale, norm.shift, *constants)
+        and not any(a.requires_grad for a in constants)
+    )
+
+
+def _are_alike(*tensors: Tensor) -> bool:
+    """Whether all are plain tensors of one type in this computer's memory."""
+    dtype = tensors[0].dtype
+    return all(
+        a.dtype == dtype and a.device.type == "cpu" and type(a) in (Tensor, torch.nn.Parameter)
+        for a in tensors
+    )
+
+
+def _is_followed_by_autograd_alone() -> bool:
+    return (
+        forward_ad._current_level < 0
         and not torch.is_autocast_enabled("cpu")
         and not torch._C._get_tracing_state()
         and not torch.compiler.is_compiling()
@@ -160,5 +176,7 @@ def _first(
 def _needs_gradient(x: Tensor) -> bool:
     functorch = torch._C._functorch
     while functorch.is_functorch_wrapped_tensor(x):
+        if functorch.is_gradtrackingtensor(x):  # torch.func takes a derivative by it, or may
+            return True
         x = functorch.get_unwrapped(x)
     return x.requires_grad

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import Function
+from torch.func import vjp
 
 from fphi.native.batching import merged, signed, split
 from fphi.native.library import kernel
@@ -138,13 +139,17 @@ def _derived_again(
     inputs: tuple[Tensor, Tensor, Tensor],
     given: tuple[Tensor, Tensor],
     spec: NormPool,
-) -> tuple[Tensor | None, ...]:
-    """The derivative of `_Gradients` by torch's own operations, which have derivatives themselves."""
-    g, z, scale, shift = (a if a.requires_grad else a.detach().requires_grad_() for a in (g, *inputs))
-    y = by_torch(z, scale, shift, given, spec)
-    first = torch.autograd.grad(y, (z, scale, shift), g, create_graph=True)
-    wanted = (g, z, scale, shift)
-    return torch.autograd.grad(first, wanted, cotangents, create_graph=True, allow_unused=True)
+) -> tuple[Tensor, ...]:
+    """The derivative of `_Gradients` by torch's own operations, which have derivatives themselves.
+
+    By ``torch.func``, which takes g and z for independent although g was computed from z.
+    """
+
+    def gradients(g: Tensor, *inputs: Tensor) -> Any:
+        return vjp(lambda z, scale, shift: by_torch(z, scale, shift, given, spec), *inputs)[1](g)
+
+    derived: tuple[Tensor, ...] = vjp(gradients, g, *inputs)[1](cotangents)
+    return derived
 
 
 def by_torch(

@@ -48,32 +48,44 @@ class ConvBlock(nn.Module):
 
         Without padding ``h`` and ``w`` lose two pixels before that.
         """
-        block = self._block(x)
-        if self._has_kernels(x, self.conv.weight, block):
-            return conv_block(x, self.conv.weight, self._norm(), block)
+        if not self._is_as_made():
+            return self._module_by_module(x)
+        told = self._for_kernels(x, self.conv.weight)
+        if told is not None:
+            return conv_block(x, self.conv.weight, *told)
         sign = self._sign()
         weight = self.conv.weight * sign[:, None, None, None]
         few_channels = self.pool and x.shape[1] <= _FEW_CHANNELS
         found = self._from_patches(x, weight) if few_channels else self._from_convolution(x, weight)
         return self._pooled_and_normalised(*found, sign)
 
-    def _block(self, x: Tensor) -> Block:
-        """What this block computes of ``x``, as the native kernels are told."""
-        own = len(self.norm.rows(x)) if self.norm.uses_batch else 0
-        geometry = Geometry(self.conv.stride[0], self.padding)
-        return Block(geometry, NormPool(2 if self.pool else 1, own, self.norm.eps))
+    def _is_as_made(self) -> bool:
+        """Whether convolution and norm are such as `__init__` makes, and are called alone."""
+        conv, norm = self.conv, self.norm
+        usual = (self.padding, self.padding) == conv.padding and conv.padding_mode == "zeros"
+        own = isinstance(norm, BatchNorm) and conv.dilation == (1, 1) and conv.groups == 1 and usual
+        return own and not any(_has_hooks(module) for module in (conv, norm))
 
-    def _has_kernels(self, x: Tensor, weight: Tensor, block: Block) -> bool:
-        # `calibrate` is rare, and wants to see the moments.
-        return not self.norm.collects and covers(x, weight, block)
+    def _module_by_module(self, x: Tensor) -> Tensor:
+        z: Tensor = self.norm(self.conv(x)).relu()
+        return F.max_pool2d(z, 2) if self.pool else z
+
+    def _for_kernels(self, x: Tensor, weight: Tensor) -> tuple[Norm, Block] | None:
+        """What the native kernels are told of the block on ``x``; None: they do not compute it."""
+        if self.norm.collects:  # `calibrate` is rare, and wants to see the moments
+            return None
+        own = len(self.norm.rows(x)) if self.norm.uses_batch else 0
+        spec = NormPool(2 if self.pool else 1, own, self.norm.eps)
+        block, norm = Block(Geometry(self.conv.stride[0], self.padding), spec), self._norm()
+        return (norm, block) if covers(x, weight, norm, block) else None
 
     def _norm(self) -> Norm:
         scale, shift = self.norm.affine(self.conv.out_channels, like=self.conv.weight)
-        given = None
-        if not self.norm.uses_batch:
-            given = self.norm.running_mean, (self.norm.running_var + self.norm.eps).rsqrt()
-            if self.conv.bias is not None:
-                shift = shift + self.conv.bias * scale * given[1]
+        if self.norm.uses_batch:
+            return Norm(scale, shift)
+        given = self.norm.running_mean, (self.norm.running_var + self.norm.eps).rsqrt()
+        if self.conv.bias is not None:
+            shift = shift + self.conv.bias * scale * given[1]
         return Norm(scale, shift, given)
 
     def _pooled_and_normalised(self, z: Tensor, mean: Tensor, var: Tensor, sign: Tensor) -> Tensor:
@@ -118,6 +130,12 @@ class ConvBlock(nn.Module):
         covariance = torch.bmm(deviation, deviation.mT).sum(0) / (seen.shape[0] * seen.shape[2])
         var = ((weight @ covariance) * weight).sum(1).clamp_min(0)
         return z, weight @ center, var
+
+
+def _has_hooks(module: nn.Module) -> bool:
+    """Whether something is called before or after it: torch's pruning is, and its older norms of weights."""
+    held = (module._forward_pre_hooks, module._forward_hooks, module._backward_hooks)
+    return any(held) or bool(module._backward_pre_hooks)
 
 
 class Conv4(nn.Module):

@@ -1,5 +1,6 @@
 """The two networks of relation networks: the embedding, and the module that compares."""
 
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -42,12 +43,18 @@ class _PairBlock(ConvBlock):
 
     def pairs(self, classes: Tensor, queries: Tensor) -> Tensor:
         """``[N, c, h, w]`` and ``[Q, c, h, w]`` to ``[Q*N, filters, h/2, w/2]``."""
+        if not self._is_as_made():
+            of_queries = queries[:, None].expand(-1, len(classes), *[-1] * (queries.dim() - 1))
+            pairs = torch.cat([classes.expand(len(queries), *classes.shape), of_queries], 2)
+            return self._module_by_module(pairs.flatten(0, 1))
         of_class, of_query = self.conv.weight.chunk(2, dim=1)
-        if self._has_kernels(queries, of_query, self._block(queries)):
+        found = self._for_kernels(queries, of_query)
+        if found is not None:
+            norm, block = found
             geometry = Geometry(1, 1)
             z = conv3x3(queries, of_query, geometry)[:, None] + conv3x3(classes, of_class, geometry)
             z = z.flatten(0, 1)
-            return normalised(z, self._norm(), self._block(z).norm)
+            return normalised(z, norm, replace(block.norm, own=len(z) if block.norm.own else 0))
         sign = self._sign()
         of_class, of_query = (self.conv.weight * sign[:, None, None, None]).chunk(2, dim=1)
         z = F.conv2d(queries, of_query, padding=1)[:, None] + F.conv2d(classes, of_class, padding=1)
