@@ -26,6 +26,7 @@ from fphi.learnable import (
     SNAILCore,
 )
 from fphi.learnable.comparison.metric import MetricLoss
+from fphi.learnable.initialization.step_weights import AnnealedWeights
 from fphi.learnable.sequence.learner import Labels
 from fphi.learnable.turning import TurningLearner
 from fphi.networks import MLP, BatchNorm, Conv4, ConvBlock
@@ -102,6 +103,12 @@ class LooksAtValues(nn.Module):
         return out * 2 if bool(x.sum() > 0) else out
 
 
+def plus_plus(norm: str, batching: Batching) -> LearningAlgorithm:
+    rule = learned_rate(0.2, per="tensor", steps=2)
+    network = conv(norm=norm, filters=16 if norm == "per-step" else 4)
+    return GradientLearner(network, rule, 2, step_weights=AnnealedWeights(0.1), batching=batching)
+
+
 def metric(loss: MetricLoss, batching: Batching) -> LearningAlgorithm:
     return MetricLearner(conv(None), metric_loss=loss, scale=8, batching=batching)
 
@@ -160,6 +167,8 @@ LEARNERS = [
     Case("fomaml", lambda b: GradientLearner(conv(filters=16), sgd(0.4), 2, order=1, batching=b)),
     Case("anil", lambda b: GradientLearner(conv(filters=16), sgd(0.4), 3, adapts="head", batching=b)),
     Case("meta-sgd", lambda b: GradientLearner(conv(), learned_rate((0.2, 0.4)), 1, batching=b)),
+    Case("maml++", lambda b: plus_plus("per-step", b)),
+    Case("maml++-running", lambda b: plus_plus("per-step-running", b)),
     Case(
         "reptile",
         lambda b: ReptileLearner(conv(filters=16), adam(0.01, (0.0, 0.999)), 6, order=1, minibatch=4, batching=b),
