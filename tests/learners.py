@@ -17,6 +17,7 @@ from fphi.learnable import (
     MatchingLearner,
     MemoryCore,
     MetricLearner,
+    NILLearner,
     OnlineStandardisation,
     PrototypicalLearner,
     RelationLearner,
@@ -104,8 +105,11 @@ class LooksAtValues(nn.Module):
 
 
 def plus_plus(norm: str, batching: Batching) -> LearningAlgorithm:
-    rule = learned_rate(0.2, per="tensor", steps=2)
-    network = conv(norm=norm, filters=16 if norm == "per-step" else 4)
+    plain = norm == "per-step"
+    rule, network = (
+        learned_rate(0.2 if plain else 0.1, per="tensor", steps=2),
+        conv(norm=norm, filters=16 if plain else 4),
+    )
     return GradientLearner(network, rule, 2, step_weights=AnnealedWeights(0.1), batching=batching)
 
 
@@ -166,6 +170,7 @@ LEARNERS = [
     Case("maml-momentum", lambda b: GradientLearner(conv(), sgd(0.2, momentum=0.9), 3, batching=b)),
     Case("fomaml", lambda b: GradientLearner(conv(filters=16), sgd(0.4), 2, order=1, batching=b)),
     Case("anil", lambda b: GradientLearner(conv(filters=16), sgd(0.4), 3, adapts="head", batching=b)),
+    Case("nil", lambda b: NILLearner(conv(filters=16), sgd(0.4), 3, adapts="head", batching=b)),
     Case("meta-sgd", lambda b: GradientLearner(conv(), learned_rate((0.2, 0.4)), 1, batching=b)),
     Case("maml++", lambda b: plus_plus("per-step", b)),
     Case("maml++-running", lambda b: plus_plus("per-step-running", b)),

@@ -11,6 +11,7 @@ from fphi.learnable.comparison.siamese import SiameseLearner
 from fphi.learnable.embedding import EmbeddingLearner
 from fphi.learnable.generation.imaginary import Generator, ImaginaryLearner
 from fphi.learnable.initialization.gradient_learner import GradientLearner
+from fphi.learnable.initialization.nil import NILLearner
 from fphi.learnable.initialization.reptile import ReptileLearner
 from fphi.learnable.sequence.learner import SequenceLearner
 from fphi.learnable.sequence.lstm import LSTMCore
@@ -30,6 +31,7 @@ __all__ = [
     "MatchingLearner",
     "MemoryCore",
     "MetricLearner",
+    "NILLearner",
     "OnlineStandardisation",
     "PrototypicalLearner",
     "RelationLearner",

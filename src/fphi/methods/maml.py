@@ -67,13 +67,19 @@ class MAML(Staged):
     learned_rates: Literal["none", "all", "tensor", "tensor+step"] = "none"
 
     def learner(self, setting: Setting) -> LearningAlgorithm:
-        return GradientLearner(
+        return self.gradient_learner(setting, GradientLearner, self.adapts)
+
+    def gradient_learner(
+        self, setting: Setting, kind: type[GradientLearner], adapts: Literal["all", "head"]
+    ) -> GradientLearner:
+        """A learner of a ``kind`` with these options."""
+        return kind(
             build_network(self.network, setting, self.norm),
             self.update_rule(setting),
             self.inner_steps,
             order=self.order,
             loss=setting.loss,
-            adapts=self.adapts,
+            adapts=adapts,
             test_steps=self.test_steps,
             memory=self.memory,
             first_order_until=self.first_order,

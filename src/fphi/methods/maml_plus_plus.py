@@ -35,8 +35,8 @@ class MAMLPlusPlus(MAML):
     """
 
     usual: ClassVar[Usual] = Usual(
-        steps=200,
-        meta_batch=8,
+        steps=400,
+        meta_batch=16,
         paper="100 epochs of 500 steps of 8 tasks: --steps 50000 --meta-batch 8 --first-order 0",
         regression_steps=2000,
     )
