@@ -11,6 +11,7 @@ from fphi.learnable.comparison.siamese import SiameseLearner
 from fphi.learnable.embedding import EmbeddingLearner
 from fphi.learnable.generation.imaginary import Generator, ImaginaryLearner
 from fphi.learnable.initialization.gradient_learner import GradientLearner
+from fphi.learnable.initialization.implicit import ImplicitLearner
 from fphi.learnable.initialization.nil import NILLearner
 from fphi.learnable.initialization.reptile import ReptileLearner
 from fphi.learnable.sequence.learner import SequenceLearner
@@ -26,6 +27,7 @@ __all__ = [
     "Generator",
     "GradientLearner",
     "ImaginaryLearner",
+    "ImplicitLearner",
     "LSTMCore",
     "LearningAlgorithm",
     "MatchingLearner",

@@ -119,9 +119,8 @@ class GradientLearner(LearningAlgorithm):
     def adapt(self, support: Examples) -> Parameters:
         """θ' = F_φ(S) for one task: the network's parameters by name, the adapted ones replaced."""
         batch = Examples(support.x[None], support.y[None])
-        adapted = self._last(
-            self._trajectory(batch, self._inputs(batch.x), self._steps_now(), self._order_now())
-        )
+        trajectory = self._trajectory(batch, self._inputs(batch.x), self._steps_now(), self._order_now())
+        adapted = self._last(trajectory)
         prefix = "" if self.adapts == "all" else "head."
         return {**own_parameters(self.network), **{prefix + k: p[0] for k, p in adapted.items()}}
 
@@ -225,8 +224,7 @@ class GradientLearner(LearningAlgorithm):
             yield now
 
     def _begin(self, inputs: Tensor) -> tuple[Parameters, State]:
-        batch = len(inputs)
-        now: Parameters = {k: p.expand(batch, *p.shape) for k, p in self._adapted().items()}
+        now: Parameters = {k: p.expand(len(inputs), *p.shape) for k, p in self._adapted().items()}
         return now, self.optimizer.init(now)
 
     def _step(
@@ -255,7 +253,7 @@ class GradientLearner(LearningAlgorithm):
         if self.order == 2:
             require_second_derivatives(self.part)
         try:
-            return super().summed_gradient(tasks)
+            return self._differentiated(tasks)
         except RuntimeError as error:
             if self.order == 1 or not is_missing_derivative(error):
                 raise
@@ -277,6 +275,9 @@ class GradientLearner(LearningAlgorithm):
             now, carried = step_on(inputs)(now, carried, step, order)
         return sum_of(carried)
 
+    def _differentiated(self, tasks: Task) -> tuple[Tensor, list[Tensor]]:
+        return super().summed_gradient(tasks)
+
     def _recomputed(
         self,
         step_on: Callable[[Tensor], StepFrom],
@@ -287,9 +288,8 @@ class GradientLearner(LearningAlgorithm):
         order: DerivativeOrder,
     ) -> tuple[Parameters, State]:
         own, leaf = tuple(own_parameters(self).values()), x.detach().requires_grad_(x.requires_grad)
-        constants, leaves = (*own, x), (*own, leaf)
-        step_from = step_on(leaf)
-        return descend_recomputed(step_from, now, state, steps, order, constants, leaves, generators_of(self))
+        constants, leaves, drawn = (*own, x), (*own, leaf), generators_of(self)
+        return descend_recomputed(step_on(leaf), now, state, steps, order, constants, leaves, drawn)
 
     def _support_loss(self, parameters: Parameters, x: Tensor, y: Tensor) -> Tensor:
         return self.task_loss(call_network(self.part, parameters, x), y)
