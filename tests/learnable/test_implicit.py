@@ -122,7 +122,7 @@ def labelled_tasks() -> Task:
 
 @pytest.mark.parametrize("adapts", ["all", "head"])
 def test_derivatives_through_the_steps_tend_to_it(adapts: Literal["all", "head"]) -> None:
-    """And so do those by finite differences, of all that is learned: the body too, where it is not adapted."""
+    """Of all that is learned: of the body too, where it is not adapted."""
     tasks = labelled_tasks()
     _, implicit = meta_gradient(smooth(60, adapts), tasks, threads=1)
     errors = []
@@ -173,7 +173,7 @@ class Held:
 
 def peak(learner: GradientLearner, tasks: Task) -> int:
     Held.now = Held.most = 0
-    with torch.autograd.graph.saved_tensors_hooks(Held, lambda held: held.tensor):  # type: ignore[no-untyped-call]
+    with torch.autograd.graph.saved_tensors_hooks(Held, lambda held: held.tensor):
         meta_gradient(learner, tasks, threads=1)
     return Held.most
 

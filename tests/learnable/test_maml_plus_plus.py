@@ -202,6 +202,7 @@ def test_stored_statistics_of_a_step_are_those_of_the_queries_after_it() -> None
     task = Task(Examples(x[:4], torch.tensor([0, 0, 1, 1])), Examples(x[4:], torch.tensor([0, 1] * 3)))
     calibrate(learner, [task], learner.observe)
     norm = learner.network.get_submodule("1")
+    assert isinstance(norm, BatchNorm)
     for step in range(3):
         reached = GradientLearner(network(), sgd(0.5), step).adapt(task.support)
         seen = task.query.x @ reached["0.weight"].T + reached["0.bias"]
