@@ -38,7 +38,8 @@ class IMAML(FewShotMethod):
     inner loop, where the authors' code takes λ into its last step of training alone.
 
     Args:
-        strength: λ, how much the adapted parameters are held at the learned ones.
+        strength: λ, how much the adapted parameters are held at the learned ones (the paper's 2.0 holds them
+            tighter than its code, whose steps are free: after 15 meta-steps 68 % against 86).
         inner_lr: step size of the inner loop; null: 0.1, in regression 0.01.
         inner_steps: gradient steps on the support set in training; too few of them bias the gradient.
         test_steps: gradient steps at test.
@@ -52,14 +53,15 @@ class IMAML(FewShotMethod):
     """
 
     usual: ClassVar[Usual] = Usual(
-        steps=150,
+        steps=200,
         meta_batch=8,
-        paper="20,000 steps of 32 tasks, at 20 ways with 25 inner steps: --steps 20000 --meta-batch 32",
+        paper="20,000 steps of 32 tasks, at 20 ways with 25 inner steps: --steps 20000 --meta-batch 32 "
+        "--strength 2",
         regression_steps=1500,
     )
     usual_inner_lr: ClassVar[Rate] = Rate(classification=0.1, regression=0.01)
 
-    strength: float = number(2.0, 0, 1e6, open=True)
+    strength: float = number(0.5, 0, 1e6, open=True)
     inner_lr: float | None = rate(None)
     inner_steps: int = count(16, 10_000, least=0)
     test_steps: int = count(16, 10_000, least=0)
