@@ -56,5 +56,6 @@ def test_the_statistics_of_each_step_are_kept_and_answer_alone(tmp_path: Path) -
     assert len(means) == 4
     assert all(mean.shape == (3, 64) and bool((mean.abs().sum(1) > 0).all()) for mean in means)
     learner = fphi.load(tmp_path)
+    assert isinstance(learner, fphi.LearningAlgorithm)
     x, y = torch.rand(1, 5, 1, 28, 28), torch.arange(5)[None]
     assert not learner.shares_queries(fphi.Examples(x, y), x)
