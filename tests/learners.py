@@ -12,11 +12,13 @@ from fphi.learnable import (
     Generator,
     GradientLearner,
     ImaginaryLearner,
+    ImplicitLearner,
     LearningAlgorithm,
     LSTMCore,
     MatchingLearner,
     MemoryCore,
     MetricLearner,
+    NILLearner,
     OnlineStandardisation,
     PrototypicalLearner,
     RelationLearner,
@@ -26,6 +28,7 @@ from fphi.learnable import (
     SNAILCore,
 )
 from fphi.learnable.comparison.metric import MetricLoss
+from fphi.learnable.initialization.step_weights import AnnealedWeights
 from fphi.learnable.sequence.learner import Labels
 from fphi.learnable.turning import TurningLearner
 from fphi.networks import MLP, BatchNorm, Conv4, ConvBlock
@@ -102,6 +105,15 @@ class LooksAtValues(nn.Module):
         return out * 2 if bool(x.sum() > 0) else out
 
 
+def plus_plus(norm: str, batching: Batching) -> LearningAlgorithm:
+    plain = norm == "per-step"
+    rule, network = (
+        learned_rate(0.2 if plain else 0.1, per="tensor", steps=2),
+        conv(norm=norm, filters=16 if plain else 4),
+    )
+    return GradientLearner(network, rule, 2, step_weights=AnnealedWeights(0.1), batching=batching)
+
+
 def metric(loss: MetricLoss, batching: Batching) -> LearningAlgorithm:
     return MetricLearner(conv(None), metric_loss=loss, scale=8, batching=batching)
 
@@ -159,7 +171,11 @@ LEARNERS = [
     Case("maml-momentum", lambda b: GradientLearner(conv(), sgd(0.2, momentum=0.9), 3, batching=b)),
     Case("fomaml", lambda b: GradientLearner(conv(filters=16), sgd(0.4), 2, order=1, batching=b)),
     Case("anil", lambda b: GradientLearner(conv(filters=16), sgd(0.4), 3, adapts="head", batching=b)),
+    Case("nil", lambda b: NILLearner(conv(filters=16), sgd(0.4), 3, adapts="head", batching=b)),
+    Case("imaml", lambda b: ImplicitLearner(conv(filters=16), sgd(0.2), 4, strength=1.0, batching=b)),
     Case("meta-sgd", lambda b: GradientLearner(conv(), learned_rate((0.2, 0.4)), 1, batching=b)),
+    Case("maml++", lambda b: plus_plus("per-step", b)),
+    Case("maml++-running", lambda b: plus_plus("per-step-running", b)),
     Case(
         "reptile",
         lambda b: ReptileLearner(conv(filters=16), adam(0.01, (0.0, 0.999)), 6, order=1, minibatch=4, batching=b),

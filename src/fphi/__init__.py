@@ -11,11 +11,14 @@ from fphi.errors import DataError, FphiError
 if TYPE_CHECKING:
     from fphi.experiment import compare, evaluate, load, train
     from fphi.learnable import (
+        AnnealedWeights,
         GradientLearner,
         ImaginaryLearner,
+        ImplicitLearner,
         LearningAlgorithm,
         MatchingLearner,
         MetricLearner,
+        NILLearner,
         PrototypicalLearner,
         RelationLearner,
         ReptileLearner,
@@ -33,6 +36,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "MLP",
+    "AnnealedWeights",
     "BatchNorm",
     "Conv4",
     "DataError",
@@ -42,10 +46,12 @@ __all__ = [
     "GradientDescent",
     "GradientLearner",
     "ImaginaryLearner",
+    "ImplicitLearner",
     "InnerOptimizer",
     "LearningAlgorithm",
     "MatchingLearner",
     "MetricLearner",
+    "NILLearner",
     "PrototypicalLearner",
     "RelationLearner",
     "ReptileLearner",
@@ -70,11 +76,14 @@ __all__ = [
 
 _HOMES = {
     "learnable": (
+        "AnnealedWeights",
         "GradientLearner",
         "ImaginaryLearner",
+        "ImplicitLearner",
         "LearningAlgorithm",
         "MatchingLearner",
         "MetricLearner",
+        "NILLearner",
         "PrototypicalLearner",
         "RelationLearner",
         "ReptileLearner",

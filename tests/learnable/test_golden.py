@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from fphi.learnable import GradientLearner, PrototypicalLearner, ReptileLearner
-from fphi.learnable.initialization.gradient_learner import minibatch_rows
+from fphi.learnable.initialization.minibatches import minibatch_rows
 from fphi.objective import meta_gradient
 from fphi.tasks.types import Examples, Task
 from fphi.within import learned_rate, sgd

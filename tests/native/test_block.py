@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.func import functional_call, grad, jvp, vmap
 
 from fphi import native
-from fphi.networks.batch_norm import BatchNorm, Mode, calibrate, network_pass
+from fphi.networks.batch_norm import BatchNorm, Mode, network_pass
+from fphi.networks.calibration import calibrate
 from fphi.networks.conv4 import Conv4, ConvBlock
 from native_helpers import derivatives, needs_kernels, numbers, pure_torch
 

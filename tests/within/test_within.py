@@ -256,6 +256,18 @@ def test_a_per_step_norm_gets_a_scale_for_each_inner_step_of_its_learner() -> No
     assert bool(loss.isfinite())
 
 
+@pytest.mark.parametrize("order", [1, 2])
+def test_recomputed_steps_of_the_head_alone_have_the_gradient_of_stored_ones(order: Literal[1, 2]) -> None:
+    tasks, found = random_tasks(), {}
+    memories: tuple[Literal["stored", "recomputed"], ...] = ("stored", "recomputed")
+    for memory in memories:
+        learner = GradientLearner(conv(), sgd(0.4), 3, adapts="head", order=order, memory=memory).double()
+        found[memory] = meta_gradient(learner, tasks, threads=1)
+    assert found["stored"][0] == found["recomputed"][0]
+    for name, gradient in found["stored"][1].items():
+        torch.testing.assert_close(found["recomputed"][1][name], gradient, rtol=1e-10, atol=1e-13)
+
+
 def test_settings_that_make_no_sense_are_refused() -> None:
     with pytest.raises(FphiError, match="per is 'layer'; it must be one of all, tensor, parameter"):
         learned_rate(0.1, per="layer")  # type: ignore[arg-type]
@@ -294,7 +306,7 @@ def test_many_recomputed_steps_have_the_gradient_of_stored_ones(
     for memory in memories:
         seen.clear()
         learner = GradientLearner(network, optimizer, steps, loss=counted, memory=memory)
-        found[memory] = meta_gradient(learner, tasks, threads=1)
+        found[memory] = meta_gradient(learner, tasks, threads=1, chunk_size=2)
     assert len(seen) <= 3 * steps + 1  # the loss of the queries comes once
     assert found["stored"][0] == found["recomputed"][0]
     for name, gradient in found["stored"][1].items():

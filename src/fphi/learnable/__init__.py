@@ -11,7 +11,10 @@ from fphi.learnable.comparison.siamese import SiameseLearner
 from fphi.learnable.embedding import EmbeddingLearner
 from fphi.learnable.generation.imaginary import Generator, ImaginaryLearner
 from fphi.learnable.initialization.gradient_learner import GradientLearner
+from fphi.learnable.initialization.implicit import ImplicitLearner
+from fphi.learnable.initialization.nil import NILLearner
 from fphi.learnable.initialization.reptile import ReptileLearner
+from fphi.learnable.initialization.step_weights import AnnealedWeights
 from fphi.learnable.sequence.learner import SequenceLearner
 from fphi.learnable.sequence.lstm import LSTMCore
 from fphi.learnable.sequence.memory import MemoryCore
@@ -19,17 +22,20 @@ from fphi.learnable.sequence.snail import SNAILCore
 from fphi.learnable.sequence.standardisation import OnlineStandardisation
 
 __all__ = [
+    "AnnealedWeights",
     "ComparisonLearner",
     "EmbeddingLearner",
     "FullContext",
     "Generator",
     "GradientLearner",
     "ImaginaryLearner",
+    "ImplicitLearner",
     "LSTMCore",
     "LearningAlgorithm",
     "MatchingLearner",
     "MemoryCore",
     "MetricLearner",
+    "NILLearner",
     "OnlineStandardisation",
     "PrototypicalLearner",
     "RelationLearner",

@@ -16,7 +16,7 @@ from fphi.learnable.checking import checks
 from fphi.learnable.modes import evaluation_mode, keep_batch_statistics
 from fphi.learnable.rows import rows_share
 from fphi.learnable.targets import AnswersAtTest, fitting, require_answerable
-from fphi.networks.batch_norm import BatchNorm, network_pass
+from fphi.networks.batch_norm import BatchNorm, network_pass, norm_modes
 from fphi.ranges import checked
 from fphi.tasks.types import Examples, Task
 from fphi.within.stand_in import own_parameters
@@ -166,7 +166,7 @@ class LearningAlgorithm(nn.Module):
         """Pass one task's examples through what has running statistics, for `calibrate` to take them."""
         examples = torch.cat([task.support.x, task.query.x])
         for network in self.children():
-            if "running" in _norm_modes(network):
+            if "running" in norm_modes(network):
                 network(examples)
 
     def measures(self, tasks: Task) -> dict[str, Tensor]:
@@ -200,7 +200,7 @@ class LearningAlgorithm(nn.Module):
 
 def _uses_query_batch(module: nn.Module) -> bool:
     if isinstance(module, BatchNorm):
-        return module.mode in ("query-batch", "per-step") or (module.mode == "running" and module.training)
+        return module.mode in ("query-batch", "per-step") or (module.is_running and module.training)
     return isinstance(module, _BatchNorm) and (module.training or module.running_mean is None)
 
 
@@ -225,7 +225,7 @@ def run_network(
     rows = support_x.shape[1]
 
     def together(own: dict[str, Tensor] | None, support: Tensor, queries: Tensor) -> Tensor:
-        if "support" not in _norm_modes(network):
+        if "support" not in norm_modes(network):
             with network_pass(step=step):
                 return over_network(over_tasks, network, own, queries)
         with network_pass(rows, step):
@@ -267,16 +267,12 @@ def passes_alone(network: nn.Module, outputs: Callable[[Tensor], Tensor], querie
             find out whether they depend on each other.
         queries: ``[B, Q, *input]``.
     """
-    if "support+1" in _norm_modes(network):
+    if "support+1" in norm_modes(network):
         return True
     asked = _ASKED_ALONE.get()
     if asked is None or not any(network is module for module in asked.modules()):
         return False
     return any(_uses_query_batch(m) for m in network.modules()) or rows_share(outputs, queries)
-
-
-def _norm_modes(network: nn.Module) -> set[str]:
-    return {m.mode for m in network.modules() if isinstance(m, BatchNorm)}
 
 
 def over_network(

@@ -10,20 +10,21 @@ from typing import ClassVar, Literal
 
 from fphi.learnable import GradientLearner
 from fphi.learnable.base import LearningAlgorithm
-from fphi.methods.base import FewShotMethod, Setting, Usual
+from fphi.methods.base import Setting, Usual
 from fphi.methods.families.networks import Rate, ScheduleName, adam_descent, build_network
+from fphi.methods.families.stages import Staged
 from fphi.methods.table import method
 from fphi.networks.batch_norm import Mode
 from fphi.optimize import GradientDescent
 from fphi.ranges import count, number, rate
-from fphi.within import sgd
+from fphi.within import UpdateRule, learned_rate, sgd
 
 __all__ = ["MAML"]
 
 
 @method("maml", paper="Finn, Abbeel, Levine: Model-Agnostic Meta-Learning, ICML 2017", arxiv="1703.03400")
 @dataclass(frozen=True)
-class MAML(FewShotMethod):
+class MAML(Staged):
     """Learn initial parameters from which a few gradient steps solve a task.
 
     Args:
@@ -38,6 +39,8 @@ class MAML(FewShotMethod):
             koch.
         norm: source of the batch-norm statistics.
         memory: "recomputed" bounds the memory of many inner steps, for about half as much time again.
+        learned_rates: whether the inner learning rate is learned too, from ``inner_lr`` on: "all" learns one
+            number, "tensor" one for each tensor, "tensor+step" one for each tensor in each inner step.
     """
 
     usual: ClassVar[Usual] = Usual(
@@ -61,18 +64,35 @@ class MAML(FewShotMethod):
     network: str = "conv4-pool"
     norm: Mode = "query-batch"
     memory: Literal["stored", "recomputed"] = "stored"
+    learned_rates: Literal["none", "all", "tensor", "tensor+step"] = "none"
 
     def learner(self, setting: Setting) -> LearningAlgorithm:
-        return GradientLearner(
+        return self.gradient_learner(setting, GradientLearner, self.adapts)
+
+    def gradient_learner(
+        self, setting: Setting, kind: type[GradientLearner], adapts: Literal["all", "head"]
+    ) -> GradientLearner:
+        """A learner of a ``kind`` with these options."""
+        return kind(
             build_network(self.network, setting, self.norm),
-            sgd(self.usual_inner_lr.of(setting) if self.inner_lr is None else self.inner_lr),
+            self.update_rule(setting),
             self.inner_steps,
             order=self.order,
             loss=setting.loss,
-            adapts=self.adapts,
+            adapts=adapts,
             test_steps=self.test_steps,
             memory=self.memory,
+            first_order_until=self.first_order,
+            step_weights=self.step_weights,
         )
+
+    def update_rule(self, setting: Setting) -> UpdateRule:
+        """The optimizer of the inner loop."""
+        rate = self.usual_inner_lr.of(setting) if self.inner_lr is None else self.inner_lr
+        if self.learned_rates == "none":
+            return sgd(rate)
+        steps = max(1, self.inner_steps) if self.learned_rates == "tensor+step" else None
+        return learned_rate(rate, "all" if self.learned_rates == "all" else "tensor", steps=steps)
 
     def optimizer(self, learner: LearningAlgorithm) -> GradientDescent:
         return adam_descent(learner, self.outer_lr, self.schedule, self.clip_value)

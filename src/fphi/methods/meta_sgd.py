@@ -11,8 +11,9 @@ from typing import ClassVar, Literal
 from fphi.errors import FphiError
 from fphi.learnable import GradientLearner
 from fphi.learnable.base import LearningAlgorithm
-from fphi.methods.base import FewShotMethod, Setting, Usual
+from fphi.methods.base import Setting, Usual
 from fphi.methods.families.networks import Rate, ScheduleName, adam_descent, build_network
+from fphi.methods.families.stages import Staged
 from fphi.methods.table import method
 from fphi.networks.batch_norm import Mode
 from fphi.optimize import GradientDescent
@@ -24,13 +25,14 @@ __all__ = ["MetaSGD"]
 
 @method("meta-sgd", paper="Li, Zhou, Chen, Li: Meta-SGD, 2017", arxiv="1707.09835")
 @dataclass(frozen=True)
-class MetaSGD(FewShotMethod):
+class MetaSGD(Staged):
     """Learn initial parameters and a learning rate for each of them.
 
     Args:
         rate_low: lower bound of the initial rates, drawn uniformly; null: 0.005, in regression 0.0005.
         rate_high: upper bound of the initial rates; null: 0.1, in regression 0.01.
         per: a rate for every parameter, or one for each tensor.
+        rates_by_step: whether each inner step has rates of its own.
         inner_steps: steps in training and test; the paper takes one.
         outer_lr: Adam's learning rate for φ.
         schedule: course of the outer learning rate.
@@ -53,6 +55,7 @@ class MetaSGD(FewShotMethod):
     rate_low: float | None = number(None, -1000, 1000)
     rate_high: float | None = number(None, -1000, 1000)
     per: Literal["parameter", "tensor"] = "parameter"
+    rates_by_step: bool = False
     inner_steps: int = count(1, 10_000, least=0)
     outer_lr: float = rate(1e-3)
     schedule: ScheduleName = "cosine"
@@ -72,10 +75,14 @@ class MetaSGD(FewShotMethod):
         high = self.usual_high.of(setting) if self.rate_high is None else self.rate_high
         return GradientLearner(
             build_network(self.network, setting, self.norm),
-            learned_rate((low, high), self.per),
+            learned_rate(
+                (low, high), self.per, steps=max(1, self.inner_steps) if self.rates_by_step else None
+            ),
             self.inner_steps,
             order=2,
             loss=setting.loss,
+            first_order_until=self.first_order,
+            step_weights=self.step_weights,
         )
 
     def optimizer(self, learner: LearningAlgorithm) -> GradientDescent:

@@ -1,6 +1,7 @@
 """The networks that learners adapt, and the one batch norm that they share."""
 
-from fphi.networks.batch_norm import BatchNorm, calibrate, network_pass
+from fphi.networks.batch_norm import BatchNorm, network_pass
+from fphi.networks.calibration import calibrate
 from fphi.networks.conv4 import Conv4, ConvBlock
 from fphi.networks.koch import KochNet
 from fphi.networks.mlp import MLP

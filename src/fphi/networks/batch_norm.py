@@ -1,21 +1,32 @@
 """Batch normalisation whose source of statistics is named, and whose calls change no state."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from fphi.ranges import checked
 
-__all__ = ["Affine", "BatchNorm", "Mode", "Pass", "StepFree", "calibrate", "network_pass"]
+__all__ = [
+    "Affine",
+    "BatchNorm",
+    "Mode",
+    "Pass",
+    "Records",
+    "StepFree",
+    "network_pass",
+    "norm_modes",
+    "per_step_parameters",
+    "set_steps",
+    "trial_pass",
+]
 
-Mode = Literal["query-batch", "support", "support+1", "running", "per-step"]
+Mode = Literal["query-batch", "support", "support+1", "running", "per-step", "per-step-running"]
 StepFree = Literal["query-batch", "support", "support+1", "running"]  # of a network that is not adapted
 Affine = Literal["scale+shift", "shift", "none"]
-T = TypeVar("T")
 
 
 class Pass(NamedTuple):
@@ -24,10 +35,14 @@ class Pass(NamedTuple):
     Args:
         support_rows: how many of the leading rows are the support set; None: all.
         step: number of the inner step, from 0.
+        adapting: whether it is that of a support set in an inner step.
+        trial: whether the pass only finds something out about the network, and nothing is collected of it.
     """
 
     support_rows: int | None = None
     step: int = 0
+    adapting: bool = False
+    trial: bool = False
 
 
 # Of this thread alone: others may call the same network.
@@ -36,14 +51,25 @@ _PASS: ContextVar[Pass] = ContextVar("pass", default=_PLAIN)
 
 
 @contextmanager
-def network_pass(support_rows: int | None = None, step: int = 0) -> Iterator[None]:
+def network_pass(support_rows: int | None = None, step: int = 0, adapting: bool = False) -> Iterator[None]:
     """Tell the norm layers of a network called within which leading rows are the support set, and the step.
 
     Args:
         support_rows: see `Pass`.
         step: see `Pass`.
+        adapting: see `Pass`.
     """
-    token = _PASS.set(Pass(support_rows, step))
+    token = _PASS.set(Pass(support_rows, step, adapting))
+    try:
+        yield
+    finally:
+        _PASS.reset(token)
+
+
+@contextmanager
+def trial_pass() -> Iterator[None]:
+    """Within it a pass is what it would be outside, but a trial."""
+    token = _PASS.set(_PASS.get()._replace(trial=True))
     try:
         yield
     finally:
@@ -84,6 +110,13 @@ class _Moments(torch.autograd.Function):
         return tangent.mean(_positions(x)), 2 * (deviation * tangent).mean(_positions(x))
 
 
+class Records(list[tuple[int, Tensor, Tensor]]):
+    """The inner step and the moments of each pass, while a layer ``collects``; its copies share them."""
+
+    def __deepcopy__(self, memo: object) -> "Records":
+        return self
+
+
 def _positions(x: Tensor) -> list[int]:
     return [d for d in range(x.dim()) if d != 1]
 
@@ -95,14 +128,16 @@ def _spread(of_channels: Tensor, x: Tensor) -> Tensor:
 class BatchNorm(nn.Module):
     """Normalise each channel of ``x: [n, channels, ...]``; the mode says with whose statistics.
 
-    ================  ==========================================================================
-    ``query-batch``   the batch at hand: transductive on a query set (MAML, Relation networks)
-    ``support``       the support set alone; queries are normalised with its statistics
-    ``support+1``     the support set and one query at a time (Reptile, inductive)
-    ``running``       the batch in training; in ``eval()`` the statistics that `calibrate` stored
-    ``per-step``      as ``query-batch``, with its own scale and shift for each inner step (MAML++):
-                      a `GradientLearner` gives as many as it takes steps, by `set_steps`
-    ================  ==========================================================================
+    ====================  ======================================================================
+    ``query-batch``       the batch at hand: transductive on a query set (MAML, Relation networks)
+    ``support``           the support set alone; queries are normalised with its statistics
+    ``support+1``         the support set and one query at a time (Reptile, inductive)
+    ``running``           the batch in training; in ``eval()`` the statistics that `calibrate` stored
+    ``per-step``          as ``query-batch``, with its own scale and shift for each inner step (MAML++):
+                          a `GradientLearner` gives as many as it takes steps, by `set_steps`
+    ``per-step-running``  as ``per-step``; but in ``eval()`` queries have the statistics that `calibrate`
+                          stored for their inner step, and inner steps those of the support set
+    ====================  ======================================================================
 
     Written from `_Moments` and one multiply-add, not with ``F.batch_norm``: every derivative of it is
     right under ``torch.func.vmap``. No call moves a buffer: `calibrate` is the one place that does.
@@ -127,23 +162,41 @@ class BatchNorm(nn.Module):
     ) -> None:
         super().__init__()
         self.mode, self.eps = mode, eps
-        self.records: list[tuple[Tensor, Tensor]] = []  # the moments of each pass, while `calibrate` collects
+        self.records = Records()
         self.collects = False
-        shape = (1, channels) if mode == "per-step" else (channels,)
+        shape = (1, channels) if self.is_per_step else (channels,)
         self.weight = nn.Parameter(torch.ones(shape)) if affine == "scale+shift" else None
         self.bias = nn.Parameter(torch.zeros(shape)) if affine != "none" else None
-        if mode == "running":
-            self.register_buffer("running_mean", torch.zeros(channels))
-            self.register_buffer("running_var", torch.ones(channels))
+        if self.is_running:
+            self.register_buffer("running_mean", torch.zeros(shape))
+            self.register_buffer("running_var", torch.ones(shape))
 
     def forward(self, x: Tensor) -> Tensor:
         scale, shift = self.coefficients(*self.moments(x))
         return torch.addcmul(_spread(shift, x), x, _spread(scale, x))
 
     @property
+    def is_running(self) -> bool:
+        """Whether it has stored statistics."""
+        return self.mode in ("running", "per-step-running")
+
+    @property
+    def is_per_step(self) -> bool:
+        """Whether what it has is there once for each inner step."""
+        return self.mode in ("per-step", "per-step-running")
+
+    @property
     def uses_batch(self) -> bool:
         """Whether the statistics come from the rows at hand and not from buffers."""
-        return self.mode != "running" or self.training
+        return not self.is_running or self.training or self._adapts
+
+    @property
+    def _adapts(self) -> bool:
+        return self.is_per_step and _PASS.get().adapting
+
+    def stored(self) -> tuple[Tensor, Tensor]:
+        """Mean and variance ``[channels]`` that `calibrate` stored, those of the step at hand."""
+        return self.of_step(self.running_mean), self.of_step(self.running_var)
 
     def rows(self, x: Tensor) -> Tensor:
         """The rows of ``x`` that the statistics are taken from."""
@@ -152,7 +205,7 @@ class BatchNorm(nn.Module):
     def moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and variance ``[channels]`` to normalise ``x`` with."""
         if not self.uses_batch:
-            return self.running_mean, self.running_var
+            return self.stored()
         rows = self.rows(x)
         wide = rows.to(torch.promote_types(rows.dtype, torch.float32))  # bfloat16 has three figures
         mean, var = _Moments.apply(wide)  # type: ignore[no-untyped-call]
@@ -163,9 +216,9 @@ class BatchNorm(nn.Module):
 
         ``offset`` is what ``mean`` lacks of the mean to record when statistics are collected.
         """
-        if self.collects:
+        if self.collects and not _PASS.get().trial and not self._adapts:
             whole = mean if offset is None else mean + offset
-            self.records.append((whole.detach(), var.detach()))
+            self.records.append((_PASS.get().step, whole.detach(), var.detach()))
         scale = (var + self.eps).rsqrt()
         if self.weight is not None:
             scale = scale * self.of_step(self.weight)
@@ -179,59 +232,41 @@ class BatchNorm(nn.Module):
 
     def of_step(self, parameter: Tensor) -> Tensor:
         """A parameter's entry for the inner step at hand, where there is one for each."""
-        if self.mode != "per-step":
+        if not self.is_per_step:
             return parameter
         # More steps at test than in training: the last entry serves for the rest.
         return parameter[min(_PASS.get().step, len(parameter) - 1)]
 
     @torch.no_grad()
     def set_steps(self, steps: int) -> None:
-        """Give ``steps`` inner steps, and the pass after the last, a scale and shift each.
+        """Give ``steps`` inner steps, and the pass after the last, a scale and shift each, and statistics.
 
-        They begin as the first is. Only in ``per-step`` mode is there anything to do.
+        They begin as the first is. Only in modes that are ``per-step`` is there anything to do.
         """
-        if self.mode != "per-step":
+        if not self.is_per_step:
             return
         for name, parameter in list(self.named_parameters()):
             setattr(self, name, nn.Parameter(parameter[:1].repeat(steps + 1, 1)))
+        for name, buffer in list(self.named_buffers()):
+            setattr(self, name, buffer[:1].repeat(steps + 1, 1))
 
     def extra_repr(self) -> str:
         return f"mode={self.mode!r}, eps={self.eps}"
 
 
-@torch.no_grad()
-def calibrate(network: nn.Module, batches: Iterable[T], call: Callable[[T], object] | None = None) -> None:
-    """Set the running statistics of all ``running`` layers to their mean over batches.
-
-    Computed anew from given batches, not by a moving average during training: the result does not
-    depend on chunks, threads, ranks or the order of anything that happened before.
-
-    Args:
-        network: a module that holds the layers; it is in training mode meanwhile.
-        batches: what the statistics are taken of: inputs ``[n, *input]``, or what ``call`` takes.
-        call: passes a batch through the layers; by default ``network`` itself.
-    """
-    layers = [m for m in network.modules() if isinstance(m, BatchNorm) and m.mode == "running"]
-    if not layers:
-        return
-    was_training = network.training
-    network.train()
-    for layer in layers:
-        layer.collects = True
-    try:
-        for batch in batches:
-            (call or network)(batch)
-        for layer in layers:
-            _set_running(layer, layer.records)
-    finally:
-        for layer in layers:
-            layer.collects, layer.records = False, []
-        network.train(was_training)
+def norm_modes(network: nn.Module) -> set[str]:
+    """The modes of a network's layers."""
+    return {m.mode for m in network.modules() if isinstance(m, BatchNorm)}
 
 
-def _set_running(layer: BatchNorm, records: list[tuple[Tensor, Tensor]]) -> None:
-    means, variances = (torch.stack(moments) for moments in zip(*records, strict=True))
-    mean = means.mean(0)
-    layer.running_mean.copy_(mean)
-    # The variance of all batches together: the mean of theirs, plus that of their means.
-    layer.running_var.copy_(variances.mean(0) + (means - mean).square().mean(0))
+def set_steps(network: nn.Module, steps: int) -> None:
+    """Tell every layer of a network how many inner steps there are: see `BatchNorm.set_steps`."""
+    for module in network.modules():
+        if isinstance(module, BatchNorm):
+            module.set_steps(steps)
+
+
+def per_step_parameters(network: nn.Module) -> set[str]:
+    """The names of the scales and shifts of each step."""
+    layers = [(name, m) for name, m in network.named_modules() if isinstance(m, BatchNorm) and m.is_per_step]
+    return {f"{name}.{own}".removeprefix(".") for name, m in layers for own, _ in m.named_parameters()}

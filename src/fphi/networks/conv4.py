@@ -83,7 +83,8 @@ class ConvBlock(nn.Module):
         scale, shift = self.norm.affine(self.conv.out_channels, like=self.conv.weight)
         if self.norm.uses_batch:
             return Norm(scale, shift)
-        given = self.norm.running_mean, (self.norm.running_var + self.norm.eps).rsqrt()
+        mean, var = self.norm.stored()
+        given = mean, (var + self.norm.eps).rsqrt()
         if self.conv.bias is not None:
             shift = shift + self.conv.bias * scale * given[1]
         return Norm(scale, shift, given)

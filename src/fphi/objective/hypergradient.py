@@ -8,11 +8,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from fphi.errors import FphiError
 from fphi.within import Parameters
+from fphi.within.implicit import (
+    Solve,
+    conjugate_gradient,
+    dot,
+    gradient_by,
+    implicit_gradient,
+    neumann,
+    two_gradients,
+)
 
 __all__ = [
     "BilevelLoss",
@@ -30,12 +38,6 @@ __all__ = [
 
 # Of θ and φ: a scalar. It changes nothing, and gives the same value again for the same arguments.
 BilevelLoss = Callable[[Parameters, Parameters], Tensor]
-
-# A symmetric linear map, e.g. v to Hv.
-Linear = Callable[[Parameters], Parameters]
-
-# Of H and v: q with Hq = v, or close to it.
-Solve = Callable[[Linear, Parameters], Parameters]
 
 
 class Hypergradient(NamedTuple):
@@ -83,7 +85,7 @@ def first_order(validation: BilevelLoss, theta: Parameters, phi: Parameters) -> 
     """∂L_val(θ, φ)/∂φ as if θ were no function of φ: the exact one of a step with ξ = 0."""
     phi = _leaf(phi)
     loss = validation(_detached(theta), phi)
-    return Hypergradient(loss.detach(), _gradient(loss, phi))
+    return Hypergradient(loss.detach(), gradient_by(loss, phi))
 
 
 def exact(
@@ -101,9 +103,9 @@ def exact(
         step: see `Step`.
     """
     theta, phi = _leaf(theta), _leaf(phi)
-    ahead = virtual_step(theta, _gradient(training(theta, phi), theta, create_graph=True), step)
+    ahead = virtual_step(theta, gradient_by(training(theta, phi), theta, create_graph=True), step)
     loss = validation(ahead, phi)
-    return Hypergradient(loss.detach(), _gradient(loss, phi))
+    return Hypergradient(loss.detach(), gradient_by(loss, phi))
 
 
 def finite_difference(
@@ -130,15 +132,15 @@ def finite_difference(
     if not scale > 0:
         raise FphiError(f"the two points of the difference are {scale} from θ; it must be above 0")
     theta, phi = _leaf(theta), _leaf(phi)
-    ahead = _leaf(virtual_step(_detached(theta), _gradient(training(theta, phi), theta), step))
+    ahead = _leaf(virtual_step(_detached(theta), gradient_by(training(theta, phi), theta), step))
     loss = validation(ahead, phi)
-    v, direct = _two_gradients(loss, ahead, phi)
-    norm = _dot(v, v).sqrt()
+    v, direct = two_gradients(loss, ahead, phi)
+    norm = dot(v, v).sqrt()
     if step.lr == 0 or norm == 0:
         return Hypergradient(loss.detach(), direct)
     radius = scale / norm
     there, back = (
-        _gradient(training({k: w.detach() + sign * radius * v[k] for k, w in theta.items()}, phi), phi)
+        gradient_by(training({k: w.detach() + sign * radius * v[k] for k, w in theta.items()}, phi), phi)
         for sign in (1, -1)
     )
     total = {k: g - step.lr * (there[k] - back[k]) / (2 * radius) for k, g in direct.items()}
@@ -162,61 +164,8 @@ def implicit(
     """
     theta, phi = _leaf(theta), _leaf(phi)
     loss = validation(theta, phi)
-    v, direct = _two_gradients(loss, theta, phi)
-    slope = _gradient(training(theta, phi), theta, create_graph=True)
-
-    def hessian(q: Parameters) -> Parameters:
-        return _gradient(_dot(slope, q), theta, retain_graph=True)
-
-    q = solve(hessian, v)
-    mixed = _gradient(_dot(slope, q), phi)
-    return Hypergradient(loss.detach(), {k: g - mixed[k] for k, g in direct.items()})
-
-
-def conjugate_gradient(
-    hessian: Linear, v: Parameters, steps: int = 20, damping: float = 0.0, tolerance: float = 1e-10
-) -> Parameters:
-    """(H + damping)⁻¹ v for a positive definite H (Pedregosa, ICML 2016, arXiv 1602.02355).
-
-    Args:
-        hessian: H.
-        v: the right side.
-        steps: products with H at most; as many as there are numbers in θ are exact.
-        damping: added to H's eigenvalues, against those near 0.
-        tolerance: it ends when the residual's length is below this times that of v, or where H curves
-            down or not at all.
-    """
-    q = {k: torch.zeros_like(x) for k, x in v.items()}
-    residual = direction = v
-    square = first = _dot(v, v)
-    for _ in range(steps):
-        if square <= tolerance**2 * first:
-            break
-        product = _axpy(damping, direction, hessian(direction))
-        curvature = _dot(direction, product)
-        if curvature <= 0:
-            break
-        length = square / curvature
-        q, residual = _axpy(length, direction, q), _axpy(-length, product, residual)
-        square, before = _dot(residual, residual), square
-        direction = _axpy(square / before, direction, residual)
-    return q
-
-
-def neumann(hessian: Linear, v: Parameters, steps: int = 20, lr: float = 0.1) -> Parameters:
-    """The sum lr Σ (1 - lr H)ʲ v, j = 0 … steps; it tends to H⁻¹ v (Lorraine et al. 2020, arXiv 1911.02590).
-
-    Args:
-        hessian: H, whose largest eigenvalue must be below 2 / ``lr``, or the sum grows without end.
-        v: the right side.
-        steps: products with H: that many steps of gradient descent are unrolled, from θ*.
-        lr: their learning rate.
-    """
-    term = total = v
-    for _ in range(steps):
-        term = _axpy(-lr, hessian(term), term)
-        total = _axpy(1.0, term, total)
-    return {k: lr * x for k, x in total.items()}
+    total = implicit_gradient(lambda: training(theta, phi), loss, theta, phi, solve)
+    return Hypergradient(loss.detach(), total)
 
 
 def _leaf(parameters: Parameters) -> Parameters:
@@ -226,34 +175,3 @@ def _leaf(parameters: Parameters) -> Parameters:
 
 def _detached(parameters: Parameters) -> Parameters:
     return {k: p.detach() for k, p in parameters.items()}
-
-
-def _gradient(
-    loss: Tensor, parameters: Parameters, create_graph: bool = False, retain_graph: bool | None = None
-) -> Parameters:
-    """By name; 0 for what the loss does not depend on."""
-    if not loss.requires_grad:
-        return {k: torch.zeros_like(p) for k, p in parameters.items()}
-    gradients = torch.autograd.grad(
-        loss,
-        list(parameters.values()),
-        create_graph=create_graph,
-        retain_graph=retain_graph,
-        materialize_grads=True,
-    )
-    return dict(zip(parameters, gradients, strict=True))
-
-
-def _two_gradients(loss: Tensor, theta: Parameters, phi: Parameters) -> tuple[Parameters, Parameters]:
-    """In θ and in φ, by one backward pass."""
-    both = torch.autograd.grad(loss, [*theta.values(), *phi.values()], materialize_grads=True)
-    return dict(zip(theta, both, strict=False)), dict(zip(phi, both[len(theta) :], strict=True))
-
-
-def _dot(a: Parameters, b: Parameters) -> Tensor:
-    return torch.stack([(a[k] * b[k]).sum() for k in a]).sum()
-
-
-def _axpy(factor: Tensor | float, x: Parameters, y: Parameters) -> Parameters:
-    """Factor times x, plus y."""
-    return {k: factor * x[k] + y[k] for k in y}

@@ -152,6 +152,8 @@ class LearnedRate(InnerOptimizer):
         per: ``"all"``: one number, the rate of all parameters; ``"tensor"``: one for each tensor (the
             weights of a layer, its biases, …); ``"parameter"``: one for each entry of each tensor.
         learnable: False freezes the rates, which makes this plain gradient descent.
+        steps: inner steps that have rates of their own (MAML++, arXiv 1810.09502); later ones take those of
+            the last. None: all steps have the same.
     """
 
     @checked(initial=Range())
@@ -160,12 +162,13 @@ class LearnedRate(InnerOptimizer):
         initial: float | tuple[float, float] = (0.005, 0.1),
         per: RatePer = "parameter",
         learnable: bool = True,
+        steps: int | None = None,
     ) -> None:
         super().__init__()
         low, high = initial if isinstance(initial, tuple) else (initial, initial)
         if low > high:
             raise FphiError(f"the lowest first rate is {low} and the highest {high}; give the lower first")
-        self.initial, self.per, self.learnable = initial, per, learnable
+        self.initial, self.per, self.learnable, self.steps = initial, per, learnable, steps
         self.rates = nn.ParameterDict()
 
     def register(self, parameters: Mapping[str, Tensor]) -> None:
@@ -173,15 +176,16 @@ class LearnedRate(InnerOptimizer):
         first = dict(list(parameters.items())[:1])
         for name, p in (first if self.per == "all" else parameters).items():
             shape = p.shape if self.per == "parameter" else ()
+            shape = shape if self.steps is None else (self.steps, *shape)
             rate = torch.empty(shape, dtype=p.dtype, device=p.device).uniform_(low, high)
             self.rates[self._key(name)] = nn.Parameter(rate, requires_grad=self.learnable)
 
     def update(
         self, gradients: Parameters, state: State, parameters: Parameters, step: int
     ) -> tuple[Parameters, State]:
-        return {k: p - self._rate(k) * gradients[k] for k, p in parameters.items()}, state
+        return {k: p - self._rate(k, step) * gradients[k] for k, p in parameters.items()}, state
 
-    def _rate(self, name: str) -> Tensor:
+    def _rate(self, name: str, step: int) -> Tensor:
         key = self._key(name)
         if key not in self.rates:
             raise FphiError(
@@ -189,7 +193,7 @@ class LearnedRate(InnerOptimizer):
                 "make the learner after it does, or freeze it again"
             )
         rate: Tensor = self.rates[key]
-        return rate
+        return rate if self.steps is None else rate[min(step, self.steps - 1)]
 
     def _key(self, name: str) -> str:
         return (
@@ -211,6 +215,7 @@ def learned_rate(
     initial: float | tuple[float, float] = (0.005, 0.1),
     per: RatePer = "parameter",
     learnable: bool = True,
+    steps: int | None = None,
 ) -> LearnedRate:
     """Gradient descent with learned step sizes: ``learned_rate(0.1, per="all")`` learns one number.
 
@@ -218,6 +223,7 @@ def learned_rate(
         initial: the rate to begin with, or the bounds of a uniform draw.
         per: ``"all"`` parameters have one rate, or each ``"tensor"``, or each ``"parameter"`` (Meta-SGD).
         learnable: False freezes the rates.
+        steps: inner steps that have rates of their own; None: all steps have the same.
 
     >>> import fphi
     >>> rule = fphi.learned_rate(0.1, per="all")
@@ -225,4 +231,4 @@ def learned_rate(
     >>> {name: round(p.item(), 3) for name, p in learner.optimizer.named_parameters()}
     {'rates.all': 0.1}
     """
-    return LearnedRate(initial, per, learnable)
+    return LearnedRate(initial, per, learnable, steps)

@@ -14,6 +14,7 @@ from torch.nn.modules.conv import _ConvNd
 from torch.utils._pytree import tree_leaves, tree_map
 
 from fphi.errors import FphiError
+from fphi.networks.batch_norm import trial_pass
 from fphi.networks.conv4 import ConvBlock
 from fphi.ranges import checked
 from fphi.within.by_hand import by_hand
@@ -157,7 +158,7 @@ def _changes(network: nn.Module, parameters: Mapping[str, Tensor], inputs: tuple
     kept = [(p, p.detach().clone(), p._version) for p in watched.values()]
     drawn = RandomState.now(generators_of(network))
     answered = False
-    with suppress(Exception):  # the call that counts will raise it
+    with suppress(Exception), trial_pass():  # the call that counts will raise it
         _call(network, given, inputs)
         answered = True
     changed = any(p._version != version or not torch.equal(p, value) for p, value, version in kept)

@@ -14,7 +14,7 @@ from fphi.within.optimizers import Parameters, State, UpdateRule
 from fphi.within.randomness import RandomState
 from fphi.within.surroundings import ordinary, surroundings
 
-__all__ = ["DerivativeOrder", "TaskLosses", "descend", "descend_recomputed"]
+__all__ = ["DerivativeOrder", "StepFrom", "TaskLosses", "descend", "descend_recomputed"]
 
 # Of what a derivative by φ is taken through an inner step. 0: of nothing (evaluation). 1: of the step, whose
 # gradient counts as a constant. 2: of its gradient too.
@@ -71,10 +71,11 @@ def descend_recomputed(
     state: State,
     steps: int,
     order: DerivativeOrder,
-    constants: tuple[Tensor, ...],
+    constants: Tensors,
+    leaves: Tensors,
     generators: Sequence[Any] = (),
-) -> Parameters:
-    """Parameters after ``steps`` inner steps, whose graphs are built one at a time in the backward pass.
+) -> tuple[Parameters, State]:
+    """Parameters and state after ``steps`` inner steps, whose graphs the backward pass builds one at a time.
 
     The memory holds one step's activations and a few states to go on from (5 for 20 steps, 13 for 100),
     chosen so that each step is computed at most twice without a graph and once with it (Griewank and
@@ -89,6 +90,7 @@ def descend_recomputed(
         order: see `descend`.
         constants: the other tensors that steps depend on and a derivative may be wanted of: parameters
             of the optimizer and of the part of the network that is not adapted, and its features.
+        leaves: what the steps take in place of each constant: itself, or the same values without its graph.
         generators: of random numbers, beside torch's, NumPy's and Python's, that steps may draw from.
     """
     flat, structure = tree_flatten((parameters, state))
@@ -97,8 +99,9 @@ def descend_recomputed(
         now, memory = tree_unflatten(list(tensors), structure)
         return tuple(tree_flatten(step_from(now, memory, step, order))[0])
 
-    ends = _Recomputed.apply(_Repeatable(run, generators), order, steps, len(flat), *flat, *constants)  # type: ignore[no-untyped-call]
-    reached: Parameters = tree_unflatten(list(ends), structure)[0]
+    repeatable = _Repeatable(run, generators)
+    ends = _Recomputed.apply(repeatable, order, steps, leaves, len(flat), *flat, *constants)  # type: ignore[no-untyped-call]
+    reached: tuple[Parameters, State] = tree_unflatten(list(ends), structure)
     return reached
 
 
@@ -107,10 +110,16 @@ class _Recomputed(Function):
 
     @staticmethod
     def forward(
-        ctx: Any, run: "_Repeatable", order: DerivativeOrder, steps: int, count: int, *tensors: Tensor
+        ctx: Any,
+        run: "_Repeatable",
+        order: DerivativeOrder,
+        steps: int,
+        leaves: Tensors,
+        count: int,
+        *tensors: Tensor,
     ) -> Tensors:
         ctx.save_for_backward(*tensors)
-        ctx.order, ctx.steps, ctx.count = order, steps, count
+        ctx.order, ctx.steps, ctx.leaves, ctx.count = order, steps, leaves, count
         ctx.surroundings = surroundings()
         ctx.run = run
         ctx.kept, slots = [], _slots(steps)
@@ -124,8 +133,8 @@ class _Recomputed(Function):
 
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor) -> Any:
-        carried, constants = ctx.saved_tensors[: ctx.count], ctx.saved_tensors[ctx.count :]
-        back = _Backward(ctx.run, ctx.order, cotangents, [c for c in constants if c.requires_grad])
+        carried = ctx.saved_tensors[: ctx.count]
+        back = _Backward(ctx.run, ctx.order, cotangents, [c for c in ctx.leaves if c.requires_grad])
         del cotangents
         end = ctx.steps
         with ctx.surroundings(), ctx.run.again():
@@ -135,8 +144,8 @@ class _Recomputed(Function):
                 end = at
             back.through(carried, 0, _slots(ctx.steps), end)
         sums = iter(back.sums)
-        of_constants = (next(sums) if c.requires_grad else None for c in constants)
-        return None, None, None, None, *back.cotangents, *of_constants
+        of_constants = (next(sums) if c.requires_grad else None for c in ctx.leaves)
+        return None, None, None, None, None, *back.cotangents, *of_constants
 
 
 class _Repeatable:

@@ -12,7 +12,7 @@ from fphi.learnable.comparison.similarity import Distance, Similarity
 from fphi.tasks.types import Examples
 from fphi.within.task_map import Batching
 
-__all__ = ["MatchingLearner"]
+__all__ = ["MatchingLearner", "attended_labels"]
 
 
 class MatchingLearner(ComparisonLearner):
@@ -53,9 +53,14 @@ class MatchingLearner(ComparisonLearner):
             keys, labels = _prototypes(keys, labels)
         if self.context is not None:
             keys, queries = self.context(keys, queries)
-        attention: Tensor = self.similarity(queries, keys).log_softmax(-1)  # log a: [B, Q, n]
-        others = ~members(labels).unsqueeze(1)  # [B, 1, n, ways]
-        return attention.unsqueeze(-1).masked_fill(others, -torch.inf).logsumexp(2)
+        return attended_labels(self.similarity(queries, keys), labels)
+
+
+def attended_labels(similarities: Tensor, labels: Tensor) -> Tensor:
+    """Log ŷ ``[B, Q, ways]``: labels ``[B, n]``, weighted by the softmax of ``similarities: [B, Q, n]``."""
+    attention = similarities.log_softmax(-1)
+    others = ~members(labels).unsqueeze(1)  # [B, 1, n, ways]
+    return attention.unsqueeze(-1).masked_fill(others, -torch.inf).logsumexp(2)
 
 
 def _prototypes(embedded: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,7 +1,7 @@
 """Gradient descent as a learning algorithm, with every block of the lecture's diagram replaceable."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Literal
 
@@ -18,7 +18,9 @@ from fphi.learnable.base import (
     over_network,
     run_network,
 )
-from fphi.networks.batch_norm import BatchNorm, network_pass
+from fphi.learnable.initialization.minibatches import minibatch_rows
+from fphi.learnable.initialization.step_weights import LossAfter, StepWeights, sum_of, summing, with_sum
+from fphi.networks.batch_norm import network_pass, norm_modes, per_step_parameters, set_steps
 from fphi.ranges import Range, checked
 from fphi.tasks.types import Examples, Task
 from fphi.within.by_hand import second_derivatives
@@ -32,8 +34,8 @@ from fphi.within.refusal import (
 )
 from fphi.within.stand_in import own_parameters
 from fphi.within.surroundings import ordinary
-from fphi.within.task_map import Batching, call_network, is_costly
-from fphi.within.unroll import DerivativeOrder, descend, descend_recomputed
+from fphi.within.task_map import Batching, TaskMap, call_network, is_costly
+from fphi.within.unroll import DerivativeOrder, StepFrom, descend, descend_recomputed
 
 __all__ = ["GradientLearner"]
 
@@ -41,12 +43,13 @@ __all__ = ["GradientLearner"]
 class GradientLearner(LearningAlgorithm):
     """Start from learned parameters, take a few gradient steps on the support set, answer the queries.
 
-    MAML (order 2), FOMAML (order 1), ANIL (``adapts="head"``) and Meta-SGD (learned rates) are
-    settings of it. φ = the network's parameters and the optimizer's.
+    MAML (order 2), FOMAML (order 1), ANIL (``adapts="head"``), Meta-SGD (learned rates) and MAML++ (norms and
+    rates of each step, ``first_order_until``, ``step_weights``) are settings of it. φ = the network's
+    parameters and the optimizer's.
 
     Args:
         network: any ``nn.Module``; with ``adapts="head"`` one that has ``body`` and ``head``. Its `BatchNorm`
-            layers of mode ``per-step`` get a scale and shift for each of ``steps``.
+            layers of modes ``per-step`` get a scale and shift for each of ``steps``, learned and not adapted.
         optimizer: the update rule, e.g. ``fphi.sgd(0.4)``, or your own: see `UpdateRule`. It is copied.
         steps: inner steps in training, m.
         order: 2 differentiates through the steps, 1 takes their gradients as constants.
@@ -58,10 +61,13 @@ class GradientLearner(LearningAlgorithm):
         test_minibatch: the same in ``eval()``; None: as in training.
         memory: ``"stored"`` keeps the activations of all steps for the meta-gradient;
             ``"recomputed"`` keeps those of one step, and computes each step up to three times.
+        first_order_until: the fraction of a training before which the order is 1.
+        step_weights: how much the query loss after each inner step counts in training, e.g.
+            `AnnealedWeights`; None: the last alone.
         batching: see `LearningAlgorithm`.
     """
 
-    @checked(steps=Range(0), test_steps=Range(0))
+    @checked(steps=Range(0), test_steps=Range(0), first_order_until=Range(0, 1))
     def __init__(
         self,
         network: nn.Module,
@@ -75,6 +81,8 @@ class GradientLearner(LearningAlgorithm):
         minibatch: int | None = None,
         test_minibatch: int | None = None,
         memory: Literal["stored", "recomputed"] = "stored",
+        first_order_until: float = 0.0,
+        step_weights: StepWeights | None = None,
         batching: Batching = "auto",
     ) -> None:
         super().__init__(loss, batching)
@@ -88,9 +96,9 @@ class GradientLearner(LearningAlgorithm):
         self.order: Literal[1, 2] = order
         self.adapts, self.memory = adapts, memory
         self.minibatch, self.test_minibatch = minibatch, test_minibatch or minibatch
-        for module in network.modules():
-            if isinstance(module, BatchNorm):
-                module.set_steps(steps)
+        self.first_order_until, self.step_weights, self.progress = first_order_until, step_weights, 0.0
+        set_steps(network, steps)
+        self._not_adapted = per_step_parameters(self.part)
         if isinstance(self.optimizer, InnerOptimizer):
             self.optimizer.register(self._adapted())
 
@@ -101,14 +109,18 @@ class GradientLearner(LearningAlgorithm):
 
     def _adapted(self) -> Parameters:
         """The initial values of what inner steps move; what requires no gradient stays as it is."""
-        return {name: p for name, p in own_parameters(self.part).items() if p.requires_grad}
+        own = own_parameters(self.part).items()
+        return {name: p for name, p in own if p.requires_grad and name not in self._not_adapted}
+
+    def set_progress(self, fraction: float) -> None:
+        """See `fphi.within.progress`; on it depend the order and the weights of the steps in training."""
+        self.progress = fraction
 
     def adapt(self, support: Examples) -> Parameters:
         """θ' = F_φ(S) for one task: the network's parameters by name, the adapted ones replaced."""
         batch = Examples(support.x[None], support.y[None])
-        adapted = self._last(
-            self._trajectory(batch, self._inputs(batch.x), self._steps_now(), self._order_now())
-        )
+        trajectory = self._trajectory(batch, self._inputs(batch.x), self._steps_now(), self._order_now())
+        adapted = self._last(trajectory)
         prefix = "" if self.adapts == "all" else "head."
         return {**own_parameters(self.network), **{prefix + k: p[0] for k, p in adapted.items()}}
 
@@ -142,11 +154,39 @@ class GradientLearner(LearningAlgorithm):
                     inductive = self._answers(now, support.x, query_x, step)
         return AnswersAtTest(by_step[self.test_steps], inductive, torch.stack(by_step))
 
+    def task_losses(self, tasks: Task) -> Tensor:
+        """lⁿ; with ``step_weights`` in training the weighted query losses after each inner step."""
+        weights = None
+        if self.step_weights is not None and self.training:
+            weights = self.step_weights(self.steps, self.progress)
+        if weights is None:
+            return super().task_losses(tasks)
+        support, query = tasks
+
+        def loss_after(reached: Parameters, steps: int) -> Tensor:
+            return self.losses(self._answers(reached, support.x, query.x, steps), query.y)
+
+        return self._summed_losses(support, loss_after, weights)
+
+    def observe(self, task: Task) -> None:
+        """See `LearningAlgorithm.observe`; what norm layers store for a step is of that step."""
+        if "per-step-running" not in norm_modes(self):
+            super().observe(task)
+            return
+        looped = copy.copy(self)  # of the same network, whose layers collect
+        looped.over_tasks = TaskMap("loop")
+        support, query_x = Examples(task.support.x[None], task.support.y[None]), task.query.x[None]
+        inputs = looped._inputs(support.x)
+        for step, now in enumerate(looped._trajectory(support, inputs, self.steps, order=0)):
+            looped._answers(now, support.x, query_x, step)
+
     def _steps_now(self) -> int:
         return self.steps if self.training else self.test_steps
 
     def _order_now(self) -> DerivativeOrder:
-        return self.order if torch.is_grad_enabled() else 0
+        if not torch.is_grad_enabled():
+            return 0
+        return 1 if self.training and self.progress < self.first_order_until else self.order
 
     def _inputs(self, x: Tensor) -> Tensor:
         """What the adapted part sees of ``x``: computed once where the body does not change."""
@@ -168,19 +208,24 @@ class GradientLearner(LearningAlgorithm):
 
         Where steps are recomputed, only those before the first and after the last.
         """
-        batch, inputs, labels = inputs.shape[0], ordinary(inputs), ordinary(support.y)
-        now: Parameters = {k: p.expand(batch, *p.shape) for k, p in self._adapted().items()}
-        state = self.optimizer.init(now)
+        inputs, labels = ordinary(inputs), ordinary(support.y)
+        now, state = self._begin(inputs)
         yield now
         if not now:  # all is frozen
             yield from [now] * steps
             return
         if self.memory == "recomputed" and order > 0:
-            yield self._recomputed(inputs, labels, now, state, steps, order)
+            yield self._recomputed(
+                lambda x: partial(self._step, x, labels), inputs, now, state, steps, order
+            )[0]
             return
         for step in range(steps):
             now, state = self._step(inputs, labels, now, state, step, order)
             yield now
+
+    def _begin(self, inputs: Tensor) -> tuple[Parameters, State]:
+        now: Parameters = {k: p.expand(len(inputs), *p.shape) for k, p in self._adapted().items()}
+        return now, self.optimizer.init(now)
 
     def _step(
         self, x: Tensor, y: Tensor, now: Parameters, state: State, step: int, order: DerivativeOrder
@@ -191,7 +236,7 @@ class GradientLearner(LearningAlgorithm):
             x, y = x[:, rows], y[:, rows]
 
         def losses(parameters: Parameters) -> Tensor:
-            with network_pass(step=step), second_derivatives(order == 2):
+            with network_pass(step=step, adapting=True), second_derivatives(order == 2):
                 return self.over_tasks(self._support_loss, parameters, x, y, costly=is_costly(self.part, x))
 
         after = self.over_tasks.attempt(lambda: descend(losses, self.optimizer, now, state, step, order))
@@ -208,20 +253,43 @@ class GradientLearner(LearningAlgorithm):
         if self.order == 2:
             require_second_derivatives(self.part)
         try:
-            return super().summed_gradient(tasks)
+            return self._differentiated(tasks)
         except RuntimeError as error:
             if self.order == 1 or not is_missing_derivative(error):
                 raise
             one = self._inputs(tasks.support.x[:1])[0]
             raise no_second_derivative(self.part, one, error) from error
 
+    def _summed_losses(self, support: Examples, loss_after: LossAfter, weights: Sequence[float]) -> Tensor:
+        """The sum of ``loss_after`` each step, times its weight."""
+        inputs, labels = ordinary(self._inputs(support.x)), ordinary(support.y)
+        now, state = self._begin(inputs)
+        carried, order = with_sum(state, inputs), self._order_now()
+
+        def step_on(x: Tensor) -> StepFrom:
+            return summing(partial(self._step, x, labels), loss_after, weights)
+
+        if self.memory == "recomputed" and order > 0:
+            return sum_of(self._recomputed(step_on, inputs, now, carried, len(weights), order)[1])
+        for step in range(len(weights)):
+            now, carried = step_on(inputs)(now, carried, step, order)
+        return sum_of(carried)
+
+    def _differentiated(self, tasks: Task) -> tuple[Tensor, list[Tensor]]:
+        return super().summed_gradient(tasks)
+
     def _recomputed(
-        self, x: Tensor, y: Tensor, now: Parameters, state: State, steps: int, order: DerivativeOrder
-    ) -> Parameters:
-        step_from = partial(self._step, x, y)
-        return descend_recomputed(
-            step_from, now, state, steps, order, (*own_parameters(self).values(), x), generators_of(self)
-        )
+        self,
+        step_on: Callable[[Tensor], StepFrom],
+        x: Tensor,
+        now: Parameters,
+        state: State,
+        steps: int,
+        order: DerivativeOrder,
+    ) -> tuple[Parameters, State]:
+        own, leaf = tuple(own_parameters(self).values()), x.detach().requires_grad_(x.requires_grad)
+        constants, leaves, drawn = (*own, x), (*own, leaf), generators_of(self)
+        return descend_recomputed(step_on(leaf), now, state, steps, order, constants, leaves, drawn)
 
     def _support_loss(self, parameters: Parameters, x: Tensor, y: Tensor) -> Tensor:
         return self.task_loss(call_network(self.part, parameters, x), y)
@@ -230,18 +298,3 @@ class GradientLearner(LearningAlgorithm):
     def _last(trajectory: Iterator[Parameters]) -> Parameters:
         *_, last = trajectory
         return last
-
-
-def minibatch_rows(step: int, examples: int, size: int) -> Tensor:
-    """Rows ``[min(size, examples)]`` of inner step ``step``: passes over shuffled examples, end to end.
-
-    A pure function of its arguments. The same rows serve every task: which example stands in a row
-    is random already.
-    """
-    size = min(size, examples)
-    first, last = step * size // examples, ((step + 1) * size - 1) // examples
-    passes = [
-        torch.randperm(examples, generator=torch.Generator().manual_seed(p)) for p in range(first, last + 1)
-    ]
-    start = step * size - first * examples
-    return torch.cat(passes)[start : start + size]

@@ -12,7 +12,7 @@ from fphi.errors import FphiError
 from fphi.learnable.base import LearningAlgorithm, evaluation_mode
 from fphi.learnable.checking import checked_tasks, explaining
 from fphi.learnable.targets import IGNORED, are_labels
-from fphi.networks.batch_norm import calibrate
+from fphi.networks.calibration import calibrate
 from fphi.objective.meta_gradient import split_tasks
 from fphi.ranges import Range, checked
 from fphi.run.disk.finite import require_finite
