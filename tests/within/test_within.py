@@ -311,3 +311,12 @@ def test_many_recomputed_steps_have_the_gradient_of_stored_ones(
     assert found["stored"][0] == found["recomputed"][0]
     for name, gradient in found["stored"][1].items():
         assert torch.allclose(found["recomputed"][1][name], gradient, rtol=1e-10, atol=1e-14)
+
+
+def test_a_gradient_of_recomputed_steps_is_no_constant_but_says_that_it_has_no_derivative() -> None:
+    learner = GradientLearner(nn.Linear(4, 3).double(), sgd(0.1), 2, memory="recomputed")
+    x, y = torch.rand(1, 6, 4, dtype=torch.float64), torch.arange(6).remainder(3)[None]
+    loss = learner.task_losses(Task(Examples(x, y), Examples(x + 1, y))).sum()
+    found = torch.autograd.grad(loss, list(learner.parameters()), create_graph=True)
+    with pytest.raises(RuntimeError, match="differentiate twice"):
+        (loss + found[0].square().sum()).backward()

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from fphi.within.optimizers import Parameters, State, UpdateRule
@@ -132,6 +133,7 @@ class _Recomputed(Function):
         return _advanced(run, now, at, steps)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *cotangents: Tensor) -> Any:
         carried = ctx.saved_tensors[: ctx.count]
         back = _Backward(ctx.run, ctx.order, cotangents, [c for c in ctx.leaves if c.requires_grad])
