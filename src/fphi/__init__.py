@@ -27,7 +27,15 @@ if TYPE_CHECKING:
     from fphi.objective import meta_gradient
     from fphi.optimize import GradientDescent
     from fphi.tasks import Examples, Task, TaskDistribution, load_folder, load_tasks, stack
-    from fphi.within import InnerOptimizer, adam, learned_rate, sgd
+    from fphi.within import (
+        InnerOptimizer,
+        LSTMMetaLearner,
+        LSTMOptimizer,
+        adam,
+        learned_momentum,
+        learned_rate,
+        sgd,
+    )
 
 __version__ = "0.1.0"
 
@@ -43,6 +51,8 @@ __all__ = [
     "GradientLearner",
     "ImaginaryLearner",
     "InnerOptimizer",
+    "LSTMMetaLearner",
+    "LSTMOptimizer",
     "LearningAlgorithm",
     "MatchingLearner",
     "MetricLearner",
@@ -57,6 +67,7 @@ __all__ = [
     "adam",
     "compare",
     "evaluate",
+    "learned_momentum",
     "learned_rate",
     "load",
     "load_folder",
@@ -87,7 +98,15 @@ _HOMES = {
     "methods": ("FewShotMethod", "Setting", "method"),
     "optimize": ("GradientDescent",),
     "tasks": ("Examples", "Task", "TaskDistribution", "load_folder", "load_tasks", "stack"),
-    "within": ("InnerOptimizer", "adam", "learned_rate", "sgd"),
+    "within": (
+        "InnerOptimizer",
+        "LSTMMetaLearner",
+        "LSTMOptimizer",
+        "adam",
+        "learned_momentum",
+        "learned_rate",
+        "sgd",
+    ),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
