@@ -31,7 +31,15 @@ from fphi.learnable.turning import TurningLearner
 from fphi.networks import MLP, BatchNorm, Conv4, ConvBlock
 from fphi.networks.relation import RelationModule, RelationNorm
 from fphi.tasks.types import Examples, Task
-from fphi.within import Batching, adam, learned_rate, sgd
+from fphi.within import (
+    Batching,
+    LSTMMetaLearner,
+    LSTMOptimizer,
+    adam,
+    learned_momentum,
+    learned_rate,
+    sgd,
+)
 
 WAYS, SIZE = 3, 16
 
@@ -160,6 +168,17 @@ LEARNERS = [
     Case("fomaml", lambda b: GradientLearner(conv(filters=16), sgd(0.4), 2, order=1, batching=b)),
     Case("anil", lambda b: GradientLearner(conv(filters=16), sgd(0.4), 3, adapts="head", batching=b)),
     Case("meta-sgd", lambda b: GradientLearner(conv(), learned_rate((0.2, 0.4)), 1, batching=b)),
+    Case("learned-momentum", lambda b: GradientLearner(conv(), learned_momentum(0.3, 0.3), 3, batching=b)),
+    Case("lstm-optimizer", lambda b: GradientLearner(conv(), LSTMOptimizer(5, scale=0.3), 3, batching=b)),
+    Case("lstm-meta-learner", lambda b: GradientLearner(conv(), LSTMMetaLearner(5, rate=0.4), 2, batching=b)),
+    Case(
+        "lstm-meta-learner, first order",
+        lambda b: GradientLearner(conv(norm="support"), LSTMMetaLearner(5, rate=0.4), 2, order=1, batching=b),
+    ),
+    Case(
+        "lstm-meta-learner, stacked",
+        lambda b: GradientLearner(conv(), LSTMMetaLearner(5, rate=0.4, stacked=True), 2, batching=b),
+    ),
     Case(
         "reptile",
         lambda b: ReptileLearner(conv(filters=16), adam(0.01, (0.0, 0.999)), 6, order=1, minibatch=4, batching=b),
