@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from fphi.errors import DataError, FphiError
 
 if TYPE_CHECKING:
+    from fphi import optim
     from fphi.experiment import compare, evaluate, load, train
     from fphi.learnable import (
         GradientLearner,
@@ -74,6 +75,7 @@ __all__ = [
     "load_tasks",
     "meta_gradient",
     "method",
+    "optim",
     "sgd",
     "stack",
     "train",
@@ -108,10 +110,13 @@ _HOMES = {
         "sgd",
     ),
 }
+_MODULES = ("optim",)
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(f"fphi.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'fphi' has no attribute {name!r}")
     value = getattr(import_module(f"fphi.{_HOME[name]}"), name)

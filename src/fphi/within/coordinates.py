@@ -1,4 +1,4 @@
-"""What rules that learn how to step, coordinate by coordinate, are made of: inputs of one size, an LSTM cell."""
+"""What learned rules of single coordinates are made of: inputs of one size, and an LSTM cell."""
 
 import math
 

@@ -11,11 +11,12 @@ from fphi.within.optimizers import InnerOptimizer, Parameters, State
 
 __all__ = ["LSTMMetaLearner", "gated"]
 
+_SHARE = Range(0, 1, open=True, below=True)
 _SPREAD = 0.01  # of all first weights, as in the authors' code
 
 
 def gated(cell: Tensor, candidate: Tensor, forget: Tensor, take: Tensor) -> Tensor:
-    """c ← f ∘ c + i ∘ z. With f = 1, i = η and z = -∇ it is a step of gradient descent to the last bit."""
+    """C ← f ∘ c + i ∘ z. With f = 1, i = η and z = -∇ it is a step of gradient descent to the last bit."""
     return forget * cell + take * candidate
 
 
@@ -41,7 +42,7 @@ class LSTMMetaLearner(InnerOptimizer):
 
     reads_loss = True
 
-    @checked(rate=Range(0, 1, open=True, below=True), p=Range(0, 100, open=True), memory=Range(0, 1, True, True))
+    @checked(rate=_SHARE, p=Range(0, 100, open=True), memory=_SHARE)
     def __init__(
         self,
         hidden: int = 20,

@@ -92,14 +92,15 @@ class GradientLearner(LearningAlgorithm):
             if isinstance(module, BatchNorm):
                 module.set_steps(steps)
         if isinstance(self.optimizer, InnerOptimizer):
-            self.optimizer.register(self._adapted())
+            self.optimizer.register(self.adaptable)
 
     @property
     def part(self) -> nn.Module:
         """The part of the network that is adapted."""
         return self.network if self.adapts == "all" else self.network.get_submodule("head")
 
-    def _adapted(self) -> Parameters:
+    @property
+    def adaptable(self) -> Parameters:
         """The initial values of what inner steps move; what requires no gradient stays as it is."""
         return {name: p for name, p in own_parameters(self.part).items() if p.requires_grad}
 
@@ -169,7 +170,7 @@ class GradientLearner(LearningAlgorithm):
         Where steps are recomputed, only those before the first and after the last.
         """
         batch, inputs, labels = inputs.shape[0], ordinary(inputs), ordinary(support.y)
-        now: Parameters = {k: p.expand(batch, *p.shape) for k, p in self._adapted().items()}
+        now: Parameters = {k: p.expand(batch, *p.shape) for k, p in self.adaptable.items()}
         state = self.optimizer.init(now)
         yield now
         if not now:  # all is frozen
