@@ -23,9 +23,8 @@ from fphi.within.surroundings import can_be_entered_elsewhere, ordinary, surroun
 
 __all__ = ["meta_gradient", "split_tasks"]
 
-# Tasks per chunk on a CPU, and examples in them: large enough to pay for each operation's overhead, small
-# enough for the caches.
-_CHUNK = 8
+# Examples in a chunk of tasks on a CPU, of which there are at most a learner's `tasks_at_once`: large enough to
+# pay for each operation's overhead, small enough for the caches.
 _CHUNK_EXAMPLES = 320
 
 
@@ -91,7 +90,7 @@ def _default_chunk(learner: LearningAlgorithm, tasks: Task) -> int:
     if tasks.query.x.device.type != "cpu":
         return count
     examples = max(1, learner.examples_at_once(tasks))
-    return max(1, min(_CHUNK, _CHUNK_EXAMPLES // examples, -(-count // (os.cpu_count() or 1))))
+    return max(1, min(learner.tasks_at_once, _CHUNK_EXAMPLES // examples, -(-count // (os.cpu_count() or 1))))
 
 
 Part = tuple[Tensor, list[Tensor]]

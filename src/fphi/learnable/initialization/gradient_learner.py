@@ -162,6 +162,11 @@ class GradientLearner(LearningAlgorithm):
         features = run_network(self.over_tasks, body, None, support_x, query_x)
         return run_network(self.over_tasks, self.part, adapted, self._inputs(support_x), features, step)
 
+    def _begin(self, support: Examples) -> Parameters:
+        """Where each task begins, by name ``[B, *shape]``: at φ."""
+        batch = support.x.shape[0]
+        return {k: p.expand(batch, *p.shape) for k, p in self.adaptable.items()}
+
     def _trajectory(
         self, support: Examples, inputs: Tensor, steps: int, order: DerivativeOrder
     ) -> Iterator[Parameters]:
@@ -169,8 +174,8 @@ class GradientLearner(LearningAlgorithm):
 
         Where steps are recomputed, only those before the first and after the last.
         """
-        batch, inputs, labels = inputs.shape[0], ordinary(inputs), ordinary(support.y)
-        now: Parameters = {k: p.expand(batch, *p.shape) for k, p in self.adaptable.items()}
+        inputs, labels = ordinary(inputs), ordinary(support.y)
+        now = self._begin(support)
         state = self.optimizer.init(now)
         yield now
         if not now:  # all is frozen
