@@ -23,7 +23,7 @@ def run(arguments: list[str]) -> int:
         "source",
         type=str,
         nargs="?",
-        help="omniglot, hershey, sine, quadratics, digits or a path (default: all known)",
+        help="omniglot, hershey, sine, quadratics, digits, or a path (default: all)",
     )
     parser.add_option("--data-root", str, None, "folder that data sets are looked for in")
     o = parser.read(arguments)

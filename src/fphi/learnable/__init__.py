@@ -12,6 +12,7 @@ from fphi.learnable.embedding import EmbeddingLearner
 from fphi.learnable.generation.imaginary import Generator, ImaginaryLearner
 from fphi.learnable.initialization.gradient_learner import GradientLearner
 from fphi.learnable.initialization.reptile import ReptileLearner
+from fphi.learnable.optimizer.optimizer_learner import OptimizerLearner
 from fphi.learnable.sequence.learner import SequenceLearner
 from fphi.learnable.sequence.lstm import LSTMCore
 from fphi.learnable.sequence.memory import MemoryCore
@@ -31,6 +32,7 @@ __all__ = [
     "MemoryCore",
     "MetricLearner",
     "OnlineStandardisation",
+    "OptimizerLearner",
     "PrototypicalLearner",
     "RelationLearner",
     "ReptileLearner",

@@ -25,7 +25,7 @@ __all__ = ["TunedOptimizer"]
 RuleName = Literal["sgd", "momentum", "nesterov", "rmsprop", "adam"]
 _RULES: Mapping[RuleName, Callable[[float, float], UpdateRule]] = {
     "sgd": lambda lr, momentum: sgd(lr),
-    "momentum": lambda lr, momentum: sgd(lr, momentum),
+    "momentum": sgd,
     "nesterov": lambda lr, momentum: sgd(lr, momentum, nesterov=True),
     "rmsprop": lambda lr, momentum: RMSprop(lr),
     "adam": lambda lr, momentum: adam(lr),

@@ -1,4 +1,4 @@
-"""A learned optimizer as a learning algorithm: train a network from a random start, by rules that are learned."""
+"""A learned optimizer as a learning algorithm: it trains a network from a random start."""
 
 import hashlib
 from collections.abc import Callable, Iterator
@@ -65,8 +65,15 @@ class OptimizerLearner(GradientLearner):
         batching: Batching = "auto",
     ) -> None:
         super().__init__(
-            network, optimizer, steps, order=order, loss=loss, test_steps=test_steps, minibatch=minibatch, batching=batching
-        )  # fmt: skip
+            network,
+            optimizer,
+            steps,
+            order=order,
+            loss=loss,
+            test_steps=test_steps,
+            minibatch=minibatch,
+            batching=batching,
+        )
         self.unroll, self.start = unroll, start
         # A plain attribute: torch counts the parameters of what is a module's own as the module's.
         del self.network
