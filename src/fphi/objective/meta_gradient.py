@@ -23,7 +23,7 @@ from fphi.within.surroundings import can_be_entered_elsewhere, ordinary, surroun
 
 __all__ = ["meta_gradient", "split_tasks"]
 
-# Examples in a chunk of tasks on a CPU, which are at most a learner's `tasks_at_once`: large enough to pay for
+# Examples in a chunk of tasks on a CPU, at most `tasks_at_once`: large enough to pay for
 # each operation's overhead, small enough for the caches.
 _CHUNK_EXAMPLES = 320
 

@@ -70,7 +70,7 @@ class ProblemMethod(FewShotMethod):
     unroll: int | None = count(20, 10_000)
     inner_batch: int | None = count(None)
     start: float | None = weight(None)
-    outer_lr: float = weight(3e-3)
+    outer_lr: float = weight(0.01)
     schedule: ScheduleName = "cosine"
     network: str = "auto"
 
