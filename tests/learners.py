@@ -18,6 +18,7 @@ from fphi.learnable import (
     MemoryCore,
     MetricLearner,
     OnlineStandardisation,
+    OptimizerLearner,
     PrototypicalLearner,
     RelationLearner,
     ReptileLearner,
@@ -51,7 +52,8 @@ class Case:
     ``build(batching)`` makes it afresh. ``metric`` learners have no head: their answers follow a
     relabelling of the support set exactly. ``order_free``: the order of the support does not matter.
     ``sequence`` learners read labels too: their inputs have to be renamed with their outputs, and what
-    they learn takes longer; `test_sequence` has these tests.
+    they learn takes longer; `test_sequence` has these tests. ``random_start`` learners have a head that is
+    drawn for each task: outputs cannot be renamed in it.
     """
 
     name: str
@@ -60,6 +62,7 @@ class Case:
     order_free: bool = True
     uses_query_labels: bool = True
     sequence: bool = False
+    random_start: bool = False
 
 
 def conv(
@@ -149,6 +152,13 @@ def memory() -> MemoryCore:
     return MemoryCore(4 + WAYS, WAYS, hidden=32, slots=16, word=8, heads=2, sharpness=10.0)
 
 
+def optimizing(batching: Batching) -> LearningAlgorithm:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(SIZE * SIZE, 8), nn.Tanh(), nn.Linear(8, WAYS))
+    rule = LSTMOptimizer(5, scale=0.3)
+    return OptimizerLearner(network, rule, 4, unroll=None, order=2, batching=batching)
+
+
 SEQUENCE = {"order_free": False, "sequence": True}
 
 
@@ -179,6 +189,7 @@ LEARNERS = [
         "lstm-meta-learner, stacked",
         lambda b: GradientLearner(conv(), LSTMMetaLearner(5, rate=0.4, stacked=True), 2, batching=b),
     ),
+    Case("optimizer-learner", optimizing, order_free=False, random_start=True),
     Case(
         "reptile",
         lambda b: ReptileLearner(conv(filters=16), adam(0.01, (0.0, 0.999)), 6, order=1, minibatch=4, batching=b),

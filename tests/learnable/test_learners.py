@@ -76,6 +76,8 @@ def test_one_task_alone_is_answered_as_in_a_batch(case: Case) -> None:
 def test_relabelling_the_support_permutes_the_answers(case: Case) -> None:
     if case.sequence:
         pytest.skip("its inputs have to be renamed too: see test_sequence")
+    if case.random_start:
+        pytest.skip("its head is drawn for each task")
     learner, tasks = case.build("vmap").double(), random_tasks()
     order = torch.tensor([2, 0, 1])  # class c becomes order[c]
     renamed = copy.deepcopy(learner)
