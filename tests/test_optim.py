@@ -56,7 +56,7 @@ def train(model: nn.Module, optimizer: RuleOptimizer, data: Iterator[Examples]) 
     for x, y in data:
         optimizer.zero_grad()
         loss = F.cross_entropy(model(x), y)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step(loss=loss)
     return [p.detach().clone() for p in model.parameters()]
 
@@ -137,7 +137,7 @@ def test_a_closure_gives_the_loss() -> None:
     def closure() -> Tensor:
         optimizer.zero_grad()
         loss = F.cross_entropy(model(batch.x), batch.y)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         return loss
 
     before = closure().item()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from fphi.errors import DataError, FphiError
 
 if TYPE_CHECKING:
-    from fphi import optim
+    from fphi import optim as optim
     from fphi.experiment import compare, evaluate, load, train
     from fphi.learnable import (
         GradientLearner,
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         LearningAlgorithm,
         MatchingLearner,
         MetricLearner,
+        OptimizerLearner,
         PrototypicalLearner,
         RelationLearner,
         ReptileLearner,
@@ -57,6 +58,7 @@ __all__ = [
     "LearningAlgorithm",
     "MatchingLearner",
     "MetricLearner",
+    "OptimizerLearner",
     "PrototypicalLearner",
     "RelationLearner",
     "ReptileLearner",
@@ -75,7 +77,6 @@ __all__ = [
     "load_tasks",
     "meta_gradient",
     "method",
-    "optim",
     "sgd",
     "stack",
     "train",
@@ -88,6 +89,7 @@ _HOMES = {
         "LearningAlgorithm",
         "MatchingLearner",
         "MetricLearner",
+        "OptimizerLearner",
         "PrototypicalLearner",
         "RelationLearner",
         "ReptileLearner",
@@ -110,7 +112,7 @@ _HOMES = {
         "sgd",
     ),
 }
-_MODULES = ("optim",)
+_MODULES = ("optim",)  # named by themselves: fphi.optim.load
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 

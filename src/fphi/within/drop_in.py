@@ -76,9 +76,7 @@ class RuleOptimizer(Optimizer):
         return name
 
     @torch.no_grad()
-    def step(  # type: ignore[override]
-        self, closure: Callable[[], Any] | None = None, loss: Tensor | float | None = None
-    ) -> Any:
+    def step(self, closure: Callable[[], Any] | None = None, loss: Tensor | float | None = None) -> Any:
         """Move every parameter that has a gradient.
 
         Args:

@@ -9,7 +9,7 @@ from fphi.ranges import Range, checked
 from fphi.within.coordinates import CoordinateLSTM, preprocessed
 from fphi.within.optimizers import InnerOptimizer, Parameters, State
 
-__all__ = ["LSTMMetaLearner", "gated"]
+__all__ = ["Gate", "LSTMMetaLearner", "gated"]
 
 _SHARE = Range(0, 1, open=True, below=True)
 _SPREAD = 0.01  # of all first weights, as in the authors' code
@@ -55,9 +55,15 @@ class LSTMMetaLearner(InnerOptimizer):
         self.p, self.stacked = p, stacked
         self.reader = CoordinateLSTM(4, hidden, _SPREAD)
         # What a gate's bias is about in the beginning. The forget gates' 4.5 is 0.989.
-        self.gates = nn.ModuleDict({"forget": _Gate(hidden, 4.5), "take": _Gate(hidden, _logit(rate))})
+        self.gates = nn.ModuleDict({"forget": Gate(hidden, 4.5), "take": Gate(hidden, _logit(rate))})
         if stacked:
-            self.gates["keep"], self.gates["gather"] = _Gate(hidden, _logit(memory)), _Gate(hidden, 4.5)
+            self.gates["keep"], self.gates["gather"] = Gate(hidden, _logit(memory)), Gate(hidden, 4.5)
+
+    def gate(self, name: str) -> "Gate":
+        """``"forget"`` or ``"take"``; of the lower cell ``"keep"`` or ``"gather"``."""
+        found = self.gates[name]
+        assert isinstance(found, Gate)
+        return found
 
     def init(self, parameters: Parameters) -> State:
         read = {name: self.reader.start(p) for name, p in parameters.items()}
@@ -95,11 +101,11 @@ class LSTMMetaLearner(InnerOptimizer):
         return gated(p, candidate, forget, take), after
 
     def _gate(self, name: str, output: Tensor, cell: Tensor, own: Parameters, after: Parameters) -> Tensor:
-        after[name] = self.gates[name](output, cell, own[name])
+        after[name] = self.gate(name)(output, cell, own[name])
         return after[name].sigmoid()
 
 
-class _Gate(nn.Module):
+class Gate(nn.Module):
     """A gate ahead of its sigmoid, from the reader's output, the cell, and itself a step before."""
 
     def __init__(self, hidden: int, bias: float) -> None:

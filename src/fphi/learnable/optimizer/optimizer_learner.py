@@ -79,18 +79,18 @@ class OptimizerLearner(GradientLearner):
         del self.network
         self.__dict__["network"] = network
 
-    def modules(self) -> Iterator[nn.Module]:
+    def modules(self, remove_duplicate: bool = True) -> Iterator[nn.Module]:
         """With those of the network, whose norm layers decide on how queries are answered."""
-        yield from super().modules()
-        yield from self.network.modules()
+        yield from super().modules(remove_duplicate)
+        yield from self.network.modules(remove_duplicate)
 
     def train(self, mode: bool = True) -> Self:
         self.network.train(mode)
         return super().train(mode)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
-        self.network._apply(fn)
-        return super()._apply(fn, recurse)
+        self.network._apply(fn)  # type: ignore[no-untyped-call]
+        return super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
 
     def examples_at_once(self, tasks: Task) -> int:
         """The rule's work is on the network's numbers: 64 of them count as an example."""

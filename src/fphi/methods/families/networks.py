@@ -1,6 +1,6 @@
 """The networks, rates and schedules that methods name in their options."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -41,7 +41,7 @@ def build_network(
         raise FphiError(f"--network is {name!r}; choose one of {', '.join(NETWORKS)}")
     if len(setting.input_shape) != 3 and name != "koch":
         return MLP(setting.input_shape[0], (40, 40), outputs)
-    builder = NETWORKS[name]
+    builder: Callable[..., nn.Module] = NETWORKS[name]
     if filters is not None and name.startswith("conv4"):
         builder = partial(builder, filters=filters)
     return builder(setting.input_shape, outputs, norm)
