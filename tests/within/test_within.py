@@ -294,7 +294,7 @@ def test_many_recomputed_steps_have_the_gradient_of_stored_ones(
     for memory in memories:
         seen.clear()
         learner = GradientLearner(network, optimizer, steps, loss=counted, memory=memory)
-        found[memory] = meta_gradient(learner, tasks, threads=1)
+        found[memory] = meta_gradient(learner, tasks, threads=1, chunk_size=2)
     assert len(seen) <= 3 * steps + 1  # the loss of the queries comes once
     assert found["stored"][0] == found["recomputed"][0]
     for name, gradient in found["stored"][1].items():

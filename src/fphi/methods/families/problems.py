@@ -55,8 +55,8 @@ class ProblemMethod(FewShotMethod):
         unroll: steps that are differentiated together, from which on the state goes on and no derivative
             does; null: all.
         inner_batch: support examples of a step; null: all.
-        start: deviation of the numbers that the network starts from; null: 0.01, and that of its layers if
-            network names one.
+        start: deviation of the numbers that the network starts from; null: 0.01, and that of its own layers
+            for networks that are named and on single numbers.
         outer_lr: Adam's learning rate for φ.
         schedule: course of the outer learning rate.
         network: the network that is trained: auto (one layer of 20 sigmoid units; on quadratics a linear
@@ -76,7 +76,8 @@ class ProblemMethod(FewShotMethod):
 
     def trained_by(self, rule: UpdateRule, setting: Setting) -> OptimizerLearner:
         """The learner whose rule is ``rule``."""
-        usual = _SPREAD if self.network == "auto" and setting.network is None else None
+        small = self.network == "auto" and setting.network is None and setting.input_shape != (1,)
+        usual = _SPREAD if small else None
         return OptimizerLearner(
             problem_network(self.network, setting),
             rule,
