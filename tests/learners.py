@@ -20,6 +20,7 @@ from fphi.learnable import (
     MetricLearner,
     NILLearner,
     OnlineStandardisation,
+    OptimizerLearner,
     PrototypicalLearner,
     RelationLearner,
     ReptileLearner,
@@ -34,7 +35,15 @@ from fphi.learnable.turning import TurningLearner
 from fphi.networks import MLP, BatchNorm, Conv4, ConvBlock
 from fphi.networks.relation import RelationModule, RelationNorm
 from fphi.tasks.types import Examples, Task
-from fphi.within import Batching, adam, learned_rate, sgd
+from fphi.within import (
+    Batching,
+    LSTMMetaLearner,
+    LSTMOptimizer,
+    adam,
+    learned_momentum,
+    learned_rate,
+    sgd,
+)
 
 WAYS, SIZE = 3, 16
 
@@ -46,7 +55,8 @@ class Case:
     ``build(batching)`` makes it afresh. ``metric`` learners have no head: their answers follow a
     relabelling of the support set exactly. ``order_free``: the order of the support does not matter.
     ``sequence`` learners read labels too: their inputs have to be renamed with their outputs, and what
-    they learn takes longer; `test_sequence` has these tests.
+    they learn takes longer; `test_sequence` has these tests. ``random_start`` learners have a head that is
+    drawn for each task: outputs cannot be renamed in it.
     """
 
     name: str
@@ -55,6 +65,7 @@ class Case:
     order_free: bool = True
     uses_query_labels: bool = True
     sequence: bool = False
+    random_start: bool = False
 
 
 def conv(
@@ -153,6 +164,13 @@ def memory() -> MemoryCore:
     return MemoryCore(4 + WAYS, WAYS, hidden=32, slots=16, word=8, heads=2, sharpness=10.0)
 
 
+def optimizing(batching: Batching) -> LearningAlgorithm:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(SIZE * SIZE, 8), nn.Tanh(), nn.Linear(8, WAYS))
+    rule = LSTMOptimizer(5, scale=0.3)
+    return OptimizerLearner(network, rule, 4, unroll=None, order=2, batching=batching)
+
+
 SEQUENCE = {"order_free": False, "sequence": True}
 
 
@@ -176,6 +194,18 @@ LEARNERS = [
     Case("meta-sgd", lambda b: GradientLearner(conv(), learned_rate((0.2, 0.4)), 1, batching=b)),
     Case("maml++", lambda b: plus_plus("per-step", b)),
     Case("maml++-running", lambda b: plus_plus("per-step-running", b)),
+    Case("learned-momentum", lambda b: GradientLearner(conv(), learned_momentum(0.3, 0.3), 3, batching=b)),
+    Case("lstm-optimizer", lambda b: GradientLearner(conv(), LSTMOptimizer(5, scale=0.3), 3, batching=b)),
+    Case("lstm-meta-learner", lambda b: GradientLearner(conv(), LSTMMetaLearner(5, rate=0.4), 2, batching=b)),
+    Case(
+        "lstm-meta-learner, first order",
+        lambda b: GradientLearner(conv(norm="support"), LSTMMetaLearner(5, rate=0.4), 2, order=1, batching=b),
+    ),
+    Case(
+        "lstm-meta-learner, stacked",
+        lambda b: GradientLearner(conv(), LSTMMetaLearner(5, rate=0.4, stacked=True), 2, batching=b),
+    ),
+    Case("optimizer-learner", optimizing, order_free=False, random_start=True),
     Case(
         "reptile",
         lambda b: ReptileLearner(conv(filters=16), adam(0.01, (0.0, 0.999)), 6, order=1, minibatch=4, batching=b),

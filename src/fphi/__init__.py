@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from fphi.errors import DataError, FphiError
 
 if TYPE_CHECKING:
+    from fphi import optim as optim
     from fphi.experiment import compare, evaluate, load, train
     from fphi.learnable import (
         AnnealedWeights,
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
         MatchingLearner,
         MetricLearner,
         NILLearner,
+        OptimizerLearner,
         PrototypicalLearner,
         RelationLearner,
         ReptileLearner,
@@ -30,7 +32,15 @@ if TYPE_CHECKING:
     from fphi.objective import meta_gradient
     from fphi.optimize import GradientDescent
     from fphi.tasks import Examples, Task, TaskDistribution, load_folder, load_tasks, stack
-    from fphi.within import InnerOptimizer, adam, learned_rate, sgd
+    from fphi.within import (
+        InnerOptimizer,
+        LSTMMetaLearner,
+        LSTMOptimizer,
+        adam,
+        learned_momentum,
+        learned_rate,
+        sgd,
+    )
 
 __version__ = "0.1.0"
 
@@ -48,10 +58,13 @@ __all__ = [
     "ImaginaryLearner",
     "ImplicitLearner",
     "InnerOptimizer",
+    "LSTMMetaLearner",
+    "LSTMOptimizer",
     "LearningAlgorithm",
     "MatchingLearner",
     "MetricLearner",
     "NILLearner",
+    "OptimizerLearner",
     "PrototypicalLearner",
     "RelationLearner",
     "ReptileLearner",
@@ -63,6 +76,7 @@ __all__ = [
     "adam",
     "compare",
     "evaluate",
+    "learned_momentum",
     "learned_rate",
     "load",
     "load_folder",
@@ -84,6 +98,7 @@ _HOMES = {
         "MatchingLearner",
         "MetricLearner",
         "NILLearner",
+        "OptimizerLearner",
         "PrototypicalLearner",
         "RelationLearner",
         "ReptileLearner",
@@ -96,12 +111,23 @@ _HOMES = {
     "methods": ("FewShotMethod", "Setting", "method"),
     "optimize": ("GradientDescent",),
     "tasks": ("Examples", "Task", "TaskDistribution", "load_folder", "load_tasks", "stack"),
-    "within": ("InnerOptimizer", "adam", "learned_rate", "sgd"),
+    "within": (
+        "InnerOptimizer",
+        "LSTMMetaLearner",
+        "LSTMOptimizer",
+        "adam",
+        "learned_momentum",
+        "learned_rate",
+        "sgd",
+    ),
 }
+_MODULES = ("optim",)  # named by themselves: fphi.optim.load
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(f"fphi.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'fphi' has no attribute {name!r}")
     value = getattr(import_module(f"fphi.{_HOME[name]}"), name)

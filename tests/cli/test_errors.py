@@ -56,7 +56,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("train maml --protocol P-X", r"protocol 'P-X' is none of P-MAML, .*alphabet"),
         ("train maml --protocol P-MAML", r"1623 characters of Omniglot, but the data have 1240 classes; use"),
         ("train maml --tasks sine --protocol P-X", r"sine waves have no protocol, but 'P-X' .* leave it out"),
-        ("train maml --tasks nowhere", r"data 'nowhere' are neither omniglot, hershey, sine nor an existing"),
+        (
+            "train maml --tasks nowhere",
+            r"data 'nowhere' are neither omniglot, hershey, sine, quadratics, digits nor",
+        ),
         ("train maml --method anil", r"--method is 'anil' and 'maml': give it once"),
         ("train maml --accelerator mps", r"cannot run on 1 device.* 'mps' .*try --accelerator cpu"),
         (

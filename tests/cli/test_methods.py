@@ -19,7 +19,9 @@ METHODS = {name: cls for name, cls in methods().items() if issubclass(cls, FewSh
 def test_every_method_trains_and_is_tested_from_the_command_line(
     name: str, tmp_path: Path, capsys: Capture
 ) -> None:
-    words = ["--train-ways", 5] if "train_ways" in {f.name for f in fields(METHODS[name])} else []
+    options = {f.name for f in fields(METHODS[name])}
+    words = ["--train-ways", 5] if "train_ways" in options else []
+    words += ["--inner-steps", 3] if "unroll" in options else []  # 40 by default
     quietly("train", name, "--out", tmp_path / "run", "--steps", 1, *words, *TINY)
     result = evaluated(capsys, tmp_path / "run", "--test-tasks", 3)
     assert result["method"] == name

@@ -76,6 +76,8 @@ def test_one_task_alone_is_answered_as_in_a_batch(case: Case) -> None:
 def test_relabelling_the_support_permutes_the_answers(case: Case) -> None:
     if case.sequence:
         pytest.skip("its inputs have to be renamed too: see test_sequence")
+    if case.random_start:
+        pytest.skip("its head is drawn for each task")
     learner, tasks = case.build("vmap").double(), random_tasks()
     order = torch.tensor([2, 0, 1])  # class c becomes order[c]
     renamed = copy.deepcopy(learner)
@@ -207,7 +209,8 @@ def test_no_call_changes_state(case: Case) -> None:
 def test_gradient_equals_finite_differences(case: Case) -> None:
     """The meta-gradient along a random direction, in float64, against central differences."""
     learner, tasks = case.build("vmap").double(), random_tasks()
-    if any(name in case.name for name in ("fomaml", "reptile", "imaml", "siamese, matching")):
+    firsts = ("fomaml", "reptile", "imaml", "siamese, matching", "first order")
+    if any(name in case.name for name in firsts):
         pytest.skip("its update is by design not the gradient of the task loss")
     _, gradients = meta_gradient(learner, tasks, threads=1)
     along = {k: torch.randn_like(g) for k, g in gradients.items()}

@@ -176,7 +176,9 @@ def test_a_flipped_byte_in_a_zip_is_found(tmp_path: Path) -> None:
 def test_a_missing_path_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="nothing does not exist"):
         open_archive(tmp_path / "nothing")
-    with pytest.raises(DataError, match="neither omniglot, hershey, sine nor an existing folder"):
+    with pytest.raises(
+        DataError, match="neither omniglot, hershey, sine, quadratics, digits nor an existing folder"
+    ):
         load_tasks(str(tmp_path / "nothing"))
 
 

@@ -120,7 +120,7 @@ class Schema:
         """Defaults that depend on the method."""
         if issubclass(self.method, FewShotMethod):
             usual = self.method.usual
-            steps = usual.steps_for(None if tasks == "sine" else 1)
+            steps = usual.steps_for(None if tasks in ("sine", "quadratics") else 1)
             return {"steps": steps, "meta_batch": usual.meta_batch}
         if self.few_shot is None:
             return {f"{_CHILD}.{name}": value for name, value in _CHILD_DEFAULTS.items()}

@@ -15,6 +15,7 @@ from fphi.learnable.initialization.implicit import ImplicitLearner
 from fphi.learnable.initialization.nil import NILLearner
 from fphi.learnable.initialization.reptile import ReptileLearner
 from fphi.learnable.initialization.step_weights import AnnealedWeights
+from fphi.learnable.optimizer.optimizer_learner import OptimizerLearner
 from fphi.learnable.sequence.learner import SequenceLearner
 from fphi.learnable.sequence.lstm import LSTMCore
 from fphi.learnable.sequence.memory import MemoryCore
@@ -37,6 +38,7 @@ __all__ = [
     "MetricLearner",
     "NILLearner",
     "OnlineStandardisation",
+    "OptimizerLearner",
     "PrototypicalLearner",
     "RelationLearner",
     "ReptileLearner",

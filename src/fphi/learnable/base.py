@@ -56,6 +56,8 @@ class LearningAlgorithm(nn.Module):
 
     # Whether its targets are read as class numbers, one for each example.
     reads_labels: ClassVar[bool] = False
+    # The most tasks that are solved together on a CPU where nobody says how many.
+    tasks_at_once: ClassVar[int] = 8
 
     def __init_subclass__(cls, **named: Any) -> None:
         super().__init_subclass__(**named)

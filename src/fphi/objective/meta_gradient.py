@@ -23,9 +23,8 @@ from fphi.within.surroundings import can_be_entered_elsewhere, ordinary, surroun
 
 __all__ = ["meta_gradient", "split_tasks"]
 
-# Tasks per chunk on a CPU, and examples in them: large enough to pay for each operation's overhead, small
-# enough for the caches.
-_CHUNK = 8
+# Examples in a chunk of tasks on a CPU, of which there are at most `tasks_at_once`: large enough to pay for
+# each operation's overhead, small enough for the caches.
 _CHUNK_EXAMPLES = 640
 _VALUES = 28 * 28  # of an example that counts as one; larger ones count for more
 
@@ -93,7 +92,7 @@ def _default_chunk(learner: LearningAlgorithm, tasks: Task) -> int:
         return count
     examples = learner.examples_at_once(tasks)
     size = max(1, examples, examples * tasks.query.x[0, 0].numel() // _VALUES)
-    return max(1, min(_CHUNK, _CHUNK_EXAMPLES // size, -(-count // (os.cpu_count() or 1))))
+    return max(1, min(learner.tasks_at_once, _CHUNK_EXAMPLES // size, -(-count // (os.cpu_count() or 1))))
 
 
 Part = tuple[Tensor, list[Tensor]]

@@ -2,6 +2,7 @@
 
 from fphi.tasks.affine import Reduction
 from fphi.tasks.descriptions import DataRow, describe
+from fphi.tasks.digits import DigitTasks
 from fphi.tasks.distribution import TaskDistribution
 from fphi.tasks.episodes import (
     Distortion,
@@ -19,6 +20,7 @@ from fphi.tasks.omniglot import load_omniglot
 from fphi.tasks.options import TaskOptions, few_shot_tasks, load_tasks
 from fphi.tasks.pool import ClassPool
 from fphi.tasks.protocols import PROTOCOLS, Protocol, protocol_named
+from fphi.tasks.quadratics import QuadraticTasks
 from fphi.tasks.sine import SineTasks
 from fphi.tasks.sources import NAMED, load_pool
 from fphi.tasks.types import Examples, Task, stack
@@ -28,6 +30,7 @@ __all__ = [
     "PROTOCOLS",
     "ClassPool",
     "DataRow",
+    "DigitTasks",
     "Distortion",
     "Draw",
     "EpisodeShape",
@@ -36,6 +39,7 @@ __all__ = [
     "FewShotTasks",
     "ImageMode",
     "Protocol",
+    "QuadraticTasks",
     "Reduction",
     "Rotation",
     "SineTasks",

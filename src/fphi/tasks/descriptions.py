@@ -20,6 +20,14 @@ _MISSING = (
 )
 
 
+# What is no pool of classes: where it is from, and what it is.
+_COMPUTED: dict[str, tuple[str, int, int, dict[str, int], bool, str]] = {
+    "sine": ("computed", 0, 0, {}, True, "y = a sin(x - b), a in 0.1..5, b in 0..pi, x in -5..5"),
+    "quadratics": ("computed", 0, 0, {}, True, "|Wx - y|², W of 10x10 and y of 10 normal numbers"),
+    "digits": ("package scikit-learn", 10, 1797, {}, True, "8x8 pixels; splits share classes, no example"),
+}
+
+
 @dataclass(frozen=True)
 class DataRow:
     """One line about a data set: what it is, where it was found, what is in it, whether that is right.
@@ -48,9 +56,8 @@ def describe(name: str, data_root: Path | str | None = None) -> list[DataRow]:
 
     Nothing is downloaded: Omniglot that is not there is a row that says so.
     """
-    if name == "sine":
-        note = "y = a sin(x - b), a in 0.1..5, b in 0..pi, x in -5..5"
-        return [DataRow("sine", "computed", note=note)]
+    if name in _COMPUTED:
+        return [DataRow(name, *_COMPUTED[name])]
     where = _where(name, data_root)
     if not where:
         place = f"put images_background.zip and images_evaluation.zip into {omniglot_folder(data_root)}"

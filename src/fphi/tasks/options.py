@@ -9,6 +9,7 @@ from typing import Any, Self
 from fphi.errors import DataError, FphiError
 from fphi.ranges import SEED, checked, count, require_ranges
 from fphi.tasks.affine import Reduction
+from fphi.tasks.digits import DigitTasks
 from fphi.tasks.distribution import TaskDistribution
 from fphi.tasks.division import Division
 from fphi.tasks.episodes import Distortion, Rotation, TrainingTasks
@@ -18,6 +19,7 @@ from fphi.tasks.from_protocol import split_rules, trial_rule
 from fphi.tasks.omniglot import ORIGINAL_SIDE, load_omniglot
 from fphi.tasks.pool import ClassPool
 from fphi.tasks.protocols import Protocol, protocol_named
+from fphi.tasks.quadratics import QuadraticTasks
 from fphi.tasks.sine import SineTasks
 from fphi.tasks.sources import NAMED, default_protocol, load_pool
 from fphi.tasks.splits import chosen
@@ -31,7 +33,8 @@ class TaskOptions:
 
     Args:
         tasks: omniglot, hershey (embedded, needs no download), sine, the path of a folder or zip of images
-            with one folder per class, or FILE.py:NAME, a TaskDistribution of your own.
+            with one folder per class, or FILE.py:NAME, a TaskDistribution of your own. Problems to learn
+            optimizers on: quadratics, or digits (embedded), which say themselves what is in a task.
         data_root: folder that data sets are looked for in; the environment variable FPHI_DATA if not given.
         protocol: how classes are split and tasks are made; the data's usual one if not given (omniglot:
             P-MAML, hershey: alphabet, images: fraction).
@@ -113,8 +116,8 @@ class TaskOptions:
             DataError: the data are missing, damaged or too small, or the protocol does not fit.
         """
         self._check()
-        if self.tasks == "sine":
-            return self._sine(seed)
+        if self.tasks in ("sine", "quadratics", "digits"):
+            return self._without_protocol(seed)
         pool = load_pool(self.tasks, self.data_root, self.image_size, self.mode)
         protocol = self._changed(protocol_named(self.protocol or default_protocol(self.tasks, pool)))
         if self.tasks == "omniglot" and (
@@ -190,9 +193,14 @@ class TaskOptions:
         said = {name: getattr(self, name) for name in names}
         return replace(protocol, **{name: value for name, value in said.items() if value is not None})
 
-    def _sine(self, seed: int) -> SineTasks:
+    def _without_protocol(self, seed: int) -> TaskDistribution:
+        what = {"sine": "sine waves"}.get(self.tasks, self.tasks)
         if self.protocol is not None:
-            raise DataError(f"sine waves have no protocol, but {self.protocol!r} was asked for; leave it out")
+            raise DataError(f"{what} have no protocol, but {self.protocol!r} was asked for; leave it out")
+        if self.tasks == "quadratics":
+            return QuadraticTasks(seed=seed)
+        if self.tasks == "digits":
+            return DigitTasks(self.ways, self.shots, self.queries, seed)
         return SineTasks(self.shots, self.queries, seed)
 
 
@@ -213,7 +221,8 @@ def load_tasks(
     """Return the tasks of a data set.
 
     Args:
-        name: "omniglot", "hershey" (needs no download), "sine", or the path of a folder or zip of images.
+        name: "omniglot", "hershey" (needs no download), "sine", "quadratics", "digits", or the path of a
+            folder or zip of images.
         seed: of the tasks.
         splits: those that tasks are wanted of; None: all but "trials".
         train: what the method asks of its training tasks; None: they are the protocol's.

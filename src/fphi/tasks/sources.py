@@ -11,7 +11,7 @@ from fphi.tasks.pool import ClassPool
 
 __all__ = ["NAMED", "default_protocol", "load_pool"]
 
-NAMED = ("omniglot", "hershey", "sine")
+NAMED = ("omniglot", "hershey", "sine", "quadratics", "digits")
 """The data sets that go by a name; every other is the path of a folder or zip."""
 
 

@@ -1,5 +1,8 @@
 """Within-task training, the inner loop: update rules, unrolling, and mapping over tasks."""
 
+from fphi.within.learned_momentum import LearnedMomentum, learned_momentum
+from fphi.within.lstm_meta_learner import LSTMMetaLearner
+from fphi.within.lstm_optimizer import LSTMOptimizer
 from fphi.within.optimizers import (
     SGD,
     Adam,
@@ -21,6 +24,9 @@ __all__ = [
     "Batching",
     "DerivativeOrder",
     "InnerOptimizer",
+    "LSTMMetaLearner",
+    "LSTMOptimizer",
+    "LearnedMomentum",
     "LearnedRate",
     "Parameters",
     "State",
@@ -30,6 +36,7 @@ __all__ = [
     "call_network",
     "descend",
     "descend_recomputed",
+    "learned_momentum",
     "learned_rate",
     "sgd",
 ]

@@ -1,7 +1,7 @@
 """Inner optimizers: the update rules of within-task training, as pairs of pure functions."""
 
 from collections.abc import Mapping
-from typing import Literal, Protocol
+from typing import ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -46,7 +46,18 @@ class UpdateRule(Protocol):
 
 
 class InnerOptimizer(nn.Module):
-    """An `UpdateRule` that is a module: what is a parameter of it is learned, as part of φ."""
+    """An `UpdateRule` that is a module: what is a parameter of it is learned, as part of φ.
+
+    Attributes:
+        reads_loss: whether a step looks at the loss too: `observe` is told it before each `update`.
+    """
+
+    reads_loss: ClassVar[bool] = False
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether what is learned serves any parameter; else it belongs to those that were registered."""
+        return True
 
     def register(self, parameters: Mapping[str, Tensor]) -> None:
         """Create what is learned per parameter; called once by the learner, with φ's shapes."""
@@ -54,6 +65,10 @@ class InnerOptimizer(nn.Module):
     def init(self, parameters: Parameters) -> State:
         """The state before the first step: by name, a tensor for each parameter."""
         return {}
+
+    def observe(self, losses: Tensor, state: State) -> State:
+        """The state that knows the loss: ``[]`` of one task, ``[B]`` where tensors have a task dimension."""
+        return state
 
     def update(
         self, gradients: Parameters, state: State, parameters: Parameters, step: int
@@ -170,6 +185,10 @@ class LearnedRate(InnerOptimizer):
             raise FphiError(f"the lowest first rate is {low} and the highest {high}; give the lower first")
         self.initial, self.per, self.learnable, self.steps = initial, per, learnable, steps
         self.rates = nn.ParameterDict()
+
+    @property
+    def is_shared(self) -> bool:
+        return self.per == "all"
 
     def register(self, parameters: Mapping[str, Tensor]) -> None:
         low, high = self.initial if isinstance(self.initial, tuple) else (self.initial, self.initial)

@@ -11,7 +11,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from fphi.within.optimizers import Parameters, State, UpdateRule
+from fphi.within.optimizers import InnerOptimizer, Parameters, State, UpdateRule
 from fphi.within.randomness import RandomState
 from fphi.within.surroundings import ordinary, surroundings
 
@@ -50,10 +50,13 @@ def descend(
         parameters, state = _detached(parameters), {k: _detached(v) for k, v in state.items()}
     with torch.inference_mode(False), torch.enable_grad():
         inputs = {k: p if p.requires_grad else _leaf(p) for k, p in parameters.items()}
+        lost = losses(inputs)
         gradients = torch.autograd.grad(
-            losses(inputs).sum(), list(inputs.values()), create_graph=order == 2, materialize_grads=True
+            lost.sum(), list(inputs.values()), create_graph=order == 2, materialize_grads=True
         )
     with torch.set_grad_enabled(order > 0):
+        if isinstance(optimizer, InnerOptimizer) and optimizer.reads_loss:
+            state = optimizer.observe(lost if order == 2 else lost.detach(), state)
         return optimizer.update(dict(zip(inputs, gradients, strict=True)), state, inputs, step)
 
 

@@ -62,8 +62,7 @@ class GradientLearner(LearningAlgorithm):
         memory: ``"stored"`` keeps the activations of all steps for the meta-gradient;
             ``"recomputed"`` keeps those of one step, and computes each step up to three times.
         first_order_until: the fraction of a training before which the order is 1.
-        step_weights: how much the query loss after each inner step counts in training, e.g.
-            `AnnealedWeights`; None: the last alone.
+        step_weights: how much the query loss after each step counts in training; None: the last alone.
         batching: see `LearningAlgorithm`.
     """
 
@@ -100,17 +99,18 @@ class GradientLearner(LearningAlgorithm):
         set_steps(network, steps)
         self._not_adapted = per_step_parameters(self.part)
         if isinstance(self.optimizer, InnerOptimizer):
-            self.optimizer.register(self._adapted())
+            self.optimizer.register(self.adaptable)
 
     @property
     def part(self) -> nn.Module:
         """The part of the network that is adapted."""
         return self.network if self.adapts == "all" else self.network.get_submodule("head")
 
-    def _adapted(self) -> Parameters:
+    @property
+    def adaptable(self) -> Parameters:
         """The initial values of what inner steps move; what requires no gradient stays as it is."""
-        own = own_parameters(self.part).items()
-        return {name: p for name, p in own if p.requires_grad and name not in self._not_adapted}
+        own, left = own_parameters(self.part), self._not_adapted
+        return {name: p for name, p in own.items() if p.requires_grad and name not in left}
 
     def set_progress(self, fraction: float) -> None:
         """See `fphi.within.progress`; on it depend the order and the weights of the steps in training."""
@@ -156,9 +156,8 @@ class GradientLearner(LearningAlgorithm):
 
     def task_losses(self, tasks: Task) -> Tensor:
         """lⁿ; with ``step_weights`` in training the weighted query losses after each inner step."""
-        weights = None
-        if self.step_weights is not None and self.training:
-            weights = self.step_weights(self.steps, self.progress)
+        weighting = self.step_weights if self.training else None
+        weights = None if weighting is None else weighting(self.steps, self.progress)
         if weights is None:
             return super().task_losses(tasks)
         support, query = tasks
@@ -201,6 +200,10 @@ class GradientLearner(LearningAlgorithm):
         features = run_network(self.over_tasks, body, None, support_x, query_x)
         return run_network(self.over_tasks, self.part, adapted, self._inputs(support_x), features, step)
 
+    def _begin(self, support: Examples) -> Parameters:
+        """Where each task begins, by name ``[B, *shape]``: at φ."""
+        return {k: p.expand(len(support.x), *p.shape) for k, p in self.adaptable.items()}
+
     def _trajectory(
         self, support: Examples, inputs: Tensor, steps: int, order: DerivativeOrder
     ) -> Iterator[Parameters]:
@@ -209,7 +212,8 @@ class GradientLearner(LearningAlgorithm):
         Where steps are recomputed, only those before the first and after the last.
         """
         inputs, labels = ordinary(inputs), ordinary(support.y)
-        now, state = self._begin(inputs)
+        now = self._begin(support)
+        state = self.optimizer.init(now)
         yield now
         if not now:  # all is frozen
             yield from [now] * steps
@@ -222,10 +226,6 @@ class GradientLearner(LearningAlgorithm):
         for step in range(steps):
             now, state = self._step(inputs, labels, now, state, step, order)
             yield now
-
-    def _begin(self, inputs: Tensor) -> tuple[Parameters, State]:
-        now: Parameters = {k: p.expand(len(inputs), *p.shape) for k, p in self._adapted().items()}
-        return now, self.optimizer.init(now)
 
     def _step(
         self, x: Tensor, y: Tensor, now: Parameters, state: State, step: int, order: DerivativeOrder
@@ -263,8 +263,8 @@ class GradientLearner(LearningAlgorithm):
     def _summed_losses(self, support: Examples, loss_after: LossAfter, weights: Sequence[float]) -> Tensor:
         """The sum of ``loss_after`` each step, times its weight."""
         inputs, labels = ordinary(self._inputs(support.x)), ordinary(support.y)
-        now, state = self._begin(inputs)
-        carried, order = with_sum(state, inputs), self._order_now()
+        now = self._begin(support)
+        carried, order = with_sum(self.optimizer.init(now), inputs), self._order_now()
 
         def step_on(x: Tensor) -> StepFrom:
             return summing(partial(self._step, x, labels), loss_after, weights)

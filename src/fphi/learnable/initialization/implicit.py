@@ -65,13 +65,13 @@ class ImplicitLearner(GradientLearner):
         self.strength, self.inverse = strength, inverse
 
     def _support_loss(self, parameters: Parameters, x: Tensor, y: Tensor) -> Tensor:
-        loss, initial = super()._support_loss(parameters, x, y), self._adapted()
+        loss, initial = super()._support_loss(parameters, x, y), self.adaptable
         for name, p in parameters.items():
             loss = loss + self.strength / 2 * (p - initial[name]).square().sum()
         return loss
 
     def _differentiated(self, tasks: Task) -> tuple[Tensor, list[Tensor]]:
-        if not self._adapted():
+        if not self.adaptable:
             return super()._differentiated(tasks)
         return self.over_tasks.attempt(lambda: self._at_the_minimum(tasks))
 

@@ -42,6 +42,6 @@ class ReptileLearner(GradientLearner):
             loss = self.over_tasks(self._support_loss, reached, support.x, support.y).sum()
             count = support.x.shape[0]
             rate = self.inner_rate
-            moved = {k: (count * p - reached[k].sum(0)) / rate for k, p in self._adapted().items()}
+            moved = {k: (count * p - reached[k].sum(0)) / rate for k, p in self.adaptable.items()}
         wanted = [k for k, p in self.network.named_parameters() if p.requires_grad]
         return loss, [moved[k] for k in wanted]

@@ -1,6 +1,6 @@
 """The networks, rates and schedules that methods name in their options."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -21,8 +21,12 @@ ScheduleName = Literal["constant", "cosine", "linear"]
 _CONV5 = (32, 64, 128, 128, 256)  # filters of its blocks
 
 
-def build_network(name: str, setting: Setting, norm: Mode, head: bool = True) -> nn.Module:
+def build_network(
+    name: str, setting: Setting, norm: Mode, head: bool = True, filters: int | None = None
+) -> nn.Module:
     """The network for the tasks of ``setting``; without ``head`` it gives features.
+
+    ``filters`` are those of each layer of the networks named conv4, which have 64 where nobody says.
 
     The setting's own builder comes first. Examples that are vectors have one network for them, an MLP with
     two layers of 40, whatever the name.
@@ -37,7 +41,10 @@ def build_network(name: str, setting: Setting, norm: Mode, head: bool = True) ->
         raise FphiError(f"--network is {name!r}; choose one of {', '.join(NETWORKS)}")
     if len(setting.input_shape) != 3 and name != "koch":
         return MLP(setting.input_shape[0], (40, 40), outputs)
-    return NETWORKS[name](setting.input_shape, outputs, norm)
+    builder: Callable[..., nn.Module] = NETWORKS[name]
+    if filters is not None and name.startswith("conv4"):
+        builder = partial(builder, filters=filters)
+    return builder(setting.input_shape, outputs, norm)
 
 
 def _conv4(
@@ -48,6 +55,7 @@ def _conv4(
     downsample: Literal["pool", "stride"] = "pool",
     mean: bool = False,
     five: bool = False,
+    filters: int = 64,
 ) -> nn.Module:
     channels, height, _ = input_shape
     return Conv4(
@@ -55,7 +63,7 @@ def _conv4(
         channels=channels,
         image_size=height,
         downsample=downsample,
-        filters=_CONV5 if five else 64,
+        filters=_CONV5 if five else filters,
         last_pool=not five,
         features="mean" if mean else "flatten",
         affine="shift" if mean else "scale+shift",

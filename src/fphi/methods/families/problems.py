@@ -1,0 +1,90 @@
+"""Networks that learned optimizers are learned on, and the options that their methods share."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import nn
+
+from fphi.learnable.optimizer.optimizer_learner import OptimizerLearner
+from fphi.methods.base import FewShotMethod, Setting
+from fphi.methods.families.networks import ScheduleName, build_network
+from fphi.ranges import count, weight
+from fphi.within.optimizers import UpdateRule
+
+__all__ = ["ProblemMethod", "is_quadratic", "problem_network"]
+
+_SIDE = 8  # pixels of an image that the small network sees
+_SPREAD = 0.01  # of the numbers that it starts from, as in the paper
+
+
+def is_quadratic(setting: Setting) -> bool:
+    """Whether examples are vectors and targets numbers: a linear map makes a quadratic problem of them."""
+    return setting.ways is None and len(setting.input_shape) == 1 and setting.input_shape[0] > 1
+
+
+def problem_network(name: str, setting: Setting) -> nn.Module:
+    """The network that a problem is to train.
+
+    ``"auto"`` is the paper's: one layer of 20 sigmoid units, before which larger images are averaged down to
+    8x8; where the problem is quadratic a linear map; on single numbers the MLP that is usual there.
+    """
+    if name != "auto" or setting.network is not None or setting.input_shape == (1,):
+        return build_network("mlp" if name == "auto" else name, setting, "query-batch")
+    if is_quadratic(setting):
+        return nn.Linear(setting.input_shape[0], 1, bias=False)
+    if len(setting.input_shape) == 1:
+        return _hidden(nn.Identity(), setting.input_shape[0], setting.outputs)
+    channels, height, width = setting.input_shape
+    smaller = nn.Identity() if max(height, width) <= _SIDE else nn.AdaptiveAvgPool2d(_SIDE)
+    sides = height * width if max(height, width) <= _SIDE else _SIDE * _SIDE
+    return _hidden(smaller, channels * sides, setting.outputs)
+
+
+def _hidden(first: nn.Module, inputs: int, outputs: int) -> nn.Module:
+    return nn.Sequential(first, nn.Flatten(), nn.Linear(inputs, 20), nn.Sigmoid(), nn.Linear(20, outputs))
+
+
+@dataclass(frozen=True)
+class ProblemMethod(FewShotMethod):
+    """A system whose φ is how to train a network from a random start.
+
+    Args:
+        inner_steps: steps in training.
+        test_steps: steps at test; null: as in training.
+        unroll: steps that are differentiated together, from which on the state goes on and no derivative
+            does; null: all.
+        inner_batch: support examples of a step; null: all.
+        start: deviation of the numbers that the network starts from; null: 0.01, and that of its own layers
+            for networks that are named and on single numbers.
+        outer_lr: Adam's learning rate for φ.
+        schedule: course of the outer learning rate.
+        network: the network that is trained: auto (one layer of 20 sigmoid units; on quadratics a linear
+            map), or one of conv4-pool, conv4-stride, conv4-stride-mean, conv5, mlp, koch.
+    """
+
+    removed: ClassVar[Mapping[str, object]] = {}
+
+    inner_steps: int = count(40, 10_000, least=0)
+    test_steps: int | None = count(None, 10_000, least=0)
+    unroll: int | None = count(20, 10_000)
+    inner_batch: int | None = count(None)
+    start: float | None = weight(None)
+    outer_lr: float = weight(0.01)
+    schedule: ScheduleName = "cosine"
+    network: str = "auto"
+
+    def trained_by(self, rule: UpdateRule, setting: Setting) -> OptimizerLearner:
+        """The learner whose rule is ``rule``."""
+        small = self.network == "auto" and setting.network is None and setting.input_shape != (1,)
+        usual = _SPREAD if small else None
+        return OptimizerLearner(
+            problem_network(self.network, setting),
+            rule,
+            self.inner_steps,
+            unroll=self.unroll,
+            start=usual if self.start is None else self.start,
+            loss=setting.loss,
+            test_steps=self.test_steps,
+            minibatch=self.inner_batch,
+        )

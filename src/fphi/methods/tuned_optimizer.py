@@ -1,0 +1,73 @@
+"""Tuned optimizer: what a learned optimizer is compared with, a rule made by hand with the best step size.
+
+1. Learnable: one number, the step size of gradient descent, momentum, RMSprop or Adam.
+2. Loss: that of the problem, summed along the way from a random start.
+3. Optimize: by gradient through all of the way, the gradients on it counting as constants.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from fphi.learnable.base import LearningAlgorithm
+from fphi.methods.base import Setting, Usual
+from fphi.methods.families.networks import adam_descent
+from fphi.methods.families.problems import ProblemMethod, is_quadratic
+from fphi.methods.table import method
+from fphi.optimize import GradientDescent
+from fphi.ranges import count, rate, share, weight
+from fphi.within import adam, sgd
+from fphi.within.hand_designed import RMSprop, TunedRate
+from fphi.within.optimizers import UpdateRule
+
+__all__ = ["TunedOptimizer"]
+
+RuleName = Literal["sgd", "momentum", "nesterov", "rmsprop", "adam"]
+_RULES: Mapping[RuleName, Callable[[float, float], UpdateRule]] = {
+    "sgd": lambda lr, momentum: sgd(lr),
+    "momentum": sgd,
+    "nesterov": lambda lr, momentum: sgd(lr, momentum, nesterov=True),
+    "rmsprop": lambda lr, momentum: RMSprop(lr),
+    "adam": lambda lr, momentum: adam(lr),
+}
+
+
+@method("tuned-optimizer", paper="baseline")
+@dataclass(frozen=True)
+class TunedOptimizer(ProblemMethod):
+    """Train a network from a random start by a rule made by hand, whose step size is learned across tasks.
+
+    Args:
+        rule: sgd, momentum, nesterov, rmsprop or adam.
+        inner_lr: the step size to begin with; null: 1, with momentum 0.1, on quadratics 0.01 and 0.003;
+            rmsprop and adam 0.03, on quadratics 0.1.
+        momentum: of momentum and nesterov.
+    """
+
+    usual: ClassVar[Usual] = Usual(
+        steps=100, meta_batch=8, paper="the baselines of Andrychowicz et al. 2016, tuned"
+    )
+
+    rule: RuleName = "adam"
+    inner_lr: float | None = rate(None)
+    momentum: float = share(0.9)
+    unroll: int | None = count(None, 10_000)
+    outer_lr: float = weight(0.1)
+
+    @property
+    def variant(self) -> str:
+        return f"{self.title}, {self.rule}"
+
+    def learner(self, setting: Setting) -> LearningAlgorithm:
+        lr = self._usual_rate(is_quadratic(setting)) if self.inner_lr is None else self.inner_lr
+        return self.trained_by(TunedRate(_RULES[self.rule](lr, self.momentum)), setting)
+
+    def _usual_rate(self, quadratic: bool) -> float:
+        if self.rule in ("rmsprop", "adam"):
+            return 0.1 if quadratic else 0.03
+        if self.rule == "sgd":
+            return 0.01 if quadratic else 1.0
+        return 0.003 if quadratic else 0.1
+
+    def optimizer(self, learner: LearningAlgorithm) -> GradientDescent:
+        return adam_descent(learner, self.outer_lr, self.schedule, clip_value=None)

@@ -1,0 +1,74 @@
+"""The methods that learn optimizers: gone on with bit for bit, and their rules among those of other methods."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import fphi
+from fphi.learnable import GradientLearner
+from fphi.methods import get_method
+from fphi.methods.base import Setting
+from fphi.methods.lstm_meta_learner import LSTMMetaLearnerMethod
+from fphi.methods.lstm_optimizer import LSTMOptimizerMethod
+from fphi.methods.tuned_optimizer import TunedOptimizer
+from fphi.within import LSTMMetaLearner, LSTMOptimizer
+
+SHORT: dict[str, dict[str, Any]] = {
+    "learned-momentum": {"inner_steps": 2, "network": "mlp", "nesterov": True, "meta_batch": 1},
+    "lstm-meta-learner": {"inner_steps": 2, "network": "conv4-stride", "filters": 4, "stacked": True},
+    "lstm-optimizer": {"inner_steps": 4, "unroll": 3, "hidden": 3, "inner_batch": 2},
+    "tuned-optimizer": {"inner_steps": 3, "rule": "rmsprop"},
+}
+
+
+@pytest.mark.parametrize("name", SHORT)
+def test_a_training_in_two_parts_is_that_in_one(name: str, tmp_path: Path) -> None:
+    options = {"meta_batch": 2, "validation_tasks": 1, "schedule": "constant", **SHORT[name]}
+    options |= {"tasks": "digits", "ways": 3, "shots": 2}
+    fphi.train(name, out=tmp_path / "whole", steps=3, **options)
+    fphi.train(name, out=tmp_path / "parts", steps=1, **options)
+    fphi.train(name, out=tmp_path / "parts", steps=3, resume=True)
+    whole, parts = (load_file(tmp_path / run / "last.safetensors") for run in ("whole", "parts"))
+    assert whole.keys() == parts.keys()
+    assert all(torch.equal(parts[key], value) for key, value in whole.items())
+    learned = {key.split(".")[1] for key in whole if key.startswith("learner.")}
+    assert learned == ({"optimizer"} if "optimizer" in name else {"network", "optimizer"})
+    tasks = fphi.load_tasks("digits", ways=3, shots=2).batch("test", range(2))
+    once, again = fphi.load(tmp_path / "whole"), fphi.load(tmp_path / "whole")
+    assert isinstance(once, GradientLearner)
+    assert isinstance(again, GradientLearner)
+    answers = once.solve(tasks.support, tasks.query.x)
+    assert torch.equal(answers, again.solve(tasks.support, tasks.query.x))
+
+
+def test_an_option_that_is_left_out_fits_the_problem() -> None:
+    quadratic, digits = Setting(None, 10, (10,)), Setting(10, 10, (1, 8, 8))
+    for setting, p, scale in ((quadratic, None, 0.3), (digits, 10.0, 0.1)):
+        rule = LSTMOptimizerMethod().learner(setting).optimizer
+        assert isinstance(rule, LSTMOptimizer)
+        assert (rule.p, rule.scale) == (p, scale)
+    given = LSTMOptimizerMethod(preprocessing=5.0, scale=0.01).learner(quadratic).optimizer
+    assert isinstance(given, LSTMOptimizer)
+    assert (given.p, given.scale) == (5.0, 0.01)
+    assert TunedOptimizer(rule="sgd").variant == "tuned-optimizer, sgd"
+
+
+def test_the_meta_learner_of_the_paper_has_its_sizes() -> None:
+    """A network of 32 filters, and an LSTM of 20 units with two gates that read 22 numbers each."""
+    learner = LSTMMetaLearnerMethod(inner_rate=0.011).learner(Setting(5, 1, (1, 28, 28)))
+    sizes = {name: p.numel() for name, p in learner.named_parameters()}
+    network = sum(size for name, size in sizes.items() if name.startswith("network."))
+    assert network == 32 * 9 + 3 * 32 * 32 * 9 + 4 * 3 * 32 + 32 * 5 + 5
+    assert sum(sizes.values()) - network == 4 * 20 * (4 + 20 + 1) + 2 * (22 + 1)
+    rule = learner.optimizer
+    assert isinstance(rule, LSTMMetaLearner)
+    assert learner.order == 1
+    for gate, low, high in (("forget", 4, 5), ("take", -5.0, -4.0)):
+        bias = float(rule.gate(gate).linear.bias.detach())
+        assert low - 1e-2 <= bias <= high + 1e-2
+    stacked = LSTMMetaLearnerMethod(stacked=True)
+    assert stacked.variant == "lstm-meta-learner, stacked"
+    assert get_method("lstm-meta-learner") is LSTMMetaLearnerMethod
