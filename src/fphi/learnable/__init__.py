@@ -9,7 +9,10 @@ from fphi.learnable.comparison.prototypical import PrototypicalLearner
 from fphi.learnable.comparison.relation import RelationLearner
 from fphi.learnable.comparison.siamese import SiameseLearner
 from fphi.learnable.embedding import EmbeddingLearner
+from fphi.learnable.generation.generating import GeneratingLearner
+from fphi.learnable.generation.hypernetwork import HyperLearner
 from fphi.learnable.generation.imaginary import Generator, ImaginaryLearner
+from fphi.learnable.generation.leo import LEOLearner
 from fphi.learnable.initialization.gradient_learner import GradientLearner
 from fphi.learnable.initialization.reptile import ReptileLearner
 from fphi.learnable.sequence.learner import SequenceLearner
@@ -22,9 +25,12 @@ __all__ = [
     "ComparisonLearner",
     "EmbeddingLearner",
     "FullContext",
+    "GeneratingLearner",
     "Generator",
     "GradientLearner",
+    "HyperLearner",
     "ImaginaryLearner",
+    "LEOLearner",
     "LSTMCore",
     "LearningAlgorithm",
     "MatchingLearner",
