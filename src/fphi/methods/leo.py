@@ -1,9 +1,9 @@
 """LEO: generate a classifier from a code, and improve the code by gradient steps in its small space.
 
-1. Learnable: encoder, relation network, decoder, the step sizes of both inner loops; the embedding network too,
-   unless it stays as it was learned before.
-2. Loss: cross-entropy of the queries after both inner loops, the codes' divergence from N(0, I), what the inner
-   loop had to add to the first code, and how far the decoder is from orthogonal.
+1. Learnable: encoder, relation network, decoder, the step sizes of both inner loops; the embedding network
+   too, unless it stays as it was learned before.
+2. Loss: cross-entropy of the queries after both inner loops, the codes' divergence from N(0, I), what the
+   inner loop had to add to the first code, and how far the decoder is from orthogonal.
 3. Optimize: by gradient, through both inner loops.
 """
 
@@ -52,7 +52,9 @@ class LEO(Generating):
         clip: the largest absolute value of a gradient's entry, and then the largest norm of a tensor's.
     """
 
-    usual: ClassVar[Usual] = Usual(steps=300, meta_batch=8, paper="100,000 steps of 12 tasks of ImageNet's classes")
+    usual: ClassVar[Usual] = Usual(
+        steps=300, meta_batch=8, paper="100,000 steps of 12 tasks, on features of ImageNet"
+    )
     auto_ways: ClassVar[int | None] = None
     auto_queries: ClassVar[int | None] = 15
 

@@ -9,11 +9,10 @@ __all__ = ["PairEncoder"]
 
 
 class PairEncoder(nn.Module):
-    """Codes of the examples of a set: the mean of a learned relation to all of them (Rusu et al., 1807.05960).
+    """Codes of the examples of a set: the mean of a learned relation to all of them (Rusu et al. 2019).
 
     ``codeᵢ = meanⱼ r(A xᵢ, A xⱼ)`` with a linear A and three linear layers r with ReLU between them, all
-    without bias. The order of the examples does not matter. With 640 values and 64 latents, twice as many
-    outputs, A has 40,960 weights and r 49,152.
+    without bias (arXiv 1807.05960). The order of the examples does not matter.
 
     Args:
         width: values of an example.

@@ -1,4 +1,4 @@
-"""Normal distributions with a variance for each number, as a network gives them, and their distance from N(0, I)."""
+"""Normal distributions of independent numbers, as a network gives them, and their divergence from N(0, I)."""
 
 from typing import NamedTuple, Self
 
@@ -8,6 +8,7 @@ from torch import Tensor
 __all__ = ["Gaussian"]
 
 _LEAST = 1e-10  # a standard deviation
+_MOST = 5.0  # s: an inner loop that goes astray ends with standard deviations of 150, not with infinite ones
 
 
 class Gaussian(NamedTuple):
@@ -24,11 +25,11 @@ class Gaussian(NamedTuple):
     def of(cls, parameters: Tensor, std: float) -> Self:
         """From a network's outputs ``[..., 2d]``, means beside s, as in LEO's published code.
 
-        The standard deviation is exp(s) - 1 + ``std``, so ``std`` where s = 0, and never below 1e-10: down
-        there it has no derivative.
+        The standard deviation is exp(s) - 1 + ``std``, so ``std`` where s = 0. It is never below 1e-10, and s
+        never above 5: out there it has no derivative.
         """
         mean, s = parameters.chunk(2, dim=-1)
-        return cls(mean, (torch.expm1(s) + std).clamp_min(_LEAST))
+        return cls(mean, (torch.expm1(s.clamp_max(_MOST)) + std).clamp_min(_LEAST))
 
     def sample(self, noise: Tensor) -> Tensor:
         """The sample that ``noise ~ N(0, I)`` of the mean's shape makes; derivatives reach mean and std."""

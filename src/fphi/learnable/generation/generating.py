@@ -4,7 +4,6 @@ import copy
 from abc import abstractmethod
 from typing import ClassVar
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 

@@ -22,7 +22,8 @@ class HyperLearner(GeneratingLearner):
 
     Args:
         network: ``[n, *input]`` to embeddings ``[n, d]``, or to feature maps, which are flattened.
-        encoder: the embedded support set ``[n, d]`` to codes ``[n, c]``; it may relate examples to each other.
+        encoder: the embedded support set ``[n, d]`` to codes ``[n, c]``; it may relate examples
+            to each other.
         decoder: class codes ``[ways, c]`` to weights ``[ways, d]``, or with a bias ``[ways, d + 1]``.
         normalise: whether embeddings are scaled to length 1.
         loss: scalar loss of one task from logits and labels.

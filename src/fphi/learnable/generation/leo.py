@@ -1,4 +1,4 @@
-"""Latent embedding optimization: a generated classifier, improved by gradient steps on the code it comes from."""
+"""Latent embedding optimization: a generated classifier, improved by gradient steps on its code."""
 
 import copy
 from collections.abc import Iterator
@@ -61,7 +61,7 @@ class _Set(NamedTuple):
 
 
 class LEOLearner(GeneratingLearner):
-    """Encode the support set, take gradient steps in the space of codes, decode, fine-tune (Rusu et al., 1807.05960).
+    """Gradient steps on a code, from which a classifier is decoded (Rusu et al. 2019, arXiv 1807.05960).
 
     φ = the encoder (with its relation network), the decoder, the step sizes of both inner loops, and the
     embedding network unless it is frozen. The encoder gives a normal distribution of codes, with the mean
@@ -77,10 +77,11 @@ class LEOLearner(GeneratingLearner):
 
     Args:
         network: ``[n, *input]`` to embeddings ``[n, d]``, or to feature maps, which are flattened.
-        encoder: the embedded support set ``[n, d]`` to ``[n, 2c]``: a mean and an s for each number of a code.
+        encoder: the embedded support set ``[n, d]`` to ``[n, 2c]``, for each number of a code a
+            mean and an s, see `Gaussian.of`.
         decoder: a linear layer of codes ``[n, c]`` to ``[n, 2d]``: the same for each weight.
-        latent_rule: the update rule of codes; None: learned rates, 1 at first, one for each number of a code.
-        weight_rule: that of weights; None: learned rates, 0.001 at first, one for each number of an embedding.
+        latent_rule: the update rule of codes; None: a learned rate for each of their numbers, 1 at first.
+        weight_rule: that of weights; None: a learned rate for each of their numbers, 0.001 at first.
         latent_steps: inner steps on the codes.
         weight_steps: inner steps on the decoded weights, after these.
         dropout: share of an embedding's numbers that is set to 0 in training.
@@ -261,8 +262,8 @@ def orthogonality(weight: Tensor) -> Tensor:
     """The mean squared difference of a linear layer's correlations from I, a number.
 
     Args:
-        weight: ``[outputs, inputs]``; what is to be orthogonal are the directions in which each input moves the
-            outputs, the columns. Their lengths do not matter.
+        weight: ``[outputs, inputs]``; its columns are to be orthogonal, the ways in which the inputs move the
+            outputs. Their lengths do not matter.
 
     >>> orthogonality(2 * torch.eye(3)[:, :2])
     tensor(0.)
@@ -273,7 +274,7 @@ def orthogonality(weight: Tensor) -> Tensor:
 
 
 def _rule(given: UpdateRule | None, rate: float, size: int) -> UpdateRule:
-    """A copy of the update rule; what it learns has one number for each of ``size``, in every row of a task."""
+    """A copy of the update rule, whose learned rates are ``size`` numbers: the same for all rows."""
     rule = learned_rate(rate) if given is None else copy.deepcopy(given)
     if isinstance(rule, InnerOptimizer):
         rule.register({_NAME: torch.empty(size)})

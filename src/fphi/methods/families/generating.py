@@ -32,6 +32,6 @@ class Generating(ComparingEmbeddings):
             FphiError: the tasks are regression and have no ways.
         """
         if setting.ways is None:
-            raise FphiError(f"{self.title} generates a classifier, and these tasks have no classes: choose maml")
+            raise FphiError(f"{self.title} needs classes, and these tasks have none: choose maml")
         network = self.embedding(setting)
         return network, embedding_size(network, setting.input_shape), setting.ways
