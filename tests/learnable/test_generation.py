@@ -156,19 +156,19 @@ def test_generated_weights_begin_as_large_as_those_of_a_layer() -> None:
 
 def test_rows_of_another_length_are_refused() -> None:
     tasks = embedded_tasks()
-    learner = HyperLearner(nn.Flatten(), nn.Identity(), nn.Linear(WIDTH, 9)).double()
-    with pytest.raises(
-        FphiError, match=r"9 generated weights, and an embedding 6 values; .* 6 outputs, or with 7"
-    ):
-        learner.solve(tasks.support, tasks.query.x)
     encoder = PairEncoder(WIDTH, LATENTS, 5)
-    for learner, said in (
+    refused: list[tuple[GeneratingLearner, str]] = [
+        (
+            HyperLearner(nn.Flatten(), nn.Identity(), nn.Linear(WIDTH, 9)),
+            "9 generated weights, and an embedding 6 values; .* 6 outputs, or with 7",
+        ),
         (LEOLearner(nn.Flatten(), encoder, nn.Linear(LATENTS, 12)), "5 outputs for codes of 4; it needs 8"),
         (
             LEOLearner(nn.Flatten(), encoder, nn.Linear(LATENTS, 10)),
             "6 values, and the decoder has 10 outputs",
         ),
-    ):
+    ]
+    for learner, said in refused:
         with pytest.raises(FphiError, match=said):
             learner.double().solve(tasks.support, tasks.query.x)
 
@@ -196,7 +196,7 @@ def test_the_papers_own_has_as_many_learned_numbers() -> None:
 def test_the_divergence_is_that_of_normal_distributions() -> None:
     given = torch.randn(7, 10, dtype=torch.float64)
     gaussian = Gaussian.of(given, 1.0)
-    torch.testing.assert_close(gaussian.std, given.chunk(2, -1)[1].exp())
+    torch.testing.assert_close(gaussian.std, given.chunk(2, -1)[1].clamp(max=1).exp())
     normal, standard = torch.distributions.Normal(*gaussian), torch.distributions.Normal(0.0, 1.0)
     torch.testing.assert_close(gaussian.divergence(), torch.distributions.kl_divergence(normal, standard))
     assert torch.equal(Gaussian.of(torch.zeros(3, 4), 1.0).divergence(), torch.zeros(3, 2))
@@ -206,10 +206,10 @@ def test_the_divergence_is_that_of_normal_distributions() -> None:
     ("s", "std", "expected"),
     [
         (0.0, 0.25, 0.25),
-        (2**0.5, 0.0, 3.1132503787829275),
+        (0.5, 0.0, 0.6487212707001282),
         (-1.0, 0.0, 1e-10),
         (0.0, 0.0, 1e-10),
-        (1e4, 0.0, 147.4131591),
+        (1e4, 0.0, 1.718281828459045),
     ],
 )
 def test_standard_deviations_keep_their_bounds(s: float, std: float, expected: float) -> None:

@@ -32,9 +32,7 @@ class Hypernetwork(Generating):
         bias: whether a class's bias is generated too.
     """
 
-    usual: ClassVar[Usual] = Usual(steps=400, meta_batch=4, paper="the paper's is not for small tasks")
-    auto_ways: ClassVar[int | None] = 20
-
+    usual: ClassVar[Usual] = Usual(steps=400, meta_batch=1, paper="the paper's is not for small tasks")
     codes: int = count(64, 8192)
     relations: bool = True
     bias: bool = True

@@ -58,6 +58,7 @@ class LEO(Generating):
     auto_ways: ClassVar[int | None] = None
     auto_queries: ClassVar[int | None] = 15
 
+    normalise: bool = True
     latents: int = count(64, 8192)
     latent_steps: int = count(5, 1000, least=0)
     weight_steps: int = count(5, 1000, least=0)

@@ -8,7 +8,7 @@ from torch import Tensor
 __all__ = ["Gaussian"]
 
 _LEAST = 1e-10  # a standard deviation
-_MOST = 5.0  # s: an inner loop that goes astray ends with standard deviations of 150, not with infinite ones
+_MOST = 1.0  # s: an inner loop that goes astray ends with deviations below 2, not with infinite ones
 
 
 class Gaussian(NamedTuple):
@@ -26,7 +26,7 @@ class Gaussian(NamedTuple):
         """From a network's outputs ``[..., 2d]``, means beside s, as in LEO's published code.
 
         The standard deviation is exp(s) - 1 + ``std``, so ``std`` where s = 0. It is never below 1e-10, and s
-        never above 5: out there it has no derivative.
+        never above 1: out there it has no derivative.
         """
         mean, s = parameters.chunk(2, dim=-1)
         return cls(mean, (torch.expm1(s.clamp_max(_MOST)) + std).clamp_min(_LEAST))
