@@ -12,8 +12,10 @@ if TYPE_CHECKING:
     from fphi.experiment import compare, evaluate, load, train
     from fphi.learnable import (
         GradientLearner,
+        HyperLearner,
         ImaginaryLearner,
         LearningAlgorithm,
+        LEOLearner,
         MatchingLearner,
         MetricLearner,
         PrototypicalLearner,
@@ -41,8 +43,10 @@ __all__ = [
     "FphiError",
     "GradientDescent",
     "GradientLearner",
+    "HyperLearner",
     "ImaginaryLearner",
     "InnerOptimizer",
+    "LEOLearner",
     "LearningAlgorithm",
     "MatchingLearner",
     "MetricLearner",
@@ -71,7 +75,9 @@ __all__ = [
 _HOMES = {
     "learnable": (
         "GradientLearner",
+        "HyperLearner",
         "ImaginaryLearner",
+        "LEOLearner",
         "LearningAlgorithm",
         "MatchingLearner",
         "MetricLearner",
