@@ -63,9 +63,8 @@ EVERY = pytest.mark.parametrize("method", list(few_shot()), ids=lambda cls: cls.
         (Matching(train_ways=8, train_queries=2), TrainingTasks(8, None, 2, "shuffled")),
         (Matching(), TrainingTasks(60, None, 5, "shuffled", at_most=True)),
         (Hypernetwork(), TrainingTasks(60, None, 5, at_most=True)),
-        # As many ways as at test, and no more queries than there are images.
-        (LEO(), TrainingTasks(None, None, 15, at_most=True)),
-        (LEO(train_queries=15), TrainingTasks(None, None, 15)),
+        (LEO(), TrainingTasks(60, None, 5, at_most=True)),
+        (LEO(train_ways=None, train_queries=15), TrainingTasks(None, None, 15)),
         (SNAIL(), TrainingTasks(order="shuffled")),
         (MANN(), TrainingTasks(None, 4, 1, "stream", at_most=True)),
         (MANN(train_shots=9), TrainingTasks(None, 9, 1, "stream")),

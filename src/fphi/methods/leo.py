@@ -53,17 +53,18 @@ class LEO(Generating):
     """
 
     usual: ClassVar[Usual] = Usual(
-        steps=300, meta_batch=8, paper="100,000 steps of 12 tasks, on features of ImageNet"
+        steps=400,
+        meta_batch=1,
+        paper="100,000 steps of 12 tasks, on fixed features of ImageNet: --steps 100000 --meta-batch 12 "
+        "--train-ways null --train-queries 15 --weight-lr 0.001 --outer-lr 2.7e-4",
     )
-    auto_ways: ClassVar[int | None] = None
-    auto_queries: ClassVar[int | None] = 15
 
     normalise: bool = True
     latents: int = count(64, 8192)
     latent_steps: int = count(5, 1000, least=0)
     weight_steps: int = count(5, 1000, least=0)
     latent_lr: float = rate(1.0)
-    weight_lr: float = rate(1e-3)
+    weight_lr: float = rate(1.0)
     dropout: float = share(0.3)
     latent_std: float = number(0.0, 0, 1e3)
     kl_weight: float = weight(1e-3)

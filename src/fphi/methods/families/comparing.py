@@ -24,10 +24,9 @@ class Comparing(FewShotMethod):
 
     Args:
         train_ways: classes of a training task, which may be more than at test. auto: 60 (siamese: 20,
-            relation, leo: as at test), or as many as the data have if these are fewer; null: as many as at
-            test.
-        train_queries: query examples of a class in a training task. auto: 5 (leo: 15, relation: the
-            protocol's number), fewer where neither number was given and the data have fewer images; null: the
+            relation: as at test), or as many as the data have if these are fewer; null: as many as at test.
+        train_queries: query examples of a class in a training task. auto: 5 (relation: the protocol's
+            number), fewer where neither number was given and the data have fewer images; null: the
             protocol's number, for as many ways as at test.
         outer_lr: Adam's learning rate.
         schedule: course of the learning rate.
@@ -56,8 +55,7 @@ class Comparing(FewShotMethod):
         if queries is not None and queries < 1:
             raise FphiError(f"--train-queries is {queries}, which leaves nothing to learn from; ask for 1")
         # Ways that were asked for are never lowered.
-        own = wanted is not None or (queries is not None and self.train_queries == "auto")
-        return TrainingTasks(wanted, None, queries, at_most=self.train_ways == "auto" and own)
+        return TrainingTasks(wanted, None, queries, at_most=self.train_ways == "auto" and wanted is not None)
 
 
 @dataclass(frozen=True)
