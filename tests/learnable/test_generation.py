@@ -258,6 +258,21 @@ def test_in_training_the_loss_is_the_weighed_sum_of_its_terms_and_else_the_query
     torch.testing.assert_close(losses, by_hand)
 
 
+def test_gradients_are_clipped_by_entry_and_then_tensor_by_tensor() -> None:
+    """Ten entries of 5 become 0.1 each, which is a norm of 0.316, and then 0.1 / √10 each."""
+    learner = LEO(weight_decay=0.01).learner(Setting(5, 1, (10,), lambda shape, outputs, norm: nn.Flatten()))
+    named = dict(learner.named_parameters())
+    optimizer = LEO(weight_decay=0.01).optimizer(learner)
+    optimizer.step(learner, {name: torch.full_like(p, 5.0) for name, p in named.items()})
+    rates = named["weight_rule.rates.each"].grad
+    assert rates is not None
+    torch.testing.assert_close(rates, torch.full((10,), 0.1 / 10**0.5))
+    norms = [float(p.grad.norm()) for p in named.values() if p.grad is not None]
+    assert norms == pytest.approx([0.1] * len(named), rel=1e-4)
+    decays = {g["params"][0].dim(): g["weight_decay"] for g in optimizer.optimizer.param_groups}
+    assert decays == {1: 0.0, 2: 0.01}
+
+
 # LEO's inner loops.
 
 

@@ -93,9 +93,12 @@ class LEO(Generating):
         )
 
     def optimizer(self, learner: LearningAlgorithm) -> GradientDescent:
-        # A group for each tensor: each has a norm of its own.
-        groups = [{"params": [p]} for p in learner.parameters()]
-        outer = torch.optim.Adam(groups, lr=self.outer_lr)
+        # A group for each tensor, so that each has a norm of its own; without decay this is Adam.
+        groups = [
+            {"params": [p], "weight_decay": self.weight_decay if p.dim() > 1 else 0.0}
+            for p in learner.parameters()
+        ]
+        outer = torch.optim.AdamW(groups, lr=self.outer_lr)
         return GradientDescent(
             outer, schedule_named(self.schedule), clip_norm=self.clip, clip_value=self.clip
         )
