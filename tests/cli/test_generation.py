@@ -38,7 +38,7 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not_bit_for_bit(
     method: str, frozen: bool, embedding: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With samples and dropout."""
-    words = (*FEW, "--validate-every", 0)
+    words: tuple[object, ...] = (*FEW, "--validate-every", 0)
     words += ("--start-from", embedding, "--freeze", "network") if frozen else ()
     whole, out = trained(tmp_path / "whole", *words, method=method, steps=2), tmp_path / "out"
     with monkeypatch.context() as stopping:
