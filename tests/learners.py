@@ -11,9 +11,11 @@ from fphi.learnable import (
     FullContext,
     Generator,
     GradientLearner,
+    HyperLearner,
     ImaginaryLearner,
     ImplicitLearner,
     LearningAlgorithm,
+    LEOLearner,
     LSTMCore,
     MatchingLearner,
     MemoryCore,
@@ -33,6 +35,7 @@ from fphi.learnable.initialization.step_weights import AnnealedWeights
 from fphi.learnable.sequence.learner import Labels
 from fphi.learnable.turning import TurningLearner
 from fphi.networks import MLP, BatchNorm, Conv4, ConvBlock
+from fphi.networks.pairs import PairEncoder
 from fphi.networks.relation import RelationModule, RelationNorm
 from fphi.tasks.types import Examples, Task
 from fphi.within import (
@@ -144,6 +147,19 @@ def imagining(batching: Batching) -> LearningAlgorithm:
     return ImaginaryLearner(learner, Generator(4, noise=0.1), 3).eval()
 
 
+def hypernetwork(batching: Batching, *, bias: bool = True) -> LearningAlgorithm:
+    torch.manual_seed(0)
+    encoder, decoder = PairEncoder(4, 8, 6), nn.Linear(6, 4 + bias)
+    return HyperLearner(conv(None), encoder, decoder, batching=batching)
+
+
+def leo(batching: Batching) -> LearningAlgorithm:
+    torch.manual_seed(0)
+    encoder, decoder = PairEncoder(4, 4, 8), nn.Linear(4, 8, bias=False)
+    # What it draws in training has tests of its own, and so has the loss that it has there alone.
+    return LEOLearner(conv(None), encoder, decoder, latent_steps=2, weight_steps=2, batching=batching).eval()
+
+
 def sequence(
     core: Callable[[], nn.Module], labels: Labels, batching: Batching, *, standardise: bool = True
 ) -> LearningAlgorithm:
@@ -249,6 +265,9 @@ LEARNERS = [
     Case("arcface", lambda b: metric("arcface", b), metric=True),
     Case("sphereface", lambda b: metric("sphereface", b), metric=True),
     Case("imaginary", imagining, metric=True, order_free=False),
+    Case("hypernetwork", hypernetwork, metric=True),
+    Case("hypernetwork without bias", lambda b: hypernetwork(b, bias=False), metric=True),
+    Case("leo", leo, metric=True),
     Case("lstm-given", lambda b: sequence(lstm, "given", b), **SEQUENCE),
     Case("lstm", lambda b: sequence(lstm, "shifted", b), **SEQUENCE),
     Case("mann", lambda b: sequence(memory, "shifted", b), **SEQUENCE),

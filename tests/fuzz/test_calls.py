@@ -30,6 +30,8 @@ SIMPLE = (
     "arcface",
     "lstm",
     "snail",
+    "hypernetwork",
+    "leo",
 )
 
 LABELS = {

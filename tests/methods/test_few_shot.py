@@ -13,6 +13,8 @@ from fphi.learnable.embedding import embedding_size
 from fphi.methods.base import FewShotMethod, Setting
 from fphi.methods.families.comparing import ComparingEmbeddings
 from fphi.methods.families.networks import NETWORKS, build_network
+from fphi.methods.hypernetwork import Hypernetwork
+from fphi.methods.leo import LEO
 from fphi.methods.lstm import LSTM
 from fphi.methods.maml import MAML
 from fphi.methods.mann import MANN
@@ -60,6 +62,9 @@ EVERY = pytest.mark.parametrize("method", list(few_shot()), ids=lambda cls: cls.
         (Relation(train_ways=10, train_queries=3), TrainingTasks(10, None, 3)),
         (Matching(train_ways=8, train_queries=2), TrainingTasks(8, None, 2, "shuffled")),
         (Matching(), TrainingTasks(60, None, 5, "shuffled", at_most=True)),
+        (Hypernetwork(), TrainingTasks(60, None, 5, at_most=True)),
+        (LEO(), TrainingTasks(60, None, 5, at_most=True)),
+        (LEO(train_ways=None, train_queries=15), TrainingTasks(None, None, 15)),
         (SNAIL(), TrainingTasks(order="shuffled")),
         (MANN(), TrainingTasks(None, 4, 1, "stream", at_most=True)),
         (MANN(train_shots=9), TrainingTasks(None, 9, 1, "stream")),

@@ -9,7 +9,10 @@ from fphi.learnable.comparison.prototypical import PrototypicalLearner
 from fphi.learnable.comparison.relation import RelationLearner
 from fphi.learnable.comparison.siamese import SiameseLearner
 from fphi.learnable.embedding import EmbeddingLearner
+from fphi.learnable.generation.generating import GeneratingLearner
+from fphi.learnable.generation.hypernetwork import HyperLearner
 from fphi.learnable.generation.imaginary import Generator, ImaginaryLearner
+from fphi.learnable.generation.leo import LEOLearner
 from fphi.learnable.initialization.gradient_learner import GradientLearner
 from fphi.learnable.initialization.implicit import ImplicitLearner
 from fphi.learnable.initialization.nil import NILLearner
@@ -27,10 +30,13 @@ __all__ = [
     "ComparisonLearner",
     "EmbeddingLearner",
     "FullContext",
+    "GeneratingLearner",
     "Generator",
     "GradientLearner",
+    "HyperLearner",
     "ImaginaryLearner",
     "ImplicitLearner",
+    "LEOLearner",
     "LSTMCore",
     "LearningAlgorithm",
     "MatchingLearner",
