@@ -27,6 +27,7 @@ from fphi.run.meta.evaluate import Evaluation
 from fphi.run.meta.evaluate import evaluate as evaluate_learner
 from fphi.run.show.say import say
 from fphi.tasks import GIVEN, Task, TaskDistribution
+from fphi.within.randomness import undisturbed
 
 __all__ = ["EvaluationOptions", "RunEvaluation", "evaluate", "evaluate_run"]
 
@@ -151,6 +152,7 @@ def evaluate(
     return tested.record
 
 
+@undisturbed()
 def evaluate_run(
     run: Path,
     test: EvaluationOptions,

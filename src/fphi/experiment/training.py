@@ -20,6 +20,7 @@ from fphi.ranges import checked
 from fphi.run.meta.logs import MetricsLogger
 from fphi.run.meta.training import TrainingResult
 from fphi.tasks import GIVEN, TaskDistribution
+from fphi.within.randomness import undisturbed
 
 __all__ = ["train", "train_as_configured"]
 
@@ -75,6 +76,7 @@ def train(
     return train_as_configured(config, folder, resume=resume, given=given, progress=progress, loggers=loggers)
 
 
+@undisturbed()
 def train_as_configured(
     config: Config,
     out: Path,
