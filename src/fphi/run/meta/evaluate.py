@@ -231,7 +231,7 @@ def _chunks(
         return
     size = size or _fitting([part.x.shape for part in tasks.task(split, start)], device)
     for first in range(start, start + count, size):
-        yield tasks.batch(split, range(first, min(first + size, start + count)))
+        yield tasks.drawn(split, range(first, min(first + size, start + count)))
 
 
 def _fitting(task: list[torch.Size], device: torch.device) -> int:
