@@ -68,7 +68,8 @@ def test_what_fails_leaves_them_alone_too() -> None:
 
     with undisturbed():
         seeds: list[list[float]] = []
-        for between in (lambda: None, fail):
+        calls: list[Callable[[], None]] = [lambda: None, fail]
+        for between in calls:
             torch.manual_seed(3)
             np.random.seed(3)
             random.seed(3)

@@ -100,7 +100,8 @@ def test_it_goes_on_with_its_tasks_and_with_no_others(tmp_path: Path) -> None:
     train(tmp_path, schedule="constant")
     for tasks, message in ((None, "give them again"), ("hershey", "began with tasks given in Python, not")):
         with pytest.raises(FphiError, match=message):
-            fphi.train("prototypical", tasks=tasks, out=tmp_path, resume=True)
+            fphi.train("prototypical", tasks=tasks, out=tmp_path, resume=True, steps=2)
+        assert yaml.safe_load((tmp_path / "config.yaml").read_text())["steps"] == 1
     result = fphi.train("prototypical", tasks=Shades(), out=tmp_path, resume=True, steps=2)
     assert isinstance(result, TrainingResult)
     assert result.step == 2

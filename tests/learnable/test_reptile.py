@@ -38,7 +38,7 @@ def by_hand(own: ReptileLearner, part: str, steps: int) -> tuple[float, dict[str
         sgd = torch.optim.SGD(within, lr=RATE)
         for _ in range(steps):
             network.zero_grad()
-            F.cross_entropy(network(x), y).backward()
+            F.cross_entropy(network(x), y).backward()  # type: ignore[no-untyped-call]
             sgd.step()
         loss += float(F.cross_entropy(network(x), y).detach()) / 3
         for name, p in network.named_parameters():

@@ -19,7 +19,7 @@ from fphi.tasks import GIVEN, TaskDistribution
 from fphi.tasks.division import Division
 from fphi.tasks.options import TaskOptions
 
-__all__ = ["FewShotRun", "setting_of"]
+__all__ = ["FewShotRun", "require_kept", "setting_of"]
 
 
 @dataclass(frozen=True)
@@ -66,11 +66,7 @@ class FewShotRun:
         """
         if self.given is not None:
             return self.given
-        if self.options.tasks == GIVEN:
-            raise FphiError(
-                f"the tasks of this run were {GIVEN}, and it keeps none of them: give them again as tasks=… "
-                "of fphi.train, fphi.evaluate or fphi.compare, or name others to test it on"
-            )
+        require_kept(self.options.tasks)
         if is_in_file(self.options.tasks):
             return load_tasks_object(self.options.tasks)
         wanted = self.method.train_tasks(self.options.ways, self.options.shots)
@@ -132,6 +128,15 @@ class FewShotRun:
         except ValueError as error:
             name = self.config.name
             raise FphiError(f"{name} cannot be set up so ({error}); see fphi train {name} --help") from error
+
+
+def require_kept(tasks: str) -> None:
+    """Raise if a run names its tasks so that nobody finds them, since they were given in Python."""
+    if tasks == GIVEN:
+        raise FphiError(
+            f"the tasks of this run were {GIVEN}, and it keeps none of them: give them again as tasks=… of "
+            "fphi.train, fphi.evaluate or fphi.compare, or name others to test it on"
+        )
 
 
 def setting_of(tasks: TaskDistribution, shots: int) -> Setting:

@@ -126,7 +126,7 @@ class GradientDescent:
         rates = [group["lr"] for group in self.optimizer.param_groups]
 
         def put_back(optimizer: torch.optim.Optimizer) -> None:
-            for group, rate in zip(optimizer.param_groups, rates, strict=True):
+            for group, rate in zip(optimizer.param_groups, rates, strict=False):  # some may be new
                 group["lr"] = rate
 
         self.optimizer.register_load_state_dict_post_hook(put_back)
