@@ -13,6 +13,7 @@ from fphi.run.meta.evaluate import Evaluation, Interval, calibrate_on, evaluate
 from fphi.tasks import SineTasks, Task, load_tasks
 from fphi.tasks.types import Examples
 from fphi.within import sgd
+from fphi.within.answers import are_right
 from learners import SIZE, conv, random_tasks
 
 
@@ -172,3 +173,45 @@ def test_a_class_without_support_is_named() -> None:
     x, y = torch.rand(1, 3, 4), torch.tensor([[0, 2, 2]])
     with pytest.raises(FphiError, match="class 1 of task 0 has no support example"):
         PrototypicalLearner(torch.nn.Flatten()).solve(Examples(x, y), x)
+
+
+class Answering(LearningAlgorithm):
+    """Answers each query by what is in its first values."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def forward(self, support: Examples, query_x: Tensor) -> Tensor:
+        return query_x / self.scale / self.scale.new_tensor(0)
+
+
+@pytest.mark.parametrize("signs", [0.0, 1.0])
+def test_what_is_not_finite_is_no_answer(signs: float) -> None:
+    """0/0 is nan, 1/0 infinite: neither says class 0."""
+    x, y = torch.full((2, 3, 3), signs), torch.zeros(2, 3, dtype=torch.int64)
+    result = evaluate(Answering(), Task(Examples(x, y), Examples(x, y)))
+    assert result.transductive.tolist() == [0, 0]
+
+
+def test_a_class_that_is_ruled_out_leaves_the_others() -> None:
+    x = torch.tensor([[[0.0, -torch.inf, -1.0], [-torch.inf, 0.0, -1.0]]])
+    assert are_right(x, torch.tensor([[0, 0]])).tolist() == [[True, False]]
+    assert are_right(x.transpose(1, 2), torch.tensor([[0, 0]]), 1).tolist() == [[True, False]]
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_means_are_taken_in_double_whatever_the_network_computes_in(dtype: torch.dtype) -> None:
+    losses = (torch.arange(300) / 7 + 1).to(dtype)
+    expected = sum(losses.tolist()) / 300
+    result = Evaluation(torch.ones(300), torch.ones(300), losses)
+    assert result.loss == pytest.approx(expected, rel=1e-12)
+    assert result.to_json()["loss"]["mean"] == result.loss
+
+
+def test_means_by_step_are_taken_in_double() -> None:
+    tasks = random_tasks(40, dtype=torch.bfloat16)
+    learner = GradientLearner(MLP(SIZE * SIZE, (4,), 5).bfloat16(), sgd(0.1), 1)
+    result = evaluate(learner, Task(*(Examples(part.x.flatten(2), part.y) for part in tasks)))
+    assert result.by_step[1]["loss"] == result.loss
+    assert result.by_step[1]["accuracy"] == result.accuracy

@@ -3,13 +3,16 @@
 import subprocess
 import sys
 from itertools import permutations
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fphi.errors import DataError
+from fphi.tasks import SineTasks, load_tasks
 from fphi.tasks.hashing import draw_distinct, permutation, stream_key, task_indices, uniform
 
 
@@ -88,3 +91,46 @@ def test_a_permutation_is_one_and_depends_on_the_seed() -> None:
 def test_negative_index_is_refused() -> None:
     with pytest.raises(DataError, match="task index -3 is negative"):
         task_indices([4, -3])
+
+
+@pytest.mark.parametrize(
+    "indices",
+    [
+        range(1, 3),
+        (1, 2),
+        [np.int32(1), np.uint8(2)],
+        np.array([1, 2], dtype=np.uint16),
+        torch.tensor([1, 2]),
+        [torch.tensor(1), 2],
+    ],
+    ids=str,
+)
+def test_task_numbers_are_whole_numbers_of_any_kind(indices: Any) -> None:
+    assert task_indices(indices).tolist() == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("indices", "message"),
+    [
+        ([2.5], r"task index 2\.5 is no whole number"),
+        ([0, "1"], "task index '1' is no whole number"),
+        ([True], "task index True is no whole number"),
+        (np.array([True]), "is no whole number"),
+        (torch.tensor([True]), "is no whole number"),
+        (torch.tensor([1.0]), "is no whole number"),
+        ([None], "task index None is no whole number"),
+        ([10**19], r"task index 1\d* is too large; tasks are numbered up to 9223372036854775807"),
+        ([-(10**19)], "is negative"),
+        (5, "the task numbers are 5; give a list or a range of them"),
+        (torch.tensor(5), r"the task numbers are tensor\(5\); give a list"),
+        ("12", "the task numbers are '12'; give a list"),
+        ({0: 1}, "give a list or a range"),
+    ],
+    ids=str,
+)
+def test_what_is_no_task_number_is_refused(indices: Any, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        task_indices(indices)
+    for tasks in (SineTasks(), load_tasks("hershey")):
+        with pytest.raises(DataError, match=message):
+            tasks.batch("train", indices)

@@ -242,6 +242,40 @@ def test_the_folder_itself_may_be_a_link(tmp_path: Path) -> None:
     assert load_folder(tmp_path / "link").sizes.tolist() == [2, 1]
 
 
+NOT_FOLLOWED = "classes are where their own folders are"
+
+
+def test_splits_that_are_links_to_classes_are_told(tmp_path: Path) -> None:
+    data = folder(tmp_path, [f"all/{name}/{i}.png" for name in "abcdefghi" for i in range(2)])
+    before = open_archive(data).fingerprint()
+    for split, name in (("train", "a"), ("val", "b"), ("test", "c")):
+        (data / split).mkdir()
+        (data / split / name).symlink_to(f"../all/{name}", target_is_directory=True)
+    pool = load_folder(data)
+    assert pool.names == tuple("abcdefghi")
+    assert pool.notes == (f"3 links to folders are not followed, such as 'test/c': {NOT_FOLLOWED}",)
+    tasks = load_tasks(str(data), ways=2, queries=1, splits=["train"], image_size=8)
+    assert set(pool.notes) <= set(tasks.notes)
+    assert open_archive(data).fingerprint() != before
+
+
+def test_one_link_among_classes_is_told(tmp_path: Path) -> None:
+    data = folder(tmp_path, ["a/1.png", "b/1.png"])
+    (data / "c").symlink_to("a", target_is_directory=True)
+    assert load_folder(data).notes == (f"1 link to a folder is not followed, such as 'c': {NOT_FOLLOWED}",)
+    (data / "c").unlink()
+    assert load_folder(data).notes == ()
+
+
+def test_a_folder_of_links_alone_says_why_it_has_no_classes(tmp_path: Path) -> None:
+    folder(tmp_path / "images", [".hidden/1.png"])
+    (tmp_path / "images/a").symlink_to(".hidden", target_is_directory=True)
+    with pytest.raises(
+        DataError, match=r"has no images in class folders; 1 link to a folder is not followed"
+    ):
+        load_folder(tmp_path / "images")
+
+
 def test_a_file_larger_than_any_image_is_not_read(tmp_path: Path) -> None:
     data = folder(tmp_path, ["a/1.png", "b/1.png"])
     with (data / "a/2.png").open("wb") as file:

@@ -6,12 +6,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fphi.errors import FphiError
+from fphi.experiment.config import has_tasks
 from fphi.experiment.evaluation import EvaluationOptions, evaluate_run
 from fphi.ranges import checked
 from fphi.report.compare import Comparison, TaskScores
 from fphi.report.compare import compare as compare_scores
 from fphi.report.files import read_tests
 from fphi.report.runs import EvaluatedRun, read_run
+from fphi.tasks import GIVEN, TaskDistribution
 
 __all__ = ["Compared", "compare"]
 
@@ -31,6 +33,7 @@ def compare(
     on: str = "inductive",
     test_tasks: int | None = None,
     test: str | None = None,
+    tasks: str | TaskDistribution | None = None,
     **files: str,
 ) -> Compared:
     """Compare runs; those that were not tested so yet are tested, on as many tasks as the others.
@@ -40,7 +43,9 @@ def compare(
         on: "inductive" or "transductive" accuracy; in regression it is the loss.
         test_tasks: for runs that were not tested yet; None: as many as the first of the others, else 600.
         test: name of the test, where runs have several, e.g. "5w1s"; None: the one of their own sizes.
-        files: ``method``, ``network`` and ``tasks``, where runs have them from files: ``FILE.py:NAME``.
+        tasks: the distribution again that runs were trained on, where it was given in Python; or
+            ``FILE.py:NAME``, where runs have theirs from a file.
+        files: ``method`` and ``network``, where runs have them from files: ``FILE.py:NAME``.
 
     Raises:
         FphiError: a run is none, or no two were tested on the same tasks; it says in what they differ.
@@ -48,22 +53,31 @@ def compare(
     if on not in ("transductive", "inductive"):
         raise FphiError(f"--on is {on!r}: choose transductive or inductive")
     paths = [Path(run) for run in runs]
-    _test_missing(paths, EvaluationOptions(test_tasks, allowed=files), test)
+    given = tasks if isinstance(tasks, TaskDistribution) else None
+    if isinstance(tasks, str):
+        files["tasks"] = tasks
+    _test_missing(paths, EvaluationOptions(test_tasks, allowed=files), test, given)
     read = dict(zip(_names(paths), [read_run(path, test) for path in paths], strict=True))
     if len(read) == 1:
         return Compared(read, [])
     return Compared(read, _paired([run.task_scores(on, label) for label, run in read.items()]))
 
 
-def _test_missing(paths: list[Path], test: EvaluationOptions, name: str | None) -> None:
+def _test_missing(
+    paths: list[Path], test: EvaluationOptions, name: str | None, given: TaskDistribution | None
+) -> None:
     """Test what was not tested yet, on the tasks of the first that was."""
     tested = [path for path in paths if _has_test(path, name)]
     if tested and test.test_tasks is None:
         like = read_run(tested[0], name).record
         test = replace(test, test_tasks=like["tasks"], seed=like["seed"])
     for path in paths:
-        if path not in tested:
-            evaluate_run(path, test).keep(path)
+        if path in tested:
+            continue
+        made = evaluate_run(path, test, given=given if has_tasks(path, GIVEN) else None)
+        if not made.of_run:
+            raise FphiError(f"{path} was trained on tasks of another protocol than those given; give its own")
+        made.keep(path)
 
 
 def _has_test(path: Path, name: str | None) -> bool:

@@ -16,7 +16,7 @@ from fphi.experiment.schema import Schema, named_in
 from fphi.learnable.architecture import ArchitectureSpace
 from fphi.methods.base import FewShotMethod, Method
 from fphi.report.files import read_text
-from fphi.tasks import NAMED
+from fphi.tasks import GIVEN, NAMED
 from fphi.tasks.supervised import SUPERVISED
 
 __all__ = ["CONFIG", "FROM_FILES", "Config", "has_tasks", "read_values", "written_fingerprint"]
@@ -29,7 +29,7 @@ FROM_FILES = ("method", "network", "tasks")  # may be ``FILE.py:NAME``
 _FREE = {"checkpoint_seconds", "max_time", "logger", "tensorboard", "data_root"}
 _FREE |= {"executor", "workers", "ray_address"}
 _PATHS = ("method", "network", "few_shot", "tasks", "data", "start_from", "weights")
-_NAMES = {"tasks": NAMED, "data": tuple(SUPERVISED)}
+_NAMES = {"tasks": (*NAMED, GIVEN), "data": tuple(SUPERVISED)}
 
 
 @dataclass(frozen=True)

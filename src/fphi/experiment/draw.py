@@ -15,6 +15,7 @@ from fphi.report.plots import Episode, draw_episode
 from fphi.report.regression import draw_regression
 from fphi.tasks import EpisodeShape, Examples, FewShotTasks, TaskDistribution
 from fphi.tasks.episodes import SplitRule
+from fphi.within.randomness import undisturbed
 
 __all__ = ["Drawing", "draw_run", "episode_of"]
 
@@ -38,6 +39,7 @@ class Drawing:
     allowed: Mapping[str, str] = field(default_factory=dict)
 
 
+@undisturbed()
 @torch.no_grad()
 def draw_run(run: Path, drawing: Drawing) -> dict[str, bytes]:
     """PNG pictures by file name: ``episode.png`` and, of a learner with an embedding, ``embedding.png``."""

@@ -1,6 +1,5 @@
 """Across-task testing of a run: what it reached on new tasks, kept beside its parameters."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from inspect import signature
@@ -23,10 +22,12 @@ from fphi.ranges import count, number, require_ranges
 from fphi.report.files import TestRecord, read_tests, read_text, test_name, write_test
 from fphi.report.runs import read_log
 from fphi.run.disk.checkpoint import BEST, read_note
+from fphi.run.disk.finite import only_finite
 from fphi.run.meta.evaluate import Evaluation
 from fphi.run.meta.evaluate import evaluate as evaluate_learner
 from fphi.run.show.say import say
-from fphi.tasks import Task, TaskDistribution
+from fphi.tasks import GIVEN, Task, TaskDistribution
+from fphi.within.randomness import undisturbed
 
 __all__ = ["EvaluationOptions", "RunEvaluation", "evaluate", "evaluate_run"]
 
@@ -110,7 +111,8 @@ def evaluate(
     Args:
         what: a learner, or the folder of a run, where the result is kept in ``tests/``.
         tasks: for a learner a batch of tasks or a distribution over them; for a run other data than its own,
-            by name, path or as a distribution (nothing is kept then).
+            by name, path or as a distribution (nothing is kept then, unless the run was trained on a
+            distribution of the same ``protocol``, which is to be given again).
         options: for a learner see `fphi.run.meta.evaluate.evaluate` (``split``, ``count``, …);
             for a run those of ``fphi evaluate``: ``test_tasks``, ``seed``, ``split``, ``ways``, ``shots``,
             …, and of its method: with any but ``test_steps`` nothing is kept.
@@ -150,6 +152,7 @@ def evaluate(
     return tested.record
 
 
+@undisturbed()
 def evaluate_run(
     run: Path,
     test: EvaluationOptions,
@@ -162,12 +165,15 @@ def evaluate_run(
         run: the folder.
         test: on what.
         device: where; None: on the CPU.
-        given: tasks in place of those that the run names.
+        given: tasks in place of those that the run names; those again that it was trained on, if it was on
+            given ones.
 
     Raises:
-        FphiError: the run is damaged, or its learner cannot solve such tasks.
+        FphiError: the run is damaged, its learner cannot solve such tasks, or it was trained on given ones
+            and none are given.
     """
     trained = trained_run(run, test.allowed).changed(test.other or {})
+    trained_on_given = trained.options.tasks == GIVEN
     trained = replace(trained, given=given)
     if given is None and "tasks" not in (test.other or {}):
         require_data(run / CONFIG, trained.options.tasks, trained.options.data_root)
@@ -190,7 +196,8 @@ def evaluate_run(
     record = _record(run, trained, tasks, test, evaluation)
     steps = record.get("test_steps")
     name = test_name(tasks.ways, record["shots"], split=test.split, turns=test.turns, steps=steps)
-    return RunEvaluation(name, record, scores, given is None and _is_of_run(run, test))
+    own = given is None or (trained_on_given and read_note(run / BEST).get("protocol") == given.protocol)
+    return RunEvaluation(name, record, scores, own and _is_of_run(run, test))
 
 
 def _is_of_run(run: Path, test: EvaluationOptions) -> bool:
@@ -224,7 +231,7 @@ def _record(
         **({} if steps is None else {"test_steps": steps}),
         **({"images": f"{size}×{size} grey"} if options.image_reduction == "area" else {}),
         "ways": ways,
-        "shots": options.shots,
+        "shots": options.shots if trained.given is None else tasks.shots,
         "queries": len(tasks.task(test.split, 0).query.y) // (ways or 1),
         **evaluation.to_json(),
         "seed": test.seed,
@@ -236,7 +243,7 @@ def _record(
     }
     if trained.training.start_from is not None:
         record["start"] = earlier.get("start") or _start(trained)
-    finite: dict[str, Any] = _finite(record)
+    finite: dict[str, Any] = only_finite(record)
     return finite
 
 
@@ -248,15 +255,6 @@ def _start(trained: FewShotRun) -> dict[str, str | None]:
     except FphiError:
         method = None
     return {"run": run.name, "method": method, "frozen": trained.training.freeze}
-
-
-def _finite(value: Any) -> Any:
-    """JSON has no infinity: what is not finite, as the interval of a single task, becomes null."""
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _earlier(run: Path) -> TestRecord | dict[str, Any]:

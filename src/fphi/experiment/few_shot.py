@@ -90,7 +90,7 @@ def train_few_shot(
         progress=progress,
         fingerprint=written_fingerprint(out) if resume else run.config.fingerprint(out),
         texts=texts,
-        note={**setting_note(setting), "threads": threads_of(run.training)},
+        note={**setting_note(setting), **_given_note(run), "threads": threads_of(run.training)},
         loggers=loggers,
     )
 
@@ -99,6 +99,11 @@ def setting_note(setting: Setting) -> dict[str, Json]:
     """What a learner is built for, kept with its parameters: it can be built again without its data."""
     shape: list[Json] = list(setting.input_shape)
     return {"setting": {"ways": setting.ways, "shots": setting.shots, "input_shape": shape}}
+
+
+def _given_note(run: FewShotRun) -> dict[str, Json]:
+    """By what tasks that were given are known again."""
+    return {} if run.given is None else {"protocol": run.given.protocol}
 
 
 def extend(run: FewShotRun, config: Config, out: Path) -> None:
@@ -136,6 +141,7 @@ def _keep_start(
     for file, text in texts.items():
         write_text(out / file, text)
     note: dict[str, Json] = {"step": 0, "fingerprint": run.config.fingerprint(out), **setting_note(setting)}
+    note |= _given_note(run)
     save_parameters(out / BEST, learner, note)
 
 

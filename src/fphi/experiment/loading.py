@@ -18,10 +18,12 @@ from fphi.methods.base import FewShotMethod, Setting
 from fphi.ranges import checked
 from fphi.run.disk.checkpoint import BEST, LAST, load_parameters, read_note
 from fphi.run.search.history import HISTORY
+from fphi.within.randomness import undisturbed
 
 __all__ = ["load", "load_learner", "resume_command", "trained_run"]
 
 
+@undisturbed()
 @checked()
 def load(run: Path | str, *, method: str | None = None, network: str | None = None) -> nn.Module:
     """What a run has learned, in evaluation mode; its data need not be there.

@@ -12,9 +12,10 @@ from fphi.experiment.few_shot import extend
 from fphi.experiment.parser import Parser, flag
 from fphi.experiment.plugins import is_in_file
 from fphi.experiment.schema import Schema
-from fphi.experiment.setup import FewShotRun
+from fphi.experiment.setup import FewShotRun, require_kept
 from fphi.methods.base import FewShotMethod
 from fphi.run.disk.checkpoint import LAST
+from fphi.tasks.options import TaskOptions
 
 __all__ = ["Named", "Prepared", "prepare"]
 
@@ -69,6 +70,8 @@ class Prepared:
         out = self.named.out
         may_grow = issubclass(self.schema.method, FewShotMethod) and (out / LAST).is_file()
         config.require_same(begun, out, may_grow=may_grow)
+        if may_grow and "tasks" not in self.named.names:
+            require_kept(config.part(TaskOptions).tasks)
         if may_grow:
             extend(FewShotRun(config), begun, out)
 

@@ -15,11 +15,11 @@ from fphi.learnable import LearningAlgorithm
 from fphi.methods.base import FewShotMethod, Setting
 from fphi.optimize import GradientDescent
 from fphi.run.meta.training import Training
-from fphi.tasks import TaskDistribution
+from fphi.tasks import GIVEN, TaskDistribution
 from fphi.tasks.division import Division
 from fphi.tasks.options import TaskOptions
 
-__all__ = ["FewShotRun", "setting_of"]
+__all__ = ["FewShotRun", "require_kept", "setting_of"]
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class FewShotRun:
     """A few-shot configuration with its typed parts, and what is built from it.
 
     Args:
-        config: the whole.
+        config: the whole; with given tasks it says so in place of naming others.
         given: tasks in place of those that the configuration names; None: these.
         division: the classes of each split, of a run that was trained on a folder of images.
     """
@@ -35,6 +35,11 @@ class FewShotRun:
     config: Config
     given: TaskDistribution | None = None
     division: Division | None = None
+
+    def __post_init__(self) -> None:
+        """Let the configuration name no tasks but those that are used."""
+        if self.given is not None:
+            object.__setattr__(self, "config", self.config.having(replace(self.options, tasks=GIVEN)))
 
     @property
     def method(self) -> FewShotMethod:
@@ -54,9 +59,14 @@ class FewShotRun:
         return self.config.part(Training)
 
     def tasks(self, seed: int, splits: Sequence[str] | None = None) -> TaskDistribution:
-        """The tasks of these splits or all; the method says what its training tasks are like."""
+        """The tasks of these splits or all; the method says what its training tasks are like.
+
+        Raises:
+            FphiError: they were given in Python, and are not given now.
+        """
         if self.given is not None:
             return self.given
+        require_kept(self.options.tasks)
         if is_in_file(self.options.tasks):
             return load_tasks_object(self.options.tasks)
         wanted = self.method.train_tasks(self.options.ways, self.options.shots)
@@ -118,6 +128,15 @@ class FewShotRun:
         except ValueError as error:
             name = self.config.name
             raise FphiError(f"{name} cannot be set up so ({error}); see fphi train {name} --help") from error
+
+
+def require_kept(tasks: str) -> None:
+    """Raise if a run names its tasks so that nobody finds them, since they were given in Python."""
+    if tasks == GIVEN:
+        raise FphiError(
+            f"the tasks of this run were {GIVEN}, and it keeps none of them: give them again as tasks=… of "
+            "fphi.train, fphi.evaluate or fphi.compare, or name others to test it on"
+        )
 
 
 def setting_of(tasks: TaskDistribution, shots: int) -> Setting:

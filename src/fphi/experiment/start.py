@@ -10,7 +10,7 @@ from fphi.experiment.config import CONFIG, Config
 from fphi.experiment.connections import require_data
 from fphi.experiment.setup import FewShotRun
 from fphi.run.show.say import say
-from fphi.tasks import NAMED, FewShotTasks, TaskDistribution
+from fphi.tasks import GIVEN, NAMED, FewShotTasks, TaskDistribution
 from fphi.tasks.options import TaskOptions
 
 __all__ = ["require_fair_start"]
@@ -31,6 +31,9 @@ def require_fair_start(run: FewShotRun, tasks: TaskDistribution) -> None:
     """
     judged = _classes(tasks, *(split for split in tasks.splits if split != "train"))
     for start, begun in _starts(run):
+        if begun.options.tasks == GIVEN:
+            say(f"which classes {start} learned from is not known: its tasks were {GIVEN}")
+            continue
         same = _place(begun.options) == _place(run.options)
         common = judged & _classes(begun.tasks(begun.training.seed), "train")
         if common and same:

@@ -19,7 +19,8 @@ from fphi.methods.table import methods
 from fphi.ranges import checked
 from fphi.run.meta.logs import MetricsLogger
 from fphi.run.meta.training import TrainingResult
-from fphi.tasks import TaskDistribution
+from fphi.tasks import GIVEN, TaskDistribution
+from fphi.within.randomness import undisturbed
 
 __all__ = ["train", "train_as_configured"]
 
@@ -42,7 +43,8 @@ def train(
     Args:
         method: its name, ``FILE.py:NAME``, or a method with options, as ``MAML(inner_lr=0.1)``.
         out: the run's folder, which ``fphi evaluate``, ``fphi.load`` and so on take; ``runs/METHOD`` if None.
-        tasks: the name or path of the data, or a distribution over tasks of your own.
+        tasks: the name or path of the data, or a distribution over tasks of your own. The run does not keep
+            that: give it again to `resume`, to `fphi.evaluate` and to `fphi.compare`.
         resume: go on with the run in ``out``.
         progress: whether to show a progress line on stderr.
         loggers: told of each row of a few-shot training's log: those of Lightning Fabric (W&B, MLflow, …).
@@ -60,13 +62,21 @@ def train(
     name, own = _named(method)
     folder = Path(out) if out is not None else Path("runs") / name
     given = None if isinstance(tasks, str) or tasks is None else tasks
-    values = {**own, **options, **({"tasks": tasks} if isinstance(tasks, str) else {})}
+    values = {**own, **options}
+    if tasks is not None:
+        values["tasks"] = tasks if given is None else GIVEN
     names = {key: str(values[key]) for key in _NAMES if values.get(key)}
     prepared = prepare(Named("train", {"method": name, **names}, [], folder, resume))
+    if given is not None and not issubclass(prepared.schema.method, FewShotMethod):
+        raise FphiError(
+            f"{name} is a search, which takes data by name only: leave tasks out, or give tasks='hershey' "
+            "with few_shot=…"
+        )
     config = prepared.config(prepared.parser.check(prepared.schema.names | values))
     return train_as_configured(config, folder, resume=resume, given=given, progress=progress, loggers=loggers)
 
 
+@undisturbed()
 def train_as_configured(
     config: Config,
     out: Path,

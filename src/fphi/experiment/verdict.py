@@ -49,5 +49,5 @@ def verdict(config: Config, result: TrainingResult, out: Path) -> list[str]:
 
 def constant_loss(tasks: TaskDistribution, count: int) -> float:
     """The mean squared error if all queries of validation tasks are answered with their mean."""
-    y = tasks.batch("validation", range(count)).query.y
+    y = tasks.drawn("validation", range(count)).query.y
     return float((y - y.mean()).square().mean())

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from inspect import Parameter, signature
 from typing import Any
 
 import torch
@@ -40,10 +41,14 @@ class GradientDescent:
     """A torch optimizer over φ, with a schedule of its rate and with clipping.
 
     Args:
-        optimizer: over the learner's parameters.
-        schedule: factor of the learning rate by progress.
+        optimizer: over the learner's parameters. Its rates may be changed between steps, by hand or by one of
+            torch's schedulers.
+        schedule: factor of the learning rate by progress; None: the rate as it is.
         clip_norm: the largest norm of the gradient of each of the optimizer's parameter groups; None: any.
         clip_value: the largest absolute value of a gradient's entry (MAML on miniImageNet: 10).
+
+    Raises:
+        FphiError: the optimizer has to be given the loss again and again, as LBFGS.
 
     >>> import fphi
     >>> learner = fphi.GradientLearner(nn.Linear(4, 5), fphi.sgd(0.1), steps=1)
@@ -62,9 +67,12 @@ class GradientDescent:
         clip_norm: float | None = None,
         clip_value: float | None = None,
     ) -> None:
+        _require_step_by_gradient(optimizer)
         self.optimizer, self.schedule = optimizer, schedule or constant()
         self.clip_norm, self.clip_value = clip_norm, clip_value
-        self._rates = [float(group["lr"]) for group in optimizer.param_groups]
+        self._last_rate: float | None = None
+        if schedule is not None:
+            self._keep_rates()
 
     def step(self, learner: nn.Module, gradients: dict[str, Tensor], progress: float = 0.0) -> None:
         """Move the parameters by one step against the gradients.
@@ -86,25 +94,62 @@ class GradientDescent:
                     f"there is a gradient {name} of {list(gradient.shape)} in {gradient.dtype}, and the "
                     f"learner has {has}; give those of its own meta_gradient"
                 )
-            own.grad = gradient
-        touched = [parameters[name] for name in gradients]
+        self._set_gradients({parameters[name]: gradient for name, gradient in gradients.items()})
+        self._step_at(self.schedule(progress))
+
+    def _set_gradients(self, gradients: dict[nn.Parameter, Tensor]) -> None:
+        """Copies of these and no earlier ones, clipped: clipping changes them, and some optimizers do."""
+        self.optimizer.zero_grad(set_to_none=True)  # of what has been frozen since, too
+        for parameter, gradient in gradients.items():
+            parameter.grad = gradient.clone()
         if self.clip_value is not None:
-            torch.nn.utils.clip_grad_value_(touched, self.clip_value)
+            torch.nn.utils.clip_grad_value_(list(gradients), self.clip_value)
         if self.clip_norm is not None:
             for group in self.optimizer.param_groups:
                 torch.nn.utils.clip_grad_norm_(group["params"], self.clip_norm)
-        for group, rate in zip(self.optimizer.param_groups, self._rates, strict=True):
-            group["lr"] = rate * self.schedule(progress)
-        self.optimizer.step()
+
+    def _step_at(self, factor: float) -> None:
+        """One step at this multiple of the rates, which are afterwards what they were."""
+        groups = self.optimizer.param_groups
+        rates = [group["lr"] for group in groups]
+        for group in groups:
+            group["lr"] = group["lr"] * factor
+        try:
+            self.optimizer.step()
+            self._last_rate = float(groups[0]["lr"])
+        finally:
+            for group, rate in zip(groups, rates, strict=True):
+                group["lr"] = rate
+
+    def _keep_rates(self) -> None:
+        """A state that is loaded leaves the rates alone: one of before has that of its last step."""
+        rates = [group["lr"] for group in self.optimizer.param_groups]
+
+        def put_back(optimizer: torch.optim.Optimizer) -> None:
+            for group, rate in zip(optimizer.param_groups, rates, strict=False):  # some may be new
+                group["lr"] = rate
+
+        self.optimizer.register_load_state_dict_post_hook(put_back)
 
     @property
     def learning_rate(self) -> float:
-        """The rate of the last step, of the first parameter group."""
-        return float(self.optimizer.param_groups[0]["lr"])
+        """The rate of the last step, or of the next before there is any, of the first parameter group."""
+        return float(self.optimizer.param_groups[0]["lr"]) if self._last_rate is None else self._last_rate
 
     def state_dict(self) -> dict[str, Any]:
         return self.optimizer.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state of such an optimizer; see `restore_optimizer`."""
+        """Go on from a state of such an optimizer; with a schedule, its rates are those of this one."""
         restore_optimizer(self.optimizer, state)
+
+
+def _require_step_by_gradient(optimizer: torch.optim.Optimizer) -> None:
+    """Raise if a step needs more than the gradient."""
+    given = signature(optimizer.step).parameters.values()
+    kinds = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
+    if any(p.default is Parameter.empty and p.kind not in kinds for p in given):
+        raise FphiError(
+            f"{type(optimizer).__name__} computes the loss anew within a step, for which a meta-gradient is "
+            "not enough; give an optimizer that steps by the gradient, as torch.optim.Adam"
+        )

@@ -24,6 +24,7 @@ from fphi.optimize.restored import restore_optimizer
 from fphi.optimize.sharing_phases import ControllerPhase, SharedPhase, cosine_restarts
 from fphi.tasks.supervised import Supervised
 from fphi.tasks.types import Examples
+from fphi.within.answers import are_right
 
 __all__ = ["WeightSharing", "minibatch_accuracy", "shared_accuracy"]
 
@@ -32,7 +33,7 @@ __all__ = ["WeightSharing", "minibatch_accuracy", "shared_accuracy"]
 def minibatch_accuracy(supernet: nn.Module, tokens: Tokens, batch: Examples) -> float:
     """A child's accuracy on one minibatch; the supernet stays as it is."""
     _set_mode(supernet, training=False)
-    return float((supernet(batch.x, tokens).argmax(-1) == batch.y).float().mean())
+    return float(are_right(supernet(batch.x, tokens), batch.y).float().mean())
 
 
 def _set_mode(supernet: nn.Module, training: bool) -> None:

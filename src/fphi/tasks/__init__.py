@@ -22,10 +22,11 @@ from fphi.tasks.pool import ClassPool
 from fphi.tasks.protocols import PROTOCOLS, Protocol, protocol_named
 from fphi.tasks.quadratics import QuadraticTasks
 from fphi.tasks.sine import SineTasks
-from fphi.tasks.sources import NAMED, load_pool
+from fphi.tasks.sources import GIVEN, NAMED, load_pool
 from fphi.tasks.types import Examples, Task, stack
 
 __all__ = [
+    "GIVEN",
     "NAMED",
     "PROTOCOLS",
     "ClassPool",

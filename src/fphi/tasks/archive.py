@@ -49,6 +49,10 @@ class Archive(ABC):
             DataError: it is damaged, unpacks to very much, or leads outside itself.
         """
 
+    def linked(self) -> list[str]:
+        """Return the names of links to folders, sorted: these are not followed."""
+        return []
+
     @abstractmethod
     def size(self) -> int:
         """Return how many bytes all of it has as it is stored."""
@@ -95,7 +99,15 @@ def open_archive(path: Path) -> Archive:
 class _Folder(Archive):
     def names(self) -> list[str]:
         """Links to folders within are not followed: these are found where they are, and once."""
-        root, found, ahead = os.path.realpath(self.path), list[str](), [""]
+        return self._walked()[0]
+
+    def linked(self) -> list[str]:
+        return self._walked()[1]
+
+    def _walked(self) -> tuple[list[str], list[str]]:
+        """All visible files, and all visible links to folders."""
+        root, ahead = os.path.realpath(self.path), [""]
+        found, links = list[str](), list[str]()
         while ahead:
             folder = ahead.pop()
             for entry in self._entries(folder):
@@ -104,21 +116,22 @@ class _Folder(Archive):
                     continue
                 if entry.is_symlink():
                     self._check_link(name, root)
-                    if not os.path.isdir(entry.path):
-                        found.append(name)
+                    (links if os.path.isdir(entry.path) else found).append(name)
                 elif entry.is_dir():
                     ahead.append(f"{name}/")
                 else:
                     found.append(name)
-        return sorted(found)
+        return sorted(found), sorted(links)
 
     def size(self) -> int:
         return sum(self._stat(name).st_size for name in self.names())
 
     def fingerprint(self) -> str:
-        stats = [self._stat(name) for name in self.names()]
+        names, links = self._walked()
+        stats = [self._stat(name) for name in names]
         size, newest = sum(s.st_size for s in stats), max((s.st_mtime_ns for s in stats), default=0)
-        return f"{self.path.name}/{len(stats)}/{size}/{newest}"
+        linked = f"/{len(links)}" if links else ""
+        return f"{self.path.name}/{len(stats)}/{size}/{newest}{linked}"
 
     def _entries(self, folder: str) -> list[os.DirEntry[str]]:
         try:

@@ -4,7 +4,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
+from fphi.errors import DataError
 from fphi.tasks.types import Examples, Task
 
 __all__ = ["TaskDistribution"]
@@ -60,6 +62,25 @@ class TaskDistribution(ABC):
             DataError: if the split does not exist, or an index is negative or of no task.
         """
 
+    def drawn(self, split: str, indices: Sequence[int]) -> Task:
+        """The same, once it is sure that `batch` gives what it is to give.
+
+        Raises:
+            DataError: as `batch`, or it gives no batch of so many tasks.
+        """
+        made: object = self.batch(split, indices)
+        name = f"{type(self).__name__}.batch"
+        if not isinstance(made, Task) or not all(isinstance(part, Examples) for part in made):
+            raise DataError(
+                f"{name} gives a {type(made).__name__}; it must give one fphi.Task of two fphi.Examples with "
+                "a leading dimension of tasks, as fphi.stack makes it of a list of tasks"
+            )
+        for value in (value for part in made for value in part):
+            if not isinstance(value, Tensor) or value.shape[:1] != (len(indices),):
+                what = list(value.shape) if isinstance(value, Tensor) else type(value).__name__
+                raise DataError(f"{name} of {len(indices)} tasks gives {what}, and no tensor [tasks, …]")
+        return made
+
     def on(self, device: torch.device) -> "TaskDistribution":
         """Return the same tasks, whose tensors are made on a device where that saves time, else on the CPU.
 
@@ -69,5 +90,5 @@ class TaskDistribution(ABC):
 
     def task(self, split: str, index: int) -> Task:
         """Return task ``index`` of ``split``, without a leading dimension."""
-        support, query = self.batch(split, [index])
+        support, query = self.drawn(split, [index])
         return Task(Examples(support.x[0], support.y[0]), Examples(query.x[0], query.y[0]))

@@ -32,8 +32,8 @@ def load_folder(path: Path | str, size: int = 28, mode: ImageMode = "grey") -> C
         path: the folder or the zip.
         size: pixels of a side after resizing (bilinear). Images are shown upright, as their EXIF data say,
             and transparent pixels over white.
-        mode: "grey" for one channel, "rgb" for three. The pool's notes say if "grey" drops colours, and which
-            files are no images that are read.
+        mode: "grey" for one channel, "rgb" for three. The pool's notes say if "grey" drops colours, which
+            files are no images that are read, and which links to folders are not followed.
 
     Raises:
         DataError: if there are no classes, some but not all of two splits are the same, an image does not
@@ -97,7 +97,7 @@ def _listed(archive: Archive) -> tuple[Files, list[str]]:
         if name:
             listed[split, _readable(name)].append("/".join(path))
     others = (name for name in names if not name.lower().endswith(SUFFIXES) and name.count("/") > root)
-    return listed, _left_out(others, stray)
+    return listed, [*_left_out(others, stray), *_not_followed(archive.linked())]
 
 
 def _left_out(others: Iterable[str], stray: int) -> list[str]:
@@ -114,6 +114,14 @@ def _left_out(others: Iterable[str], stray: int) -> list[str]:
         if total
         else []
     )
+
+
+def _not_followed(links: list[str]) -> list[str]:
+    """A line on links to folders: a split that is made of them is none."""
+    if not links:
+        return []
+    count = "1 link to a folder is" if len(links) == 1 else f"{len(links)} links to folders are"
+    return [f"{count} not followed, such as {links[0][:100]!r}: classes are where their own folders are"]
 
 
 def _readable(name: str) -> str:

@@ -6,7 +6,8 @@ no generator object and no state, so tasks can be made in any order, in any batc
 """
 
 import hashlib
-from collections.abc import Sequence
+import operator
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,12 +35,28 @@ def task_indices(indices: Sequence[int]) -> NDArray[np.int64]:
     """Return the task numbers as an array [B].
 
     Raises:
-        DataError: if one of them is negative.
+        DataError: they are no list of whole numbers, or one of them is negative or has more than 63 bits.
     """
-    array = np.asarray(indices, dtype=np.int64).reshape(-1)
-    if array.size and array.min() < 0:
-        raise DataError(f"task index {array.min()} is negative; tasks are numbered from 0")
-    return array
+    many = hasattr(indices, "__getitem__") and getattr(indices, "shape", (1,)) != ()
+    if not many or isinstance(indices, str | bytes | Mapping):
+        raise DataError(f"the task numbers are {indices!r:.60}; give a list or a range of them")
+    whole = [_whole(index) for index in indices]
+    if whole and min(whole) < 0:
+        raise DataError(f"task index {min(whole)} is negative; tasks are numbered from 0")
+    if whole and max(whole) >= 2**63:
+        raise DataError(f"task index {max(whole)} is too large; tasks are numbered up to {2**63 - 1}")
+    return np.array(whole, dtype=np.int64)
+
+
+def _whole(index: object) -> int:
+    if type(index) is int:
+        return index
+    try:
+        if "bool" in str(getattr(index, "dtype", type(index))):
+            raise TypeError
+        return operator.index(index)  # type: ignore[arg-type]
+    except TypeError:
+        raise DataError(f"task index {index!r:.60} is no whole number; tasks are numbered from 0") from None
 
 
 def uniform(key: np.uint64, indices: NDArray[np.int64], count: int) -> NDArray[np.float64]:

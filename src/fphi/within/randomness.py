@@ -2,7 +2,8 @@
 
 import random
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from types import FunctionType, ModuleType, NoneType
 from typing import Any, NamedTuple
 
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from fphi.within.stand_in import held_by
 
-__all__ = ["RandomState", "generators_of"]
+__all__ = ["RandomState", "generators_of", "undisturbed"]
 
 _KINDS = (torch.Generator, np.random.Generator, np.random.RandomState, random.Random)
 _PLAIN = frozenset({int, float, complex, bool, str, bytes, NoneType, Tensor, nn.Parameter, torch.dtype})
@@ -65,6 +66,16 @@ class RandomState(NamedTuple):
             or not _same(self.others, now.others)
             or any(not _same(a, b) for (_, a), (_, b) in zip(self.own, now.own, strict=True))
         )
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Leaves the generators of torch, NumPy and Python where they stood, whatever is seeded or drawn."""
+    before = RandomState.now()
+    try:
+        yield
+    finally:
+        before.restore()
 
 
 def generators_of(module: nn.Module) -> list[Any]:

@@ -16,6 +16,7 @@ from fphi.errors import FphiError
 from fphi.ranges import count, number, rate, require_ranges, share, weight
 from fphi.tasks.supervised import Supervised
 from fphi.tasks.types import Examples
+from fphi.within.answers import are_right
 from fphi.within.progress import tell_progress
 
 __all__ = [
@@ -219,7 +220,7 @@ def accuracy(module: nn.Module, examples: Examples) -> float:
     """The fraction of right answers of the module, which is put into evaluation mode."""
     module.eval()
     parts = zip(*(torch.split(part, _EVALUATION_BATCH) for part in examples), strict=True)
-    right = sum(int((module(x).argmax(-1) == y).sum()) for x, y in parts)
+    right = sum(int(are_right(module(x), y).sum()) for x, y in parts)
     return right / len(examples.y)
 
 

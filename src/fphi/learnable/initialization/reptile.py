@@ -7,6 +7,7 @@ from fphi.errors import FphiError
 from fphi.learnable.initialization.gradient_learner import GradientLearner
 from fphi.tasks.types import Task
 from fphi.within.optimizers import SGD, Adam
+from fphi.within.stand_in import own_parameters
 
 __all__ = ["ReptileLearner"]
 
@@ -16,7 +17,8 @@ class ReptileLearner(GradientLearner):
 
     There is no query set in training and no derivative through the steps: with gradient descent
     inside, handing it to an outer optimizer of rate εα moves φ by ε (θ̃ − φ) (Nichol, Achiam,
-    Schulman 2018, arXiv 1803.02999). α is the inner optimizer's ``lr``.
+    Schulman 2018, arXiv 1803.02999). α is the inner optimizer's ``lr``. What inner steps do not move, as the
+    body with ``adapts="head"``, has the gradient 0.
     """
 
     @property
@@ -27,6 +29,11 @@ class ReptileLearner(GradientLearner):
                 f"Reptile divides by the rate of its inner optimizer, and {type(self.optimizer).__name__} "
                 "has no single one: give fphi.sgd or fphi.adam"
             )
+        if not self.optimizer.lr > 0:
+            raise FphiError(
+                f"Reptile divides by the rate of its inner optimizer, which is {self.optimizer.lr}; give one "
+                "above 0"
+            )
         return self.optimizer.lr
 
     def examples_at_once(self, tasks: Task) -> int:
@@ -35,13 +42,30 @@ class ReptileLearner(GradientLearner):
         return min(self.minibatch or support, support)
 
     def summed_gradient(self, tasks: Task) -> tuple[Tensor, list[Tensor]]:
-        """The tasks' summed support loss at θ̃, and Σ (φ − θ̃)/α in the order of ``parameters()``."""
-        support = tasks.support
-        reached = self._last(self._trajectory(support, support.x, self.steps, order=0))
+        """The tasks' summed support loss at θ̃, and Σ (φ − θ̃)/α in the order of ``parameters()``.
+
+        Raises:
+            FphiError: the inner rate is 0 or not a single one, or there is something to learn outside of the
+                network, as in the loss, which no inner step moves.
+        """
+        support, rate, wanted = tasks.support, self.inner_rate, self._wanted()
         with torch.no_grad():
-            loss = self.over_tasks(self._support_loss, reached, support.x, support.y).sum()
+            inputs = self._inputs(support.x)
+        reached = self._last(self._trajectory(support, inputs, self.steps, order=0))
+        with torch.no_grad():
+            loss = self.over_tasks(self._support_loss, reached, inputs, support.y).sum()
             count = support.x.shape[0]
-            rate = self.inner_rate
-            moved = {k: (count * p - reached[k].sum(0)) / rate for k, p in self.adaptable.items()}
-        wanted = [k for k, p in self.network.named_parameters() if p.requires_grad]
-        return loss, [moved[k] for k in wanted]
+            moved = {id(p): (count * p - reached[k].sum(0)) / rate for k, p in self.adaptable.items()}
+            return loss, [moved[id(p)] if id(p) in moved else torch.zeros_like(p) for p in wanted]
+
+    def _wanted(self) -> list[Tensor]:
+        """What requires a gradient, all of it in the network."""
+        within = {id(p) for p in own_parameters(self.network).values()}
+        wanted = {name: p for name, p in own_parameters(self).items() if p.requires_grad}
+        for name, parameter in wanted.items():
+            if id(parameter) not in within:
+                raise FphiError(
+                    f"{name} requires a gradient, and Reptile has one only for what inner steps move, the "
+                    "network's parameters; call requires_grad_(False) on it, or give another learner"
+                )
+        return list(wanted.values())

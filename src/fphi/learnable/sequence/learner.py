@@ -12,6 +12,7 @@ from fphi.learnable.embedding import EmbeddingLearner
 from fphi.learnable.sequence.standardisation import OnlineStandardisation
 from fphi.ranges import Range, checked
 from fphi.tasks.types import Examples, Task
+from fphi.within.answers import are_right
 from fphi.within.task_map import Batching
 
 __all__ = ["Labels", "SequenceLearner", "accuracy_by_instance"]
@@ -178,7 +179,7 @@ def accuracy_by_instance(answers: Tensor, labels: Tensor) -> dict[str, Tensor]:
     seen = F.one_hot(labels).cumsum(1)  # [B, T, classes]
     instance = seen.gather(2, labels.unsqueeze(2)).squeeze(2)
     counts = seen[:, -1]
-    right = (answers.argmax(2) == labels).float()
+    right = are_right(answers, labels).float()
     accuracies = {}
     for k in range(1, min(_INSTANCES, int(counts[counts > 0].min())) + 1):
         here = (instance == k).float()

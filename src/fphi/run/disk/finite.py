@@ -1,13 +1,15 @@
 """Weights that are numbers: those that are nan or infinite are neither kept nor loaded."""
 
+import math
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from fphi.errors import FphiError
 
-__all__ = ["not_finite", "require_finite"]
+__all__ = ["not_finite", "only_finite", "require_finite"]
 
 
 def not_finite(tensors: Mapping[str, Tensor], module: nn.Module | None = None) -> str | None:
@@ -35,3 +37,12 @@ def require_finite(tensors: Mapping[str, Tensor], source: str, module: nn.Module
             f"{source} has nan or infinite values in {name}; take weights from before they became so, or "
             "train again with a smaller learning rate"
         )
+
+
+def only_finite(value: Any) -> Any:
+    """JSON has no infinity: what is not finite, as the interval of a single task, becomes null."""
+    if isinstance(value, dict):
+        return {key: only_finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [only_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -18,6 +18,7 @@ from fphi.ranges import Range, checked
 from fphi.run.disk.finite import require_finite
 from fphi.tasks.distribution import TaskDistribution
 from fphi.tasks.types import Task
+from fphi.within.answers import are_right
 
 __all__ = ["Evaluation", "Interval", "calibrate_on", "device_of", "evaluate"]
 
@@ -87,11 +88,11 @@ class Evaluation:
     @property
     def accuracy(self) -> float:
         """The mean accuracy, all queries of a task answered together; NaN in regression."""
-        return float(self.transductive.mean())
+        return float(self.transductive.double().mean())
 
     @property
     def loss(self) -> float:
-        return float(self.losses.mean())
+        return float(self.losses.double().mean())
 
     def per_task(self) -> dict[str, Tensor]:
         """Accuracies (those of `to_json`), loss and the learner's measures of each task, by name."""
@@ -171,7 +172,7 @@ def evaluate(
     transductive, alone, losses, step_accuracy, step_loss = joined
     by_step = [
         {"step": i, "loss": float(b.mean())} | ({"accuracy": float(a.mean())} if a.numel() else {})
-        for i, (a, b) in enumerate(zip(step_accuracy, step_loss, strict=True))
+        for i, (a, b) in enumerate(zip(step_accuracy.double(), step_loss.double(), strict=True))
     ]
     everywhere = [name for name in measures[0] if all(name in part for part in measures)]
     told = {name: torch.cat([part[name] for part in measures]).cpu() for name in everywhere}
@@ -208,7 +209,7 @@ def _accuracy(predictions: Tensor, targets: Tensor) -> Tensor:
     """The fraction of right answers of each task ``[B]``; empty for targets that are no labels."""
     if not are_labels(predictions[0], targets[0]):
         return predictions.new_empty(0)
-    right = (predictions.argmax(2) == targets).float()
+    right = are_right(predictions, targets, 2).float()
     counted = targets != IGNORED
     if targets.dim() == 2 and bool(counted.all()):
         return right.mean(1)
@@ -230,7 +231,7 @@ def _chunks(
         return
     size = size or _fitting([part.x.shape for part in tasks.task(split, start)], device)
     for first in range(start, start + count, size):
-        yield tasks.batch(split, range(first, min(first + size, start + count)))
+        yield tasks.drawn(split, range(first, min(first + size, start + count)))
 
 
 def _fitting(task: list[torch.Size], device: torch.device) -> int:

@@ -57,7 +57,7 @@ def meta_step(
     _seed(_stream(training.seed, step, ranks.rank), ranks.device)
     own = ranks.share(range(step * training.meta_batch, (step + 1) * training.meta_batch))
     tell_progress(run.learner, step / training.steps)
-    batch = run.tasks.batch("train", list(own)).to(ranks.device)
+    batch = run.tasks.drawn("train", list(own)).to(ranks.device)
     with ranks.precision():
         loss, gradients = _gradient(ranks, run, batch, step + 1)
     requests = ask()

@@ -1,0 +1,134 @@
+"""Runs whose tasks were given in Python: no command goes on with others in their place."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+import fphi
+from fphi.errors import FphiError
+from fphi.experiment.loading import trained_run
+from fphi.experiment.setup import FewShotRun
+from fphi.run.meta.training import TrainingResult
+
+QUICK: dict[str, Any] = {
+    "meta_batch": 1,
+    "validation_tasks": 2,
+    "threads": 1,
+    "network": "conv4-stride",
+}
+
+
+class Shades(fphi.TaskDistribution):
+    """Classes are levels of grey: five of them, two support examples and a query each."""
+
+    protocol = "shades"
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        return ("train", "validation", "test")
+
+    def batch(self, split: str, indices: Sequence[int]) -> fphi.Task:
+        y = torch.arange(5)
+        shades = torch.stack([torch.roll(y, int(index)) for index in indices])
+        x = shades[:, :, None, None, None].float().expand(-1, -1, 1, 28, 28) / 5
+        labels = y.expand(len(indices), 5)
+        return fphi.Task(
+            fphi.Examples(torch.cat([x, x], 1), torch.cat([labels, labels], 1)), fphi.Examples(x, labels)
+        )
+
+
+class Otherwise(Shades):
+    """Tasks that are made by other rules."""
+
+    protocol = "otherwise"
+
+
+def train(out: Path, **options: Any) -> Any:
+    return fphi.train("prototypical", out=out, **{"tasks": Shades(), "steps": 1, **QUICK, **options})
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("given") / "run"
+    train(out)
+    return out
+
+
+def test_a_run_says_that_its_tasks_were_given(run: Path) -> None:
+    assert yaml.safe_load((run / "config.yaml").read_text())["tasks"] == "given in Python"
+    assert isinstance(fphi.load(run), fphi.PrototypicalLearner)
+
+
+def test_without_its_tasks_it_is_not_tested_on_others(run: Path) -> None:
+    with pytest.raises(FphiError, match="were given in Python, and it keeps none of them: give them again"):
+        fphi.evaluate(run, test_tasks=2)
+    with pytest.raises(FphiError, match="give them again"):
+        fphi.compare([run], test_tasks=2)
+    assert not (run / "tests").exists()
+
+
+def test_with_its_tasks_it_is_tested_as_its_own(tmp_path: Path) -> None:
+    train(tmp_path)
+    record = fphi.evaluate(tmp_path, Shades(), test_tasks=2)
+    said = (record["protocol"], record["data"], record["ways"], record["shots"])
+    assert said == ("shades", "given in Python", 5, 2)
+    assert (tmp_path / "tests" / "5w2s.json").is_file()
+
+
+def test_tasks_of_another_protocol_are_not_its_own(run: Path) -> None:
+    assert fphi.evaluate(run, Otherwise(), test_tasks=2)["protocol"] == "otherwise"
+    assert fphi.evaluate(run, "hershey", test_tasks=2)["data"] == "hershey"
+    assert not (run / "tests").exists()
+    with pytest.raises(FphiError, match="trained on tasks of another protocol than those given"):
+        fphi.compare([run], test_tasks=2, tasks=Otherwise())
+
+
+def test_runs_are_compared_on_the_tasks_that_are_given_again(tmp_path: Path) -> None:
+    runs = [tmp_path / name for name in ("one", "two")]
+    for number, out in enumerate(runs):
+        train(out, seed=number)
+    compared = fphi.compare(runs, test_tasks=2, tasks=Shades())
+    assert [run.record["protocol"] for run in compared.runs.values()] == ["shades", "shades"]
+    assert [pair.tasks for pair in compared.pairs] == [2]
+
+
+def test_it_goes_on_with_its_tasks_and_with_no_others(tmp_path: Path) -> None:
+    train(tmp_path, schedule="constant")
+    for tasks, message in ((None, "give them again"), ("hershey", "began with tasks given in Python, not")):
+        with pytest.raises(FphiError, match=message):
+            fphi.train("prototypical", tasks=tasks, out=tmp_path, resume=True, steps=2)
+        assert yaml.safe_load((tmp_path / "config.yaml").read_text())["steps"] == 1
+    result = fphi.train("prototypical", tasks=Shades(), out=tmp_path, resume=True, steps=2)
+    assert isinstance(result, TrainingResult)
+    assert result.step == 2
+
+
+def test_a_run_on_named_data_does_not_go_on_with_given_tasks(tmp_path: Path) -> None:
+    train(tmp_path, tasks="hershey")
+    with pytest.raises(FphiError, match="began with tasks hershey, not given in Python"):
+        fphi.train("prototypical", tasks=Shades(), out=tmp_path, resume=True)
+
+
+def test_given_tasks_are_used_and_told_whatever_the_configuration_names(run: Path) -> None:
+    config = trained_run(run).config
+    named = FewShotRun(config).changed({"tasks": "hershey"})
+    tasks = Shades()
+    given = FewShotRun(named.config, tasks)
+    assert given.tasks(0) is tasks
+    assert given.options.tasks == "given in Python"
+
+
+def test_a_start_of_unknown_classes_is_told(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(tmp_path, tasks="hershey", start_from=str(run))
+    assert "learned from is not known: its tasks were given in Python" in capsys.readouterr().err
+
+
+def test_a_search_does_not_take_them_in_silence(tmp_path: Path) -> None:
+    with pytest.raises(FphiError, match="tasks"):
+        fphi.train("random-search", tasks=Shades(), out=tmp_path / "run")
