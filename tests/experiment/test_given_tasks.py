@@ -96,6 +96,12 @@ def test_runs_are_compared_on_the_tasks_that_are_given_again(tmp_path: Path) -> 
     assert [pair.tasks for pair in compared.pairs] == [2]
 
 
+@pytest.mark.parametrize("tasks", [None, Shades()])
+def test_a_folder_that_is_no_run_is_told_with_tasks_or_without(tmp_path: Path, tasks: Any) -> None:
+    with pytest.raises(FphiError, match="is no run directory"):
+        fphi.compare([tmp_path / "nowhere"], tasks=tasks)
+
+
 def test_it_goes_on_with_its_tasks_and_with_no_others(tmp_path: Path) -> None:
     train(tmp_path, schedule="constant")
     for tasks, message in ((None, "give them again"), ("hershey", "began with tasks given in Python, not")):

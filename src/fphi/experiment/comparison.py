@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fphi.errors import FphiError
-from fphi.experiment.config import has_tasks
+from fphi.experiment.config import CONFIG, has_tasks
 from fphi.experiment.evaluation import EvaluationOptions, evaluate_run
 from fphi.ranges import checked
 from fphi.report.compare import Comparison, TaskScores
@@ -74,7 +74,8 @@ def _test_missing(
     for path in paths:
         if path in tested:
             continue
-        made = evaluate_run(path, test, given=given if has_tasks(path, GIVEN) else None)
+        takes = given is not None and (path / CONFIG).is_file() and has_tasks(path, GIVEN)
+        made = evaluate_run(path, test, given=given if takes else None)
         if not made.of_run:
             raise FphiError(f"{path} was trained on tasks of another protocol than those given; give its own")
         made.keep(path)
