@@ -60,25 +60,23 @@ def stand_in(module: M, tensors: Mapping[int, Tensor]) -> M | None:
         tensors: by ``id`` of a tensor of the module, what the copy has in its place; the other parameters
             and buffers are shared, and other tensors are copied.
     """
-    copier = _Copier(module, tensors)
-    try:
-        copied: M = copier.module(module)
-    except _CannotFollowError:
-        return None
-    return copied
+    return _Copier(module, tensors).whole(module)
 
 
 @contextmanager
-def placed(module: M, tensors: Mapping[int, Tensor]) -> Iterator[M]:
+def placed(module: M, tensors: Mapping[int, Tensor]) -> Iterator[tuple[M, int]]:
     """The module with other tensors, to be called; afterwards it is as it was, whatever the call did.
+
+    With it goes a number that tells its structure and its attributes' values from others.
 
     Args:
         module: the copy that `stand_in` makes of it is given, or else itself, to one thread at a time.
         tensors: see `stand_in`.
     """
-    copied = stand_in(module, tensors)
+    copier = _Copier(module, tensors)
+    copied = copier.whole(module)
     if copied is not None:
-        yield copied
+        yield copied, hash(tuple(copier.atoms))
         return
     with EXCHANGE:
         modules = list(module.modules())
@@ -89,7 +87,7 @@ def placed(module: M, tensors: Mapping[int, Tensor]) -> Iterator[M]:
         for m, attributes in zip(modules, before, strict=True):
             object.__setattr__(m, "__dict__", copier.attributes(attributes))
         try:
-            yield module
+            yield module, hash(tuple(copier.atoms))
         finally:
             for m, attributes in zip(modules, before, strict=True):
                 object.__setattr__(m, "__dict__", attributes)
@@ -113,11 +111,21 @@ class _Copier:
     Attributes:
         known: by ``id`` of what is met, what is put in its place.
         guarded: the ``id`` of all that nothing but a module, a list, a dict or the like may refer to.
+        atoms: what decides what a call does, apart from tensors, in the order of a walk.
     """
 
     def __init__(self, module: nn.Module, tensors: Mapping[int, Tensor]) -> None:
         self.known: dict[int, Any] = dict(tensors)
         self.guarded = {*map(id, module.modules()), *tensors}
+        self.atoms: list[Any] = []
+
+    def whole(self, module: M) -> M | None:
+        """A copy of the module; None where a copy would not do."""
+        try:
+            copied: M = self.module(module)
+        except _CannotFollowError:
+            return None
+        return copied
 
     def module(self, module: nn.Module) -> Any:
         guarded, attributes = id(module) in self.guarded, vars(module)
@@ -128,6 +136,7 @@ class _Copier:
                 self.known.setdefault(id(tensor), tensor)
             else:  # the module is held in a list, say: nobody gave other buffers for its own
                 self.known[id(tensor)] = tensor.clone()
+        self.atoms.append(type(module))
         made = object.__new__(type(module))
         self.known[id(module)] = made
         attributes = self.attributes(attributes)
@@ -151,6 +160,7 @@ class _Copier:
     def copy(self, value: Any) -> Any:
         kind = type(value)
         if kind in _ATOMS or isinstance(value, type):
+            self.atoms.append(value)
             return value
         known = self.known.get(id(value))
         if known is not None:
@@ -176,7 +186,10 @@ class _Copier:
             for key, held in value.items():
                 made[key] = self.copy(held)
         elif value:
+            begun = len(self.atoms)
             (made.update if kind is set else made.extend)(map(self.copy, value))
+            if kind is set:  # equal ones need not have the same order
+                self.atoms[begun:] = [frozenset(self.atoms[begun:])]
         return made
 
     def callable(self, value: Any) -> Any:
@@ -191,6 +204,7 @@ class _Copier:
             return self.plain(value, *parts)
         if self.guarded and self.reaches(value, set()):
             raise _CannotFollowError
+        self.atoms.append(id(getattr(value, "__code__", value)))
         return value
 
     def plain(self, value: Any, given: tuple[Any, ...], items: Iterable[Any], pairs: Iterable[Any]) -> Any:

@@ -1,0 +1,133 @@
+"""What networks and losses do beside answering: followed, undone, or refused in a line."""
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fphi import (
+    Examples,
+    FphiError,
+    GradientLearner,
+    LearningAlgorithm,
+    PrototypicalLearner,
+    ReptileLearner,
+    Task,
+    evaluate,
+    meta_gradient,
+    sgd,
+)
+
+looped = pytest.mark.filterwarnings("ignore:tasks are looped over")
+OPTIONS: list[dict[str, Any]] = [{}, {"order": 1}, {"batching": "loop"}, {"memory": "recomputed"}]
+
+
+def tasks(count: int = 2) -> Task:
+    draw = torch.Generator().manual_seed(0)
+
+    def part() -> Examples:
+        x = torch.randn(count, 6, 4, generator=draw, dtype=torch.float64)
+        return Examples(x, (torch.arange(6) % 3).expand(count, -1))
+
+    return Task(part(), part())
+
+
+class Net(nn.Module):
+    """Two linear layers, and a function that is called with both and the input."""
+
+    def __init__(self, function: Callable[[Any, Tensor], Any]) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.a, self.b = nn.Linear(4, 4, dtype=torch.float64), nn.Linear(4, 3, dtype=torch.float64)
+        self.function = function
+
+    def forward(self, x: Tensor) -> Any:
+        return self.function(self, x)
+
+
+def plain(net: Any, x: Tensor) -> Tensor:
+    return cast(Tensor, net.b(torch.tanh(net.a(x))))
+
+
+def maml(function: Callable[[Any, Tensor], Any] = plain, **options: Any) -> GradientLearner:
+    return GradientLearner(Net(function), sgd(0.3), 2, **options)
+
+
+def same(one: LearningAlgorithm, other: LearningAlgorithm) -> None:
+    """Both answer and learn alike, and leave what they are given."""
+    given, kept = tasks(), tasks()
+    for call in (lambda learner: evaluate(learner, given).losses, lambda x: meta_gradient(x, given)[0]):
+        torch.testing.assert_close(call(one), call(other), rtol=1e-12, atol=1e-12)
+    found, right = (meta_gradient(learner, given)[1] for learner in (one, other))
+    for name, gradient in found.items():
+        torch.testing.assert_close(gradient, right[name], rtol=1e-10, atol=1e-12)
+    for part, before in zip((*given.support, *given.query), (*kept.support, *kept.query), strict=True):
+        assert torch.equal(part, before)
+
+
+INPLACE: list[tuple[Callable[[Any, Tensor], Tensor], Callable[[Any, Tensor], Tensor]]] = [
+    (lambda n, x: plain(n, x.sub_(0.5).div_(0.5)), lambda n, x: plain(n, (x - 0.5) / 0.5)),
+    (lambda n, x: plain(n, F.relu(x, inplace=True)), lambda n, x: plain(n, F.relu(x))),
+    (lambda n, x: plain(n, x.data.mul_(2)), lambda n, x: plain(n, x * 2)),
+]
+
+
+@pytest.mark.parametrize("functions", INPLACE)
+@pytest.mark.parametrize("options", OPTIONS)
+@looped
+def test_what_a_network_does_to_its_input_is_gone_after_the_call(
+    functions: tuple[Callable[[Any, Tensor], Tensor], ...], options: dict[str, Any]
+) -> None:
+    changing, right = functions
+    same(maml(changing, **options), maml(right, **options))
+
+
+@looped
+def test_what_other_learners_networks_do_to_their_input_is_gone_too() -> None:
+    for changing, right in INPLACE[:2]:
+        same(*(ReptileLearner(Net(f), sgd(0.3), 2) for f in (changing, right)))
+        same(*(PrototypicalLearner(Net(f)) for f in (changing, right)))
+
+
+class Means(LearningAlgorithm):
+    """Negative distances to means of classes."""
+
+    def __init__(self, changes: bool) -> None:
+        super().__init__()
+        self.changes, self.rate = changes, nn.Parameter(torch.ones((), dtype=torch.float64))
+
+    def forward(self, support: Examples, query_x: Tensor) -> Tensor:
+        x = support.x.sub_(1).mul_(2) if self.changes else (support.x - 1) * 2
+        return -self.rate * torch.cdist(
+            query_x, torch.stack([x[0::3].mean(0), x[1::3].mean(0), x[2::3].mean(0)])
+        )
+
+
+@looped
+def test_what_an_algorithm_does_to_its_tasks_is_gone_after_the_call() -> None:
+    same(Means(True), Means(False))
+
+
+def test_what_a_loss_does_to_its_targets_and_answers_is_gone_after_the_call() -> None:
+    changing = [
+        lambda answers, y: F.cross_entropy(answers, y.sub_(y // 2)),
+        lambda answers, y: F.cross_entropy(answers.mul_(2), y),
+    ]
+    right = [
+        lambda answers, y: F.cross_entropy(answers, y - y // 2),
+        lambda answers, y: F.cross_entropy(answers * 2, y),
+    ]
+    for one, other in zip(changing, right, strict=True):
+        same(maml(loss=one), maml(loss=other))
+
+
+def test_a_change_that_begins_later_is_refused() -> None:
+    begun = []
+    learner = maml(lambda n, x: plain(n, x.mul_(2) if begun else x))
+    evaluate(learner, tasks())
+    begun.append(1)
+    with pytest.raises(FphiError, match="Net changed what it was given in place, and did not do so in its"):
+        evaluate(learner, tasks())
