@@ -1,7 +1,10 @@
 """What networks and losses do beside answering: followed, undone, or refused in a line."""
 
 from collections.abc import Callable
+from itertools import cycle
+from types import MappingProxyType
 from typing import Any, cast
+from weakref import WeakMethod, WeakValueDictionary, proxy, ref
 
 import pytest
 import torch
@@ -131,3 +134,143 @@ def test_a_change_that_begins_later_is_refused() -> None:
     begun.append(1)
     with pytest.raises(FphiError, match="Net changed what it was given in place, and did not do so in its"):
         evaluate(learner, tasks())
+
+
+def right(net: Any, x: Tensor) -> Tensor:
+    return cast(Tensor, net.b(torch.tanh(net.a(x) + net.a(x).sum(1, keepdim=True))))
+
+
+def by_hook() -> Net:
+    net = Net(lambda n, x: n.b(torch.tanh(n.a(x) + n.seen["a"].sum(1, keepdim=True))))
+    seen = net.seen = {}  # type: ignore[assignment]
+    net.a.register_forward_hook(lambda m, given, out: seen.__setitem__("a", out))  # type: ignore[operator]
+    return net
+
+
+def by_list() -> Net:
+    net = Net(lambda n, x: n.b(torch.tanh(n.a(x) + n.seen[-1].sum(1, keepdim=True))))
+    seen = net.seen = []  # type: ignore[assignment]
+
+    def hook(module: nn.Module, given: Any, out: Tensor) -> None:
+        seen.append(out)  # type: ignore[operator]
+
+    net.a.register_forward_hook(hook)
+    return net
+
+
+def by_method_of_a_list() -> Net:
+    net = by_list()
+    net.a._forward_hooks.clear()
+    net.keep = net.seen.append  # type: ignore[assignment, operator]
+
+    def function(n: Any, x: Tensor) -> Tensor:
+        n.keep(n.a(x))
+        return cast(Tensor, n.b(torch.tanh(n.seen[-1] + n.seen[-1].sum(1, keepdim=True))))
+
+    net.function = function
+    return net
+
+
+def by_hook_and_cycle() -> Net:
+    """As with a hook, and something that cannot be copied knows the network too."""
+    net = by_hook()
+    net.known = WeakValueDictionary(net=net)  # type: ignore[assignment]
+    return net
+
+
+@pytest.mark.parametrize("make", [by_hook, by_list, by_method_of_a_list, by_hook_and_cycle])
+@looped
+def test_what_a_hook_writes_is_what_the_network_reads(make: Callable[[], Net]) -> None:
+    net = make()
+    same(GradientLearner(net, sgd(0.3), 2), maml(right))
+    same(PrototypicalLearner(net), PrototypicalLearner(Net(right)))
+    assert not net.seen
+
+
+def of_closure(net: Net) -> None:
+    w = net.a.weight
+    net.function = lambda n, x: n.b(torch.tanh(F.linear(x, w, n.a.bias)))
+
+
+def of_default(net: Net) -> None:
+    def function(n: Any, x: Tensor, layer: Any = net.a, *, bias: Tensor = net.b.bias) -> Tensor:
+        return F.linear(torch.tanh(layer(x)), n.b.weight, bias)
+
+    net.function = function
+
+
+def of_weak_reference(net: Net) -> None:
+    net.a.up = ref(net)  # type: ignore[assignment]
+    net.function = lambda n, x: n.a.up().b(torch.tanh(n.a(x)))
+
+
+def of_weak_reference_in_closure(net: Net) -> None:
+    up = ref(net)
+    net.function = lambda n, x: plain(up(), x)
+
+
+def of_weak_method(net: Net) -> None:
+    net.a.up = WeakMethod(net.b.forward)  # type: ignore[assignment]
+    net.function = lambda n, x: n.a.up()(torch.tanh(n.a(x)))
+
+
+def of_proxy(net: Net) -> None:
+    vars(net.a)["up"] = proxy(net)
+    net.function = lambda n, x: n.a.up.b(torch.tanh(n.a(x)))
+
+
+def of_mapping(net: Net) -> None:
+    net.layers = MappingProxyType({"a": net.a, "b": net.b})  # type: ignore[assignment]
+    net.function = lambda n, x: n.layers["b"](torch.tanh(n.layers["a"](x)))
+
+
+IN_THE_FILE = Net(plain)
+
+
+def of_file(net: Net) -> None:
+    net.a, net.b = IN_THE_FILE.a, IN_THE_FILE.b
+    net.function = lambda n, x: plain(IN_THE_FILE, x)
+
+
+WAYS = [
+    of_closure, of_default, of_weak_reference, of_weak_reference_in_closure, of_weak_method, of_proxy,
+    of_mapping, of_file,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("way", WAYS)
+@looped
+def test_a_parameter_is_adapted_whichever_way_it_is_reached(way: Callable[[Net], None]) -> None:
+    net = Net(plain)
+    way(net)
+    same(GradientLearner(net, sgd(0.3), 2), maml())
+    one, two = (meta_gradient(GradientLearner(net, sgd(0.3), 2), tasks(), threads=n)[0] for n in (1, 2))
+    assert torch.equal(one, two)
+
+
+def of_iterator(net: Net) -> None:
+    net.layers = cycle([net.a.weight])  # type: ignore[assignment]
+    net.layers = (w for w in net.layers)  # type: ignore[assignment, union-attr]
+    net.function = lambda n, x: n.b(torch.tanh(F.linear(x, next(n.layers))))
+
+
+def of_class(net: Net) -> None:
+    w = net.a.weight
+
+    class Other(Net):
+        def forward(self, x: Tensor) -> Tensor:
+            return cast(Tensor, self.b(torch.tanh(x @ w)))
+
+    net.__class__ = Other
+
+
+@pytest.mark.parametrize("way", [of_iterator, of_class])
+@looped
+def test_a_parameter_that_would_not_be_adapted_is_told(way: Callable[[Net], None]) -> None:
+    net = Net(plain)
+    way(net)
+    with pytest.raises(
+        FphiError, match="reaches a parameter in a way that cannot be followed, and would not"
+    ):
+        evaluate(GradientLearner(net, sgd(0.3), 2), tasks())
+    assert evaluate(PrototypicalLearner(net), tasks()).losses.isfinite().all()
