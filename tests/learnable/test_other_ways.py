@@ -1,15 +1,20 @@
 """What networks and losses do beside answering: followed, undone, or refused in a line."""
 
+import random
 from collections.abc import Callable
+from contextlib import nullcontext
 from itertools import cycle
 from types import MappingProxyType
 from typing import Any, cast
 from weakref import WeakMethod, WeakValueDictionary, proxy, ref
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
+from torch.nn.utils.parametrizations import weight_norm
 
 from fphi import (
     Examples,
@@ -62,8 +67,8 @@ def maml(function: Callable[[Any, Tensor], Any] = plain, **options: Any) -> Grad
 def same(one: LearningAlgorithm, other: LearningAlgorithm) -> None:
     """Both answer and learn alike, and leave what they are given."""
     given, kept = tasks(), tasks()
-    for call in (lambda learner: evaluate(learner, given).losses, lambda x: meta_gradient(x, given)[0]):
-        torch.testing.assert_close(call(one), call(other), rtol=1e-12, atol=1e-12)
+    losses = [evaluate(learner, given).losses for learner in (one, other)]
+    torch.testing.assert_close(*losses, rtol=1e-12, atol=1e-12)
     found, right = (meta_gradient(learner, given)[1] for learner in (one, other))
     for name, gradient in found.items():
         torch.testing.assert_close(gradient, right[name], rtol=1e-10, atol=1e-12)
@@ -128,7 +133,7 @@ def test_what_a_loss_does_to_its_targets_and_answers_is_gone_after_the_call() ->
 
 
 def test_a_change_that_begins_later_is_refused() -> None:
-    begun = []
+    begun: list[int] = []
     learner = maml(lambda n, x: plain(n, x.mul_(2) if begun else x))
     evaluate(learner, tasks())
     begun.append(1)
@@ -142,17 +147,19 @@ def right(net: Any, x: Tensor) -> Tensor:
 
 def by_hook() -> Net:
     net = Net(lambda n, x: n.b(torch.tanh(n.a(x) + n.seen["a"].sum(1, keepdim=True))))
-    seen = net.seen = {}  # type: ignore[assignment]
-    net.a.register_forward_hook(lambda m, given, out: seen.__setitem__("a", out))  # type: ignore[operator]
+    seen: dict[str, Tensor] = {}
+    vars(net)["seen"] = seen
+    net.a.register_forward_hook(lambda m, given, out: seen.__setitem__("a", out))
     return net
 
 
 def by_list() -> Net:
     net = Net(lambda n, x: n.b(torch.tanh(n.a(x) + n.seen[-1].sum(1, keepdim=True))))
-    seen = net.seen = []  # type: ignore[assignment]
+    seen: list[Tensor] = []
+    vars(net)["seen"] = seen
 
     def hook(module: nn.Module, given: Any, out: Tensor) -> None:
-        seen.append(out)  # type: ignore[operator]
+        seen.append(out)
 
     net.a.register_forward_hook(hook)
     return net
@@ -161,7 +168,7 @@ def by_list() -> Net:
 def by_method_of_a_list() -> Net:
     net = by_list()
     net.a._forward_hooks.clear()
-    net.keep = net.seen.append  # type: ignore[assignment, operator]
+    vars(net)["keep"] = vars(net)["seen"].append
 
     def function(n: Any, x: Tensor) -> Tensor:
         n.keep(n.a(x))
@@ -274,3 +281,145 @@ def test_a_parameter_that_would_not_be_adapted_is_told(way: Callable[[Net], None
     ):
         evaluate(GradientLearner(net, sgd(0.3), 2), tasks())
     assert evaluate(PrototypicalLearner(net), tasks()).losses.isfinite().all()
+
+
+class Once(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return x * x
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return 2 * ctx.saved_tensors[0] * gradient  # type: ignore[no-any-return]
+
+
+class Later(nn.Module):
+    """Takes another path once it is ``deep``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.a, self.b = nn.Linear(4, 4), nn.Linear(4, 3)
+        self.words = nn.Embedding(5, 4)
+        self.attention = nn.MultiheadAttention(4, 2, batch_first=True)
+        self.normed = weight_norm(nn.Linear(4, 4))
+        self.deep = ""
+        self.double()
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = torch.tanh(self.a(x))
+        if self.deep == "padding":
+            tokens = x[:, :3].abs().long().clamp(max=4)
+            out = out + F.embedding(tokens, self.words.weight, padding_idx=0).sum(1)
+        elif self.deep == "attention":
+            out = out + self.attention(out[:, None], out[:, None], out[:, None], need_weights=False)[0][:, 0]
+        elif self.deep == "normed":
+            out = out + self.normed(out)
+        elif self.deep == "once":
+            out = cast(Tensor, Once.apply(out))  # type: ignore[no-untyped-call]
+        elif self.deep == "clamped":
+            self.a.weight.data.clamp_(-0.1, 0.1)
+            out = torch.tanh(self.a(x))
+        return cast(Tensor, self.b(out))
+
+
+@pytest.mark.filterwarnings("ignore:There is a performance drop")
+@pytest.mark.parametrize("deep", ["padding", "attention", "normed", "clamped"])
+@looped
+def test_a_path_that_is_taken_later_is_looked_at_anew(deep: str) -> None:
+    one, other = Later(), Later()
+    used = GradientLearner(one, sgd(0.3), 2)
+    evaluate(used, tasks()), meta_gradient(used, tasks())
+    one.deep = other.deep = deep
+    before = one.a.weight.detach().clone()
+    same(used, GradientLearner(other, sgd(0.3), 2))
+    assert torch.equal(one.a.weight, before)
+
+
+@looped
+def test_a_function_without_second_derivative_that_is_used_later_is_refused() -> None:
+    learner = GradientLearner(network := Later(), sgd(0.3), 2)
+    meta_gradient(learner, tasks())
+    network.deep = "once"
+    with pytest.raises(FphiError, match="marked as once_differentiable and has no second derivative"):
+        meta_gradient(learner, tasks())
+
+
+@looped
+def test_a_parameter_that_changes_only_when_it_is_large_stays_as_it_is() -> None:
+    def clamped(net: Any, x: Tensor) -> Tensor:
+        net.a.weight.data.clamp_(-1, 1)
+        return plain(net, x)
+
+    net = Net(clamped)
+    learners = [GradientLearner(net, sgd(0.3), 2), PrototypicalLearner(net)]
+    for learner in learners:
+        evaluate(learner, tasks())
+    with torch.no_grad():
+        net.a.weight.mul_(10)
+    before = net.a.weight.detach().clone()
+    for learner in learners:
+        first = evaluate(learner, tasks()).losses
+        assert torch.equal(net.a.weight, before)
+        assert torch.equal(evaluate(learner, tasks()).losses, first)
+
+
+@pytest.mark.parametrize("draw", [random.random, np.random.rand])
+def test_noise_that_begins_later_is_the_same_with_any_number_of_threads(draw: Callable[[], float]) -> None:
+    begun: list[int] = []
+    learner = maml(lambda n, x: plain(n, x + draw() if begun else x))
+    meta_gradient(learner, tasks(8), threads=2, chunk_size=1)
+    begun.append(1)
+    found = []
+    for threads in (1, 2):
+        random.seed(0)
+        np.random.seed(0)
+        found.append(meta_gradient(learner, tasks(8), threads=threads, chunk_size=1)[0])
+    assert torch.equal(*found)
+
+
+class Cached(nn.Module):
+    """Uses a parametrised layer twice, within torch's cache or without it."""
+
+    def __init__(self, cached: bool) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.a = weight_norm(nn.Linear(4, 4, dtype=torch.float64))
+        self.b = nn.Linear(4, 3, dtype=torch.float64)
+        self.cached = cached
+
+    def forward(self, x: Tensor) -> Tensor:
+        with parametrize.cached() if self.cached else nullcontext():
+            return cast(Tensor, self.b(torch.tanh(self.a(torch.tanh(self.a(x))))))
+
+
+@pytest.mark.filterwarnings("ignore:There is a performance drop")
+@looped
+def test_torchs_cache_of_parametrizations_changes_nothing() -> None:
+    given = tasks(8)
+
+    def found(cached: bool, threads: int) -> tuple[Tensor, dict[str, Tensor]]:
+        torch.manual_seed(0)
+        return meta_gradient(
+            GradientLearner(Cached(cached), sgd(0.3), 2), given, threads=threads, chunk_size=1
+        )
+
+    loss, gradients = found(False, 1)
+    losses = evaluate(GradientLearner(Cached(False), sgd(0.3), 2), given).losses
+    for cached, threads, around in [(True, 1, False), (True, 2, False), (False, 2, True), (True, 2, True)]:
+        with parametrize.cached() if around else nullcontext():
+            again, others = found(cached, threads)
+            assert torch.equal(evaluate(GradientLearner(Cached(cached), sgd(0.3), 2), given).losses, losses)
+        torch.testing.assert_close(again, loss, rtol=1e-12, atol=1e-12)
+        for name, gradient in gradients.items():  # summed in another order
+            torch.testing.assert_close(others[name], gradient, rtol=1e-10, atol=1e-12)
+
+
+def test_torchs_cache_that_is_used_later_ends_the_work_in_threads() -> None:
+    learner = GradientLearner(network := Cached(False), sgd(0.3), 2, batching="loop")
+    loss = meta_gradient(learner, tasks(8), threads=2, chunk_size=1)[0]
+    network.cached = True
+    for _ in range(3):
+        assert torch.equal(meta_gradient(learner, tasks(8), threads=2, chunk_size=1)[0], loss)

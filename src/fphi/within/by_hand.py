@@ -29,7 +29,7 @@ def second_derivatives(wanted: bool) -> Iterator[None]:
 
 def by_hand(wanted: bool) -> "ByHand | nullcontext[None]":
     """Within it torch's functions are replaced, if ``wanted``."""
-    return ByHand(_TWICE.get()) if wanted else nullcontext()
+    return ByHand() if wanted else nullcontext()
 
 
 class ByHand(TorchFunctionMode):
@@ -39,9 +39,9 @@ class ByHand(TorchFunctionMode):
         met: whether one of the functions was called.
     """
 
-    def __init__(self, twice: bool) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.twice, self.met = twice, False
+        self.twice, self.met = _TWICE.get(), False
 
     def __torch_function__(
         self,

@@ -1,6 +1,7 @@
 """A call of a user's network or loss that leaves it, and what it was given, as they were."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -11,13 +12,17 @@ from torch.utils._pytree import tree_leaves, tree_map
 from fphi.errors import FphiError
 from fphi.within.by_hand import by_hand
 from fphi.within.stand_in import EXCHANGE, original, own_parameters, placed
+from fphi.within.surroundings import own_cache
 from fphi.within.trial import Facts, Writes, beneath, is_mapped, tried
 
-__all__ = ["call_loss", "call_network"]
+__all__ = ["call_loss", "call_network", "last_path"]
 
 # By network, and by the path that a call of it takes as far as its attributes and inputs say it.
 _FACTS: WeakKeyDictionary[nn.Module, dict[int, Facts]] = WeakKeyDictionary()
 _PATHS = 64  # A network whose attributes change with every call is not tried for ever.
+
+# The path of the last call in this thread.
+_LAST: ContextVar[int] = ContextVar("last", default=0)
 
 # By loss: whether it changes what it is given, which is found out at its first call.
 _LOSSES: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
@@ -38,6 +43,7 @@ def call_network(network: nn.Module, parameters: Mapping[str, Tensor], *inputs: 
     with placed(network, _tensors(network, own, parameters, leaves)) as (at_hand, attributes):
         exchanged = any(parameters.get(name, p) is not p for name, p in own.items())
         path = hash((attributes, exchanged, is_mapped(leaves[0]), *[(x.shape, x.dtype) for x in leaves]))
+        _LAST.set(path)
         facts = known.get(path)
         if facts is not None and not facts.parameters:
             return _answer(network, at_hand, inputs, leaves, facts)
@@ -48,6 +54,14 @@ def call_network(network: nn.Module, parameters: Mapping[str, Tensor], *inputs: 
         parameters = {name: p.clone() for name, p in {**own, **parameters}.items()}
     with placed(network, _tensors(network, own, parameters, leaves)) as (at_hand, _):
         return _answer(network, at_hand, inputs, leaves, facts)
+
+
+def last_path() -> int:
+    """A number for what the network that was last called in this thread does, as far as that can be told.
+
+    Its attributes and the shapes of its inputs decide it.
+    """
+    return _LAST.get()
 
 
 def _tensors(
@@ -69,7 +83,7 @@ def _found_out(
 ) -> Facts:
     def answer(given: Mapping[str, Tensor], x: tuple[Any, ...]) -> Any:
         leaves = [leaf for leaf in tree_leaves(x) if isinstance(leaf, Tensor)]
-        with placed(network, _tensors(network, own, given, leaves)) as (at_hand, _):
+        with placed(network, _tensors(network, own, given, leaves)) as (at_hand, _), own_cache():
             return at_hand(*x)
 
     if len(known) >= _PATHS:
@@ -86,7 +100,7 @@ def _answer(
 ) -> Tensor:
     if facts.refusal and torch.is_grad_enabled():
         raise FphiError(f"{type(network).__name__} {facts.refusal}")
-    with by_hand(facts.replaces):
+    with own_cache(), by_hand(facts.replaces):
         output: Tensor = _untouched(at_hand, inputs, leaves, facts.inputs, type(network).__name__)
     return output
 
@@ -97,7 +111,8 @@ def call_loss(loss: Callable[..., Tensor], *given: Tensor) -> Tensor:
     name = getattr(loss, "__name__", type(loss).__name__)
     changes = _LOSSES.get(kind)
     if changes is not None:
-        return _untouched(loss, given, given, changes, name)
+        value: Tensor = _untouched(loss, given, given, changes, name)
+        return value
     copies = [x.clone() for x in given]
     with Writes(copies) as writes:
         value = loss(*copies)

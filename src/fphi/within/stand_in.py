@@ -136,9 +136,10 @@ class _Copier:
     def whole(self, module: M) -> M | None:
         """A copy of the module; None where a copy would not do."""
         try:
-            return self.until_followed(lambda: self.module(module))
+            copied: M = self.until_followed(lambda: self.module(module))
         except _CannotFollowError:
             return None
+        return copied
 
     def until_followed(self, copy: Callable[[], T]) -> T:
         """``copy()``, again where a function was kept that reaches what was copied: it is made anew then."""

@@ -9,7 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 from fphi.errors import FphiError
-from fphi.within.by_hand import by_hand
+from fphi.within.by_hand import ByHand
 from fphi.within.randomness import RandomState, generators_of
 from fphi.within.stand_in import own_parameters
 
@@ -63,7 +63,7 @@ class Writes(TorchDispatchMode):
         return function(*args, **kwargs)
 
     def __exit__(self, *problem: Any) -> None:
-        super().__exit__(*problem)
+        super().__exit__(*problem)  # type: ignore[no-untyped-call]
         self.met |= {i for t, memory, i in self._began if _memory(t) != memory}
 
 
@@ -108,7 +108,7 @@ def _tried(
         x = tree_map(lambda leaf: _copied(leaf, graph) if isinstance(leaf, Tensor) else leaf, inputs)
         leaves = [leaf for leaf in tree_leaves(x) if isinstance(leaf, Tensor)]
         try:
-            with Writes([*given.values(), *own.values()], leaves) as writes, by_hand(True) as replacing:
+            with Writes([*given.values(), *own.values()], leaves) as writes, ByHand() as replacing:
                 output = answer(given, x)
         except Exception:  # the call that counts will raise it
             return None
