@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 from itertools import cycle
 from types import MappingProxyType
 from typing import Any, cast
@@ -15,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.nn.utils.parametrizations import weight_norm
+from torch.utils.checkpoint import checkpoint
 
 from fphi import (
     Examples,
@@ -423,3 +425,88 @@ def test_torchs_cache_that_is_used_later_ends_the_work_in_threads() -> None:
     network.cached = True
     for _ in range(3):
         assert torch.equal(meta_gradient(learner, tasks(8), threads=2, chunk_size=1)[0], loss)
+
+
+def detached(answers: Tensor, y: Tensor) -> Tensor:
+    return F.cross_entropy(answers.detach(), y)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: maml(loss=detached), "the support loss does not depend on the parameters to adapt"),
+        (
+            lambda: maml(lambda n, x: plain(n, x).detach()),
+            "the support loss does not depend on the parameters",
+        ),
+        (lambda: maml(lambda n, x: {"out": plain(n, x)}), "Net answers with a dict; it must be one tensor"),
+        (lambda: maml(lambda n, x: (plain(n, x), x)), "Net answers with a tuple; it must be one tensor"),
+        (
+            lambda: PrototypicalLearner(Net(lambda n, x: [x])),
+            "Net answers with a list; it must be one tensor",
+        ),
+        (
+            lambda: maml(loss=nn.CrossEntropyLoss(reduction="none")),
+            r"the loss of a task is \[6\]; it must be one",
+        ),
+        (lambda: maml(loss=lambda answers, y: 1.0), "the loss of a task is float; it must be one number"),
+        (
+            lambda: maml(order=1, loss=lambda a, y: F.mse_loss(a, a, reduction="none")),
+            r"is \[6, 3\]; it must",
+        ),
+    ],
+)
+@pytest.mark.parametrize("call", [evaluate, meta_gradient])
+@looped
+def test_what_gives_no_derivative_or_no_number_is_told(
+    make: Callable[[], LearningAlgorithm], message: str, call: Callable[[LearningAlgorithm, Task], object]
+) -> None:
+    with pytest.raises(FphiError, match=message):
+        call(make(), tasks())
+
+
+@pytest.mark.parametrize("deep", [False, True])
+@pytest.mark.parametrize("kind", [maml, lambda f: maml(f, order=1), lambda f: PrototypicalLearner(Net(f))])
+@pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad")
+@looped
+def test_a_reentrant_checkpoint_is_refused_at_any_depth(
+    deep: bool, kind: Callable[[Callable[[Any, Tensor], Tensor]], LearningAlgorithm]
+) -> None:
+    def again(net: Any, x: Tensor) -> Tensor:
+        out = net.a(x) if deep else checkpoint(net.a, x, use_reentrant=True)
+        return cast(Tensor, net.b(checkpoint(torch.tanh, out, use_reentrant=True) if deep else out.tanh()))
+
+    with pytest.raises(FphiError, match="take use_reentrant=False, or the learner's memory='recomputed'"):
+        meta_gradient(kind(again), tasks())
+
+
+@pytest.mark.parametrize("make", [lambda: nn.Linear(4, 3), lambda: nn.Sequential(nn.Linear(4, 3), nn.Tanh())])
+def test_a_network_made_in_inference_mode_is_told_so(make: Callable[[], nn.Module]) -> None:
+    with torch.inference_mode():
+        learner = GradientLearner(make().double(), sgd(0.3), 2)
+    with pytest.raises(
+        FphiError, match=r"made within torch\.inference_mode\(\), whose tensors have no derivat"
+    ):
+        meta_gradient(learner, tasks())
+
+
+def numbers(shape: tuple[int, ...]) -> Task:
+    given = tasks()
+    return Task(*(Examples(part.x, part.x.abs().sum(-1).reshape(2, 6, *shape)) for part in given))
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        nn.MSELoss(), nn.L1Loss(), nn.SmoothL1Loss(), nn.HuberLoss(), F.poisson_nll_loss, nn.PoissonNLLLoss(),
+        partial(F.mse_loss, reduction="sum"), partial(partial(F.huber_loss), delta=2.0),
+    ],
+)  # fmt: skip
+def test_one_answer_each_is_not_compared_with_every_number(loss: Callable[[Tensor, Tensor], Tensor]) -> None:
+    learner = GradientLearner(nn.Linear(4, 1).double(), sgd(0.01), 2, loss=loss)
+    with pytest.raises(FphiError, match=r"answers are \[6, 1\] and targets \[6\]; a regression needs both"):
+        evaluate(learner, numbers(()))
+    given = numbers((1,))
+    answers = learner.solve(given.support, given.query.x)
+    right = torch.stack([loss(a, y) for a, y in zip(answers, given.query.y, strict=True)])
+    torch.testing.assert_close(evaluate(learner, given).losses, right.detach())

@@ -116,7 +116,7 @@ def _parts(learner: LearningAlgorithm, tasks: Task, chunk_size: int | None, thre
         before, cache = RandomState.now(generators_of(learner)), cache_of_parametrizations()
         try:
             parts = _spread(learner, chunks, threads, draws, before)
-        except RuntimeError:
+        except Exception:
             if cache_of_parametrizations() is cache:
                 raise
             parts = None

@@ -35,7 +35,7 @@ def call_network(network: nn.Module, parameters: Mapping[str, Tensor], *inputs: 
     attribute) and to its inputs is gone afterwards, and other threads may call it at the same time.
 
     Raises:
-        FphiError: a derivative is wanted, and would be wrong.
+        FphiError: a derivative is wanted, and would be wrong; the output is no tensor.
     """
     known = _FACTS.setdefault(original(network), {})
     own = own_parameters(network)
@@ -101,7 +101,12 @@ def _answer(
     if facts.refusal and torch.is_grad_enabled():
         raise FphiError(f"{type(network).__name__} {facts.refusal}")
     with own_cache(), by_hand(facts.replaces):
-        output: Tensor = _untouched(at_hand, inputs, leaves, facts.inputs, type(network).__name__)
+        output = _untouched(at_hand, inputs, leaves, facts.inputs, type(network).__name__)
+    if not isinstance(output, Tensor):
+        raise FphiError(
+            f"{type(network).__name__} answers with a {type(output).__name__}; it must be one tensor "
+            "[examples, …]: wrap it in a module that returns the one of its outputs that counts"
+        )
     return output
 
 

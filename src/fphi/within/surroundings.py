@@ -46,12 +46,13 @@ def own_cache() -> Iterator[None]:
     if not parametrize._cache_enabled:
         yield
         return
-    before = parametrize._cache
-    parametrize._cache = {}
+    before, fresh = parametrize._cache, {}  # type: ignore[var-annotated]
+    parametrize._cache = fresh
     try:
         yield
     finally:
-        parametrize._cache = before
+        if parametrize._cache is fresh:  # nobody else has left it meanwhile
+            parametrize._cache = before
 
 
 def cache_of_parametrizations() -> object:

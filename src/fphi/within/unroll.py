@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
+from fphi.errors import FphiError
 from fphi.within.optimizers import Parameters, State, UpdateRule
 from fphi.within.randomness import RandomState
 from fphi.within.surroundings import ordinary, surroundings
@@ -43,14 +44,23 @@ def descend(
         step: number of the step, from 0.
         order: how far derivatives with respect to φ can be taken through the step.
 
+    Raises:
+        FphiError: the loss has no derivative.
+
     The tasks' parameters are apart, so the gradient of the summed losses holds every task's own.
     """
     if order == 0:
         parameters, state = _detached(parameters), {k: _detached(v) for k, v in state.items()}
     with torch.inference_mode(False), torch.enable_grad():
         inputs = {k: p if p.requires_grad else _leaf(p) for k, p in parameters.items()}
+        total = losses(inputs).sum()
+        if not total.requires_grad:
+            raise FphiError(
+                "the support loss does not depend on the parameters to adapt: let the network and the loss "
+                "keep their graph, without detach, no_grad or whole numbers in between"
+            )
         gradients = torch.autograd.grad(
-            losses(inputs).sum(), list(inputs.values()), create_graph=order == 2, materialize_grads=True
+            total, list(inputs.values()), create_graph=order == 2, materialize_grads=True
         )
     with torch.set_grad_enabled(order > 0):
         return optimizer.update(dict(zip(inputs, gradients, strict=True)), state, inputs, step)
