@@ -14,6 +14,7 @@ from fphi.errors import FphiError
 from fphi.within.optimizers import Parameters, State, UpdateRule
 from fphi.within.randomness import RandomState
 from fphi.within.surroundings import ordinary, surroundings
+from fphi.within.trial import is_mapped
 
 __all__ = ["DerivativeOrder", "TaskLosses", "descend", "descend_recomputed"]
 
@@ -54,7 +55,7 @@ def descend(
     with torch.inference_mode(False), torch.enable_grad():
         inputs = {k: p if p.requires_grad else _leaf(p) for k, p in parameters.items()}
         total = losses(inputs).sum()
-        if not total.requires_grad:
+        if not total.requires_grad and not is_mapped(total):
             raise FphiError(
                 "the support loss does not depend on the parameters to adapt: let the network and the loss "
                 "keep their graph, without detach, no_grad or whole numbers in between"
