@@ -15,10 +15,11 @@ from fphi.errors import FphiError
 from fphi.learnable.checking import checks
 from fphi.learnable.modes import evaluation_mode, keep_batch_statistics
 from fphi.learnable.rows import rows_share
-from fphi.learnable.targets import AnswersAtTest, fitting, require_answerable
+from fphi.learnable.targets import AnswersAtTest, fitting, require_answerable, require_scalar
 from fphi.networks.batch_norm import BatchNorm, network_pass, norm_modes
 from fphi.ranges import checked
 from fphi.tasks.types import Examples, Task
+from fphi.within.calls import call_loss
 from fphi.within.stand_in import own_parameters
 from fphi.within.task_map import Batching, TaskMap, call_network, is_costly
 
@@ -145,7 +146,9 @@ class LearningAlgorithm(nn.Module):
 
     def task_loss(self, answers: Tensor, targets: Tensor) -> Tensor:
         """The loss of one task; whole-number targets of a regression become its numbers."""
-        return self.loss(answers, fitting(self.loss, answers, targets))
+        loss = call_loss(self.loss, answers, fitting(self.loss, answers, targets))
+        require_scalar(loss)
+        return loss
 
     def examples_at_once(self, tasks: Task) -> int:
         """How many examples of a task are at work at once in training; chunks of tasks are sized by it."""

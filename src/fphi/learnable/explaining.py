@@ -78,11 +78,18 @@ def _tried(network: nn.Module, name: str, x: Tensor) -> Tensor:
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[x.device] if x.is_cuda else []):
             return call_network(network, own, x)
+    except FphiError:
+        raise
     except Exception as error:
         _refuse(network, name, x, error)
 
 
 def _refuse(network: nn.Module, name: str, x: Tensor, error: Exception) -> NoReturn:
+    if any(t.is_inference() for t in network.state_dict().values()):
+        raise FphiError(
+            f"the network {type(network).__name__} was made within torch.inference_mode(), whose tensors "
+            "have no derivatives: make it outside, or give copy.deepcopy of it, made outside"
+        ) from error
     first = next(network.parameters(), x)
     raise FphiError(
         f"the network {type(network).__name__} does not take {name} {shape_of(x)} of {plain(x.dtype)} on "

@@ -1,18 +1,27 @@
 """Answers and their targets: labels of classes, or numbers; and whether they fit a loss."""
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import partial
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from fphi.errors import FphiError
 from fphi.within.task_map import is_mapped
 
-__all__ = ["IGNORED", "AnswersAtTest", "are_labels", "fitting", "labels_up_to", "require_answerable"]
+__all__ = [
+    "IGNORED",
+    "AnswersAtTest",
+    "are_labels",
+    "fitting",
+    "labels_up_to",
+    "require_answerable",
+    "require_scalar",
+]
 
 IGNORED = -100
 """The label that torch's cross-entropy leaves out."""
@@ -20,7 +29,13 @@ IGNORED = -100
 # The highest label of the support sets that are learned from in this thread.
 _HIGHEST: ContextVar[int | None] = ContextVar("highest", default=None)
 
-_DISTANCES = (F.mse_loss, F.l1_loss, F.smooth_l1_loss, F.huber_loss)
+# Losses of torch's that compare each answer with a number; as modules too.
+_DISTANCES = frozenset({F.mse_loss, F.l1_loss, F.smooth_l1_loss, F.huber_loss})
+_OF_MODULES = frozenset({nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss})
+_OF_NUMBERS = frozenset(
+    {F.poisson_nll_loss, F.binary_cross_entropy, F.binary_cross_entropy_with_logits, F.soft_margin_loss}
+    | {F.kl_div, nn.PoissonNLLLoss, nn.BCELoss, nn.BCEWithLogitsLoss, nn.SoftMarginLoss, nn.KLDivLoss}
+)
 
 
 class AnswersAtTest(NamedTuple):
@@ -67,6 +82,13 @@ def require_answerable(answers: Tensor, targets: Tensor) -> None:
         )
 
 
+def require_scalar(loss: object) -> None:
+    """Raise an `FphiError` if the loss of a task is not one number."""
+    if not isinstance(loss, Tensor) or loss.numel() != 1:
+        shape = list(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
+        raise FphiError(f"the loss of a task is {shape}; it must be one number, as the mean is")
+
+
 @contextmanager
 def labels_up_to(support_y: Tensor) -> Iterator[None]:
     """Within it the highest label of the support sets is known, without a look at the device in inner steps.
@@ -103,13 +125,16 @@ def fitting(loss: object, answers: Tensor, targets: Tensor) -> Tensor:
     Raises:
         FphiError: the shapes do not fit, as where torch would compare each answer with each target.
     """
-    if loss in _DISTANCES:
+    while isinstance(loss, partial):
+        loss = loss.func
+    kind = type(loss) if isinstance(loss, nn.Module) else loss
+    if isinstance(kind, Hashable) and (kind in _DISTANCES or kind in _OF_MODULES or kind in _OF_NUMBERS):
         if answers.shape != targets.shape:
             raise FphiError(
                 f"answers are {list(answers.shape)} and targets {list(targets.shape)}; a regression needs "
                 "both the same: reshape y, or change the network's outputs"
             )
-        return _as_numbers(answers, targets)
+        return targets if kind in _OF_NUMBERS else _as_numbers(answers, targets)
     if are_labels(answers, targets):
         _require_outputs(answers)
     elif loss is F.cross_entropy:

@@ -19,7 +19,12 @@ from fphi.ranges import Range, checked
 from fphi.tasks.types import Examples, Task
 from fphi.within.randomness import RandomState, generators_of
 from fphi.within.stand_in import original, own_parameters, stand_in
-from fphi.within.surroundings import can_be_entered_elsewhere, ordinary, surroundings
+from fphi.within.surroundings import (
+    cache_of_parametrizations,
+    can_be_entered_elsewhere,
+    ordinary,
+    surroundings,
+)
 
 __all__ = ["meta_gradient", "split_tasks"]
 
@@ -97,7 +102,8 @@ def _default_chunk(learner: LearningAlgorithm, tasks: Task) -> int:
 
 Part = tuple[Tensor, list[Tensor]]
 
-# By learner and mode: whether it draws random numbers, which is found out when it first works in threads.
+# By learner and mode: whether it must work in one thread, as where it draws random numbers, which is found
+# out when it first works in threads.
 _DRAWS: WeakKeyDictionary[nn.Module, dict[bool, bool]] = WeakKeyDictionary()
 
 
@@ -106,19 +112,34 @@ def _parts(learner: LearningAlgorithm, tasks: Task, chunk_size: int | None, thre
     draws = _DRAWS.setdefault(original(learner), {})
     chunks = split_tasks(tasks, chunk_size or _default_chunk(learner, tasks))
     if threads > 1 and len(chunks) > 1 and not draws.get(learner.training, False):
-        known = learner.training in draws
-        before = RandomState.now(generators_of(learner), others=not known)
-        # The first time one chunk goes ahead: threads that draw at the same time could hide it.
-        parts = _in_threads(learner, chunks if known else chunks[:1], threads)
-        draws[learner.training] = before.moved()
-        if not known and parts is not None and not draws[learner.training]:
-            parts += _in_threads(learner, chunks[1:], threads) or []
-            draws[learner.training] = before.moved()
+        before, cache = RandomState.now(generators_of(learner)), cache_of_parametrizations()
+        try:
+            parts = _spread(learner, chunks, threads, draws, before)
+        except Exception:
+            if cache_of_parametrizations() is cache:
+                raise
+            parts = None
+        draws[learner.training] |= cache_of_parametrizations() is not cache  # threads share what it holds
         if parts is not None and not draws[learner.training]:
             return parts
         before.restore()  # in which order threads draw is chance
     with _one_core() if threads == 1 < len(chunks) else nullcontext():
         return [_summed_gradient(learner, chunk) for chunk in chunks]
+
+
+def _spread(
+    learner: LearningAlgorithm, chunks: list[Task], threads: int, draws: dict[bool, bool], before: RandomState
+) -> list[Part] | None:
+    """See `_in_threads`; ``draws`` is told whether something was drawn since ``before``."""
+    known = learner.training in draws
+    draws.setdefault(learner.training, False)
+    # The first time one chunk goes ahead: threads that draw at the same time could hide it.
+    parts = _in_threads(learner, chunks if known else chunks[:1], threads)
+    draws[learner.training] = before.moved()
+    if not known and parts is not None and not draws[learner.training]:
+        parts += _in_threads(learner, chunks[1:], threads) or []
+        draws[learner.training] = before.moved()
+    return parts
 
 
 @contextmanager

@@ -1,24 +1,20 @@
 """Functions of torch whose second derivatives are missing or wrong, written with those that have them."""
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from inspect import signature
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-__all__ = ["by_hand", "second_derivatives"]
+__all__ = ["ByHand", "by_hand", "second_derivatives"]
 
 # Whether what is computed now will be differentiated twice.
 _TWICE: ContextVar[bool] = ContextVar("twice", default=False)
-
-# By network and mode: whether it uses any of these functions, which is found out at its first call.
-_USES: WeakKeyDictionary[nn.Module, dict[bool, bool]] = WeakKeyDictionary()
 
 
 @contextmanager
@@ -31,31 +27,21 @@ def second_derivatives(wanted: bool) -> Iterator[None]:
         _TWICE.reset(token)
 
 
-def by_hand(network: nn.Module, training: bool) -> AbstractContextManager[None]:
-    """Within it torch's functions are replaced where a call of ``network`` needs it."""
-    known = _USES.setdefault(network, {})
-    if known.get(training, True):
-        return _replacing(known, training)
-    return nullcontext()
+def by_hand(wanted: bool) -> "ByHand | nullcontext[None]":
+    """Within it torch's functions are replaced, if ``wanted``."""
+    return ByHand() if wanted else nullcontext()
 
 
-@contextmanager
-def _replacing(known: dict[bool, bool], training: bool) -> Iterator[None]:
-    with _ByHand(_TWICE.get()) as mode:
-        yield
-    known[training] = known.get(training, False) or mode.met
-
-
-class _ByHand(TorchFunctionMode):
+class ByHand(TorchFunctionMode):
     """Replaces functions; torch takes no fused path through attention in ``eval()`` while it is on.
 
     Attributes:
         met: whether one of the functions was called.
     """
 
-    def __init__(self, twice: bool) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.twice, self.met = twice, False
+        self.twice, self.met = _TWICE.get(), False
 
     def __torch_function__(
         self,

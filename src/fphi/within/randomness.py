@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fphi.within.stand_in import held_by
+from fphi.within.holding import held_by
 
 __all__ = ["RandomState", "generators_of", "undisturbed"]
 

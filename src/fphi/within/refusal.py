@@ -12,6 +12,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from fphi.errors import FphiError
 from fphi.within.by_hand import by_hand, second_derivatives
+from fphi.within.calls import last_path
 from fphi.within.stand_in import original, stand_in
 
 __all__ = ["is_missing_derivative", "no_second_derivative", "require_graph", "require_second_derivatives"]
@@ -53,8 +54,8 @@ def require_second_derivatives(network: nn.Module) -> None:
             )
 
 
-# By network: the modes in which its graph was looked at.
-_LOOKED_AT: WeakKeyDictionary[nn.Module, set[bool]] = WeakKeyDictionary()
+# By network: the paths, see `last_path`, of which the graph was looked at.
+_LOOKED_AT: WeakKeyDictionary[nn.Module, set[int]] = WeakKeyDictionary()
 
 
 def require_graph(network: nn.Module, gradients: Iterable[Tensor]) -> None:
@@ -63,11 +64,11 @@ def require_graph(network: nn.Module, gradients: Iterable[Tensor]) -> None:
     Torch ends its graph there, and goes on without a word as long as another way leads to the parameters.
 
     Args:
-        network: is looked at once in each mode.
+        network: was called last by this thread; each path that its calls take is looked at once.
         gradients: or what was computed with them, to be differentiated.
     """
-    modes = _LOOKED_AT.setdefault(original(network), set())
-    if network.training in modes:
+    paths, path = _LOOKED_AT.setdefault(original(network), set()), last_path()
+    if path in paths:
         return
     waiting, seen = [g.grad_fn for g in gradients], set()
     while waiting:
@@ -81,7 +82,7 @@ def require_graph(network: nn.Module, gradients: Iterable[Tensor]) -> None:
                 "second derivative: take order=1, or another function"
             )
         waiting += [following for following, _ in node.next_functions]
-    modes.add(network.training)
+    paths.add(path)
 
 
 def _culprit(network: nn.Module, x: Tensor) -> str:
@@ -93,7 +94,7 @@ def _culprit(network: nn.Module, x: Tensor) -> str:
             module.register_forward_pre_hook(
                 lambda m, args, kwargs: calls.append((m, args, kwargs)), with_kwargs=True
             )
-        with torch.enable_grad(), second_derivatives(True), by_hand(network, network.training):
+        with torch.enable_grad(), second_derivatives(True), by_hand(True):
             copied(x)
             found = [type(m).__name__ for m, args, kwargs in reversed(calls) if _fails(m, args, kwargs)]
         if found:

@@ -7,36 +7,41 @@ from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import copy
-from functools import lru_cache, partial
+from functools import partial
 from itertools import count, cycle
 from threading import RLock
 from types import (
     BuiltinFunctionType,
+    CellType,
     FunctionType,
-    MemberDescriptorType,
+    MappingProxyType,
     MethodType,
-    ModuleType,
-    NoneType,
-    SimpleNamespace,
 )
 from typing import Any, TypeVar
+from weakref import WeakMethod
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
-__all__ = ["EXCHANGE", "held_by", "original", "own_parameters", "placed", "stand_in"]
+from fphi.within.holding import (
+    ATOMS,
+    WEAK,
+    filled,
+    named_globals,
+    reaches,
+    referred,
+    slots_of,
+    taken_apart,
+)
+
+__all__ = ["EXCHANGE", "original", "own_parameters", "placed", "stand_in"]
 
 M = TypeVar("M", bound=nn.Module)
+T = TypeVar("T")
 
-_ATOMS = frozenset(
-    {int, float, complex, bool, str, bytes, NoneType, type, torch.dtype, torch.device, torch.Size, range}
-    | {BuiltinFunctionType, torch.Generator}
-)
 _CONTAINERS = frozenset({list, tuple, set, frozenset, deque, dict, OrderedDict, defaultdict, Counter})
 _COPIED = (np.ndarray, bytearray, array, count, cycle)
 _ORIGINAL = "_stands_in_for"
-_MADE_BY_CLASS_STATEMENT = 1 << 9  # Py_TPFLAGS_HEAPTYPE
 
 # Held while a module that cannot be copied has its tensors exchanged: only one thread may see that.
 EXCHANGE = RLock()
@@ -60,25 +65,23 @@ def stand_in(module: M, tensors: Mapping[int, Tensor]) -> M | None:
         tensors: by ``id`` of a tensor of the module, what the copy has in its place; the other parameters
             and buffers are shared, and other tensors are copied.
     """
-    copier = _Copier(module, tensors)
-    try:
-        copied: M = copier.module(module)
-    except _CannotFollowError:
-        return None
-    return copied
+    return _Copier(module, tensors).whole(module)
 
 
 @contextmanager
-def placed(module: M, tensors: Mapping[int, Tensor]) -> Iterator[M]:
+def placed(module: M, tensors: Mapping[int, Tensor]) -> Iterator[tuple[M, int]]:
     """The module with other tensors, to be called; afterwards it is as it was, whatever the call did.
+
+    With it goes a number that tells its structure and its attributes' values from others.
 
     Args:
         module: the copy that `stand_in` makes of it is given, or else itself, to one thread at a time.
         tensors: see `stand_in`.
     """
-    copied = stand_in(module, tensors)
+    copier = _Copier(module, tensors)
+    copied = copier.whole(module)
     if copied is not None:
-        yield copied
+        yield copied, hash(tuple(copier.atoms))
         return
     with EXCHANGE:
         modules = list(module.modules())
@@ -86,10 +89,11 @@ def placed(module: M, tensors: Mapping[int, Tensor]) -> Iterator[M]:
         copier = _Copier(module, tensors)
         copier.known |= {id(m): m for m in modules}
         copier.guarded = set()
-        for m, attributes in zip(modules, before, strict=True):
-            object.__setattr__(m, "__dict__", copier.attributes(attributes))
+        copies = copier.until_followed(lambda: [copier.attributes(attributes) for attributes in before])
+        for m, attributes in zip(modules, copies, strict=True):
+            object.__setattr__(m, "__dict__", attributes)
         try:
-            yield module
+            yield module, hash(tuple(copier.atoms))
         finally:
             for m, attributes in zip(modules, before, strict=True):
                 object.__setattr__(m, "__dict__", attributes)
@@ -113,11 +117,41 @@ class _Copier:
     Attributes:
         known: by ``id`` of what is met, what is put in its place.
         guarded: the ``id`` of all that nothing but a module, a list, a dict or the like may refer to.
+        given: the ``id`` of the tensors that others take the place of.
+        atoms: what decides what a call does, apart from tensors, in the order of a walk.
+        copied: the ``id`` of what was copied, and can be changed.
+        kept: functions that stay as they are.
+        remade: the ``id`` of functions that get other variables of their surroundings.
     """
 
     def __init__(self, module: nn.Module, tensors: Mapping[int, Tensor]) -> None:
         self.known: dict[int, Any] = dict(tensors)
+        self.given = set(tensors)
         self.guarded = {*map(id, module.modules()), *tensors}
+        self.atoms: list[Any] = []
+        self.copied: set[int] = set()
+        self.kept: list[FunctionType] = []
+        self.remade: set[int] = set()
+
+    def whole(self, module: M) -> M | None:
+        """A copy of the module; None where a copy would not do."""
+        try:
+            copied: M = self.until_followed(lambda: self.module(module))
+        except _CannotFollowError:
+            return None
+        return copied
+
+    def until_followed(self, copy: Callable[[], T]) -> T:
+        """``copy()``, again where a function was kept that reaches what was copied: it is made anew then."""
+        before = dict(self.known)
+        while True:
+            made = copy()
+            goals = self.copied | self.guarded | self.given
+            reaching = {id(f) for f in self.kept if reaches(f, goals)}
+            if not reaching:
+                return made
+            self.remade |= reaching
+            self.known, self.copied, self.kept, self.atoms = dict(before), set(), [], []
 
     def module(self, module: nn.Module) -> Any:
         guarded, attributes = id(module) in self.guarded, vars(module)
@@ -128,6 +162,8 @@ class _Copier:
                 self.known.setdefault(id(tensor), tensor)
             else:  # the module is held in a list, say: nobody gave other buffers for its own
                 self.known[id(tensor)] = tensor.clone()
+        self.atoms.append(type(module))
+        self.copied.add(id(module))
         made = object.__new__(type(module))
         self.known[id(module)] = made
         attributes = self.attributes(attributes)
@@ -141,7 +177,7 @@ class _Copier:
 
     def slots(self, value: Any, made: Any) -> None:
         kind: type = type(value)
-        for slot in _slots(kind):
+        for slot in slots_of(kind):
             try:
                 held = slot.__get__(value)
             except AttributeError:
@@ -150,19 +186,26 @@ class _Copier:
 
     def copy(self, value: Any) -> Any:
         kind = type(value)
-        if kind in _ATOMS or isinstance(value, type):
-            return value
+        if kind in ATOMS or isinstance(value, type):
+            return self.atom(value)
         known = self.known.get(id(value))
         if known is not None:
             return known
         if kind in _CONTAINERS:
             return self.container(value)
-        if isinstance(value, nn.Module):
+        if isinstance(value, nn.Module) and kind not in WEAK:
             return self.module(value)
         if isinstance(value, (Tensor, *_COPIED)):
             self.known[id(value)] = value.clone() if isinstance(value, Tensor) else copy(value)
+            self.copied.add(id(value))
             return self.known[id(value)]
         return self.callable(value)
+
+    def atom(self, value: Any) -> Any:
+        self.atoms.append(value)
+        if type(value) is BuiltinFunctionType and type(value.__self__) in _CONTAINERS:  # a list's append
+            return getattr(self.copy(value.__self__), value.__name__)
+        return value
 
     def container(self, value: Any) -> Any:
         kind = type(value)
@@ -172,31 +215,72 @@ class _Copier:
         if kind is deque:
             made = deque(maxlen=value.maxlen)
         self.known[id(value)] = made
+        self.copied.add(id(value))
         if isinstance(value, dict):
             for key, held in value.items():
                 made[key] = self.copy(held)
         elif value:
+            begun = len(self.atoms)
             (made.update if kind is set else made.extend)(map(self.copy, value))
+            if kind is set:  # equal ones need not have the same order
+                self.atoms[begun:] = [frozenset(self.atoms[begun:])]
         return made
 
     def callable(self, value: Any) -> Any:
-        """A method or a partial function is bound to copies; what has no copy must not know the module."""
-        if type(value) is MethodType:
-            return MethodType(value.__func__, self.copy(value.__self__))
-        if type(value) is partial:
-            keywords = {k: self.copy(v) for k, v in value.keywords.items()}
-            return partial(self.copy(value.func), *map(self.copy, value.args), **keywords)
-        parts = _taken_apart(value)
+        """Of a known kind, or an object; what has no copy must not know the module."""
+        known = _OF_KIND.get(type(value))
+        if known is not None:
+            return known(self, value)
+        parts = taken_apart(value)
         if parts is not None:
             return self.plain(value, *parts)
-        if self.guarded and self.reaches(value, set()):
+        if self.guarded and reaches(value, self.guarded):
             raise _CannotFollowError
+        self.atoms.append(id(value))
         return value
+
+    def method(self, value: MethodType) -> MethodType:
+        return MethodType(value.__func__, self.copy(value.__self__))
+
+    def partial(self, value: "partial[Any]") -> "partial[Any]":
+        keywords = {k: self.copy(v) for k, v in value.keywords.items()}
+        return partial(self.copy(value.func), *map(self.copy, value.args), **keywords)
+
+    def mapping(self, value: MappingProxyType[Any, Any]) -> MappingProxyType[Any, Any]:
+        return MappingProxyType({k: self.copy(v) for k, v in value.items()})
+
+    def function(self, value: FunctionType) -> FunctionType:
+        """The function, or one of the same code whose variables and defaults are copies."""
+        self.atoms.append(id(value.__code__))
+        if self.guarded and any(reaches(v, self.guarded) for v in named_globals(value)):
+            raise _CannotFollowError
+        if id(value) not in self.remade:
+            self.kept.append(value)
+            return value
+        cells = tuple(self.known.setdefault(id(c), CellType()) for c in value.__closure__ or ())
+        made = FunctionType(value.__code__, value.__globals__, value.__name__, closure=cells)
+        self.known[id(value)] = made
+        for old, new in zip(value.__closure__ or (), cells, strict=True):
+            if filled(old) and not filled(new):
+                new.cell_contents = self.copy(old.cell_contents)
+        made.__defaults__ = self.copy(value.__defaults__)
+        made.__kwdefaults__ = self.copy(value.__kwdefaults__)
+        made.__dict__.update(self.attributes(vars(value)))
+        return made
+
+    def weak(self, value: Any) -> Any:
+        """A weak reference to what is copied as well; any other is as good as it is."""
+        target = referred(value)
+        held = target.__self__ if type(value) is WeakMethod and target is not None else target
+        if id(held) not in self.guarded and id(held) not in self.known:
+            return value
+        return WEAK[type(value)](self.copy(target))
 
     def plain(self, value: Any, given: tuple[Any, ...], items: Iterable[Any], pairs: Iterable[Any]) -> Any:
         """An object of a class that is written in Python."""
         made = copyreg.__newobj__(given[0], *map(self.copy, given[1:]))  # type: ignore[attr-defined]
         self.known[id(value)] = made
+        self.copied.add(id(value))
         for held in items:
             made.append(self.copy(held))
         for key, held in pairs:
@@ -206,74 +290,11 @@ class _Copier:
         self.slots(value, made)
         return made
 
-    def reaches(self, value: Any, seen: set[int]) -> bool:
-        """Whether what is guarded can be reached from ``value``."""
-        if type(value) in _ATOMS or isinstance(value, type | ModuleType) or id(value) in seen:
-            return False
-        seen.add(id(value))
-        if id(value) in self.guarded:
-            return True
-        return any(self.reaches(held, seen) for held in held_by(value))
 
-
-@lru_cache(1024)
-def _slots(kind: type) -> list[MemberDescriptorType]:
-    """Where a class's objects hold something beside their ``__dict__``."""
-    written = [c for c in kind.__mro__ if c.__flags__ & _MADE_BY_CLASS_STATEMENT]
-    return [m for c in written for m in vars(c).values() if isinstance(m, MemberDescriptorType)]
-
-
-def _taken_apart(value: Any) -> tuple[tuple[Any, ...], Iterable[Any], Iterable[Any]] | None:
-    """What Python itself would copy an object by: its class with arguments, and its entries if it is a list
-    or a dict too. None for what says itself how it is copied, and for a mark: it holds nothing, and is known
-    by its identity.
-    """
-    kind: type = type(value)
-    if not _is_plain(kind):
-        return None
-    try:
-        if type(value) is SimpleNamespace:
-            return (SimpleNamespace,), (), ()
-        maker, given, state, items, pairs = (*value.__reduce_ex__(4), None, None, None)[:5]
-    except TypeError:  # a lock, a file
-        return None
-    if maker is not copyreg.__newobj__ or not (given[1:] or state or items or pairs):  # type: ignore[attr-defined]
-        return None
-    return given, items or (), pairs or ()
-
-
-@lru_cache(1024)
-def _is_plain(kind: type) -> bool:
-    """Whether a class is written in Python, and its objects are what they hold."""
-    own = ("__reduce__", "__reduce_ex__", "__getstate__")
-    if kind is SimpleNamespace:
-        return True
-    special = ("__deepcopy__", "__copy__", "__del__", "__setstate__")
-    written = bool(kind.__flags__ & _MADE_BY_CLASS_STATEMENT)
-    usual = all(getattr(kind, name) is getattr(object, name) for name in own)
-    return written and usual and not any(hasattr(kind, name) for name in special)
-
-
-def held_by(value: Any) -> Iterable[Any]:
-    """What a value refers to, as far as Python's ordinary means of holding something go."""
-    if isinstance(value, FunctionType):
-        cells = [c.cell_contents for c in value.__closure__ or () if _filled(c)]
-        return [*cells, *(value.__defaults__ or ()), *(value.__kwdefaults__ or {}).values()]
-    if isinstance(value, Mapping):
-        return [*value.values()]
-    if isinstance(value, list | tuple | set | frozenset | deque):
-        return value
-    if isinstance(value, partial):
-        return [value.func, *value.args, *value.keywords.values()]
-    if isinstance(value, Tensor):
-        return []
-    own = [getattr(value, "__self__", None)] if isinstance(value, Callable) else []  # type: ignore[arg-type]
-    return [*own, *getattr(value, "__dict__", {}).values()]
-
-
-def _filled(cell: Any) -> bool:
-    try:
-        cell.cell_contents  # noqa: B018
-    except ValueError:
-        return False
-    return True
+_OF_KIND: dict[type, Callable[[_Copier, Any], Any]] = {
+    MethodType: _Copier.method,
+    partial: _Copier.partial,
+    MappingProxyType: _Copier.mapping,
+    FunctionType: _Copier.function,
+    **dict.fromkeys(WEAK, _Copier.weak),
+}

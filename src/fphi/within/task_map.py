@@ -1,11 +1,9 @@
 """Apply a function of one task to a batch of tasks: all at once by ``vmap``, or one after another."""
 
 import warnings
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable
 from operator import itemgetter
 from typing import Any, Literal, Self, TypeVar
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -13,13 +11,11 @@ from torch.func import vmap
 from torch.nn.modules.conv import _ConvNd
 from torch.utils._pytree import tree_leaves, tree_map
 
-from fphi.errors import FphiError
-from fphi.networks.batch_norm import trial_pass
 from fphi.networks.conv4 import ConvBlock
 from fphi.ranges import checked
-from fphi.within.by_hand import by_hand
-from fphi.within.randomness import RandomState, generators_of
-from fphi.within.stand_in import EXCHANGE, original, own_parameters, placed
+from fphi.within.calls import call_network
+from fphi.within.randomness import RandomState
+from fphi.within.trial import is_mapped
 
 __all__ = ["Batching", "TaskMap", "call_network", "is_costly", "is_mapped"]
 
@@ -110,86 +106,3 @@ def _convolves(module: nn.Module) -> bool:
 def _loop(function: Callable[..., Tensor], batched: tuple[Any, ...]) -> Tensor:
     count = tree_leaves(batched)[0].shape[0]
     return torch.stack([function(*tree_map(itemgetter(i), batched)) for i in range(count)])
-
-
-# By network and mode: whether a call of it changes its parameters, which is found out at the first.
-_CHANGES: WeakKeyDictionary[nn.Module, dict[bool, bool]] = WeakKeyDictionary()
-
-
-def call_network(network: nn.Module, parameters: Mapping[str, Tensor], *inputs: Any) -> Tensor:
-    """The network's output with these parameters in place of its own.
-
-    Whatever the network does to itself in the call (move its buffers, renormalise a parameter, set an
-    attribute) is gone afterwards, and other threads may call it at the same time.
-    """
-    known = _CHANGES.setdefault(original(network), {})
-    changes = known.get(network.training)
-    if changes is None:
-        with EXCHANGE:
-            changes = _changes(network, parameters, inputs)
-        if changes is not None:
-            known[network.training] = changes
-    if changes:
-        parameters = {name: p.clone() for name, p in parameters.items()}
-    return _call(network, parameters, inputs)
-
-
-def _call(network: nn.Module, parameters: Mapping[str, Tensor], inputs: tuple[Any, ...]) -> Tensor:
-    first = tree_leaves(inputs)[0]
-    with EXCHANGE:
-        tensors = {id(b): _scratch(b, first) for b in network.buffers()}
-    own = own_parameters(network)
-    tensors |= {id(p): parameters[name] for name, p in own.items() if name in parameters}
-    with placed(network, tensors) as at_hand, by_hand(original(network), network.training):
-        output: Tensor = at_hand(*inputs)
-    return output
-
-
-@torch.no_grad()
-def _changes(network: nn.Module, parameters: Mapping[str, Tensor], inputs: tuple[Any, ...]) -> bool | None:
-    """Whether a call changes parameters, tried by one that leaves them and all generators as they were.
-
-    None: it failed, and so does the call that counts.
-    """
-    _require_exchangeable(network)
-    # ``data``: a change of what autograd knows of, even one that is undone, would change derivatives.
-    given = {name: p.detach() if is_mapped(p) else p.data for name, p in parameters.items()}
-    watched = {id(p): p for p in [*network.parameters(), *given.values()] if not is_mapped(p)}
-    kept = [(p, p.detach().clone(), p._version) for p in watched.values()]
-    drawn = RandomState.now(generators_of(network))
-    answered = False
-    with suppress(Exception), trial_pass():  # the call that counts will raise it
-        _call(network, given, inputs)
-        answered = True
-    changed = any(p._version != version or not torch.equal(p, value) for p, value, version in kept)
-    if changed:
-        for p, value, _ in kept:
-            p.data.copy_(value)
-    drawn.restore()
-    torch.clear_autocast_cache()
-    return changed if answered else None
-
-
-def _require_exchangeable(network: nn.Module) -> None:
-    """Raise an `FphiError` if a network has parameters that others cannot take the place of."""
-    if any(nn.parameter.is_lazy(p) for p in network.parameters()):
-        raise FphiError(
-            f"{type(network).__name__} has parameters without a shape yet: pass a batch of examples "
-            "through it before it is given to a learner"
-        )
-    compiled = [m for m in network.modules() if isinstance(m, torch.jit.ScriptModule)]
-    if compiled:
-        raise FphiError(
-            f"{type(compiled[0]).__name__} is made by torch.jit and keeps its parameters to itself, so that "
-            "no step could change them: give the module that it was made from"
-        )
-
-
-def is_mapped(tensor: Tensor) -> bool:
-    """Whether ``torch.func`` maps or differentiates over it, so that it has no value to look at."""
-    return bool(torch._C._functorch.is_functorch_wrapped_tensor(tensor))
-
-
-def _scratch(buffer: Tensor, x: Tensor) -> Tensor:
-    """A copy for the network to update and throw away, batched where ``x`` is."""
-    return x.new_zeros(buffer.shape, dtype=buffer.dtype) + buffer

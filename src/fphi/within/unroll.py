@@ -11,9 +11,11 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
+from fphi.errors import FphiError
 from fphi.within.optimizers import InnerOptimizer, Parameters, State, UpdateRule
 from fphi.within.randomness import RandomState
 from fphi.within.surroundings import ordinary, surroundings
+from fphi.within.trial import is_mapped
 
 __all__ = ["DerivativeOrder", "StepFrom", "TaskLosses", "descend", "descend_recomputed"]
 
@@ -44,6 +46,9 @@ def descend(
         step: number of the step, from 0.
         order: how far derivatives with respect to φ can be taken through the step.
 
+    Raises:
+        FphiError: the loss has no derivative.
+
     The tasks' parameters are apart, so the gradient of the summed losses holds every task's own.
     """
     if order == 0:
@@ -51,8 +56,14 @@ def descend(
     with torch.inference_mode(False), torch.enable_grad():
         inputs = {k: p if p.requires_grad else _leaf(p) for k, p in parameters.items()}
         lost = losses(inputs)
+        total = lost.sum()
+        if not total.requires_grad and not is_mapped(total):
+            raise FphiError(
+                "the support loss does not depend on the parameters to adapt: let the network and the loss "
+                "keep their graph, without detach, no_grad or whole numbers in between"
+            )
         gradients = torch.autograd.grad(
-            lost.sum(), list(inputs.values()), create_graph=order == 2, materialize_grads=True
+            total, list(inputs.values()), create_graph=order == 2, materialize_grads=True
         )
     with torch.set_grad_enabled(order > 0):
         if isinstance(optimizer, InnerOptimizer) and optimizer.reads_loss:
