@@ -100,8 +100,8 @@ def test_every_method_is_listed_with_its_paper(capsys: Capture, monkeypatch: pyt
     assert fphi("train") == 0
     usage = capsys.readouterr().out
     for name, method in METHODS.items():
-        assert re.search(rf"│ {name} +│ few-shot +│ .*{re.escape(method.paper)}", listed)
-        assert re.search(rf"^  {name} +{re.escape(method.paper)}", usage, re.MULTILINE)
+        assert re.search(rf"│ {re.escape(name)} +│ few-shot +│ .*{re.escape(method.paper)}", listed)
+        assert re.search(rf"^  {re.escape(name)} +{re.escape(method.paper)}", usage, re.MULTILINE)
 
 
 def test_data_that_are_missing_are_no_error_until_they_are_asked_for(
