@@ -67,6 +67,7 @@ class Step:
 def virtual_step(theta: Parameters, gradient: Parameters, step: Step) -> Parameters:
     """θ' = θ - ξ (μ velocity + gradient + decay θ), new tensors; derivatives flow through.
 
+    >>> import torch
     >>> step = Step(0.1, momentum=0.9, weight_decay=0.01, velocity={"w": torch.tensor(0.5)})
     >>> virtual_step({"w": torch.tensor(1.0)}, {"w": torch.tensor(-1.0)}, step)
     {'w': tensor(1.0540)}
