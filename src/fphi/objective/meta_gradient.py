@@ -97,7 +97,8 @@ def _default_chunk(learner: LearningAlgorithm, tasks: Task) -> int:
         return count
     examples = learner.examples_at_once(tasks)
     size = max(1, examples, examples * tasks.query.x[0, 0].numel() // _VALUES)
-    return max(1, min(learner.tasks_at_once, _CHUNK_EXAMPLES // size, -(-count // (os.cpu_count() or 1))))
+    share = max(2, -(-count // (os.cpu_count() or 1)))  # one task takes nearly as much overhead as two
+    return max(1, min(learner.tasks_at_once, _CHUNK_EXAMPLES // size, share))
 
 
 Part = tuple[Tensor, list[Tensor]]
