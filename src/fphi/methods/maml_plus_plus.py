@@ -39,7 +39,7 @@ class MAMLPlusPlus(MAML):
         steps=300,
         meta_batch=16,
         paper="100 epochs of 500 steps of 8 tasks: --steps 50000 --meta-batch 8",
-        regression_steps=2000,
+        regression_steps=400,
     )
     usual_inner_lr: ClassVar[Rate] = Rate(classification=0.1, regression=0.01)
 
