@@ -289,3 +289,12 @@ def test_learned_rates_and_multi_step_losses_go_with_every_inner_loop(
     rates = found["optimizer.rates.head/weight"]
     assert rates.shape[0] == 3
     assert bool((rates.flatten(1) if rates.dim() > 1 else rates[:, None]).abs().sum(1).gt(0).all())
+
+
+def test_learned_rates_begin_as_the_inner_rate_of_the_kind_of_loss() -> None:
+    for setting, rate in ((SETTING, 0.1), (Setting(None, 10, (1,)), 0.01)):
+        for choice, shape in (("all", ()), ("tensor", ()), ("tensor+step", (5,))):
+            learner = MAMLPlusPlus(learned_rates=choice).learner(setting)  # type: ignore[arg-type]
+            rates = [p for name, p in learner.named_parameters() if name.startswith("optimizer")]
+            assert (len(rates) == 1) == (choice == "all")
+            assert all(p.shape == shape and bool((p == rate).all()) for p in rates)

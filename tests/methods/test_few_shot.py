@@ -182,7 +182,7 @@ def test_any_network_answers_where_it_is_the_whole_learner() -> None:
 @pytest.mark.parametrize(
     ("name", "image", "wave"),
     [("maml", 0.4, 0.01), ("fomaml", 0.1, 0.01), ("anil", 0.1, 0.01), ("reptile", 0.2, 0.02),
-     ("from-scratch", 1e-3, 1e-2)],
+     ("imaml", 0.1, 0.01), ("from-scratch", 1e-3, 1e-2)],
 )  # fmt: skip
 def test_the_inner_rate_is_that_of_the_kind_of_loss_unless_given(
     name: str, image: float, wave: float

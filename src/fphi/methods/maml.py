@@ -28,8 +28,8 @@ class MAML(Staged):
     """Learn initial parameters from which a few gradient steps solve a task.
 
     Args:
-        inner_lr: step size of the inner loop, on a task's mean loss; null: 0.4 (fomaml, anil: 0.1), in
-            regression 0.01.
+        inner_lr: step size of the inner loop, on a task's mean loss; null: 0.4 (fomaml, anil, nil, maml++:
+            0.1), in regression 0.01.
         inner_steps: gradient steps on the support set in training.
         test_steps: gradient steps at test.
         outer_lr: Adam's learning rate for φ.
