@@ -4,7 +4,6 @@ import contextlib
 import io
 import re
 import shlex
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +109,9 @@ def test_commands_have_these_options(
     for config in (word for word in words if word.endswith("config.yaml")):
         Path(config).parent.mkdir(parents=True, exist_ok=True)
         kept = ROOT / config
-        shutil.copy(kept if kept.is_file() else ROOT / "results/P-MAML/maml/config.yaml", config)
+        text = (kept if kept.is_file() else ROOT / "results/P-MAML/maml/config.yaml").read_text("utf-8")
+        text = text.replace("tasks: omniglot", "tasks: hershey")  # which are everywhere
+        Path(config).write_text(re.sub("protocol: .*", "protocol: null", text), encoding="utf-8")
     parse(words)
     assert capsys.readouterr().err == ""
 
