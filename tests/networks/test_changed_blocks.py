@@ -105,3 +105,24 @@ def test_pairs_of_maps_go_through_changed_layers_too() -> None:
     other = copy.deepcopy(module)
     other.pair.conv.register_forward_hook(lambda m, i, o: None)
     torch.testing.assert_close(other(classes, queries), module(classes, queries))
+
+
+@pytest.mark.parametrize("channels", [1, 3, 16])
+@pytest.mark.parametrize("native", [True, False])
+def test_a_scale_of_exactly_zero_has_the_gradients_of_torchs_own_layers(
+    channels: int, native: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    block = ConvBlock(channels, 16, "pool", BatchNorm(16)).double()
+    wanted = scale, shift, _ = [block.get_parameter(n) for n in ("norm.weight", "norm.bias", "conv.weight")]
+    if not native:
+        monkeypatch.setattr(block, "_for_kernels", lambda x, weight: None)
+    with torch.no_grad():
+        scale[::2], scale[1::4], shift[:] = 0.0, -1.0, 0.5
+    x = torch.randn(6, channels, 15, 16, dtype=torch.float64)
+    found, expected = (
+        torch.autograd.grad((y * torch.arange(y.numel()).view(y.shape).cos()).sum(), wanted)
+        for y in (block(x), block._module_by_module(x))
+    )
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)

@@ -98,7 +98,7 @@ class ConvBlock(nn.Module):
         if not self.norm.uses_batch and bias is not None:
             shift = shift + bias * scale
         if self.pool:
-            z = F.max_pool2d(z, 2)
+            z = _winners(z, scale)
         return torch.addcmul(shift[:, None, None], z, (scale * sign)[:, None, None]).relu()
 
     def _sign(self) -> Tensor:
@@ -131,6 +131,12 @@ class ConvBlock(nn.Module):
         covariance = torch.bmm(deviation, deviation.mT).sum(0) / (seen.shape[0] * seen.shape[2])
         var = ((weight @ covariance) * weight).sum(1).clamp_min(0)
         return z, weight @ center, var
+
+
+def _winners(z: Tensor, scale: Tensor) -> Tensor:
+    """The largest of each window; where the scale is 0 and makes all equal, the first, as torch's pooling."""
+    first = z[..., : z.shape[-2] // 2 * 2 : 2, : z.shape[-1] // 2 * 2 : 2]
+    return torch.where(scale[:, None, None] == 0, first, F.max_pool2d(z, 2))
 
 
 def _has_hooks(module: nn.Module) -> bool:

@@ -1,6 +1,6 @@
 """What a network does in a call beside answering, found out by a call that leaves no trace."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -13,7 +13,7 @@ from fphi.within.by_hand import ByHand
 from fphi.within.randomness import RandomState, generators_of
 from fphi.within.stand_in import own_parameters
 
-__all__ = ["Facts", "Writes", "beneath", "is_mapped", "tried"]
+__all__ = ["Facts", "Writes", "beneath", "is_mapped", "leaves_of", "tried"]
 
 Answer = Callable[[Mapping[str, Tensor], tuple[Any, ...]], Any]
 
@@ -122,13 +122,7 @@ def _copied(tensor: Tensor, graph: bool) -> Tensor:
 
 def _refusal(output: Any, replaced: set[int]) -> str:
     """Why derivatives by the parameters, or by what they are replaced by, would be wrong."""
-    leaves = [beneath(leaf) for leaf in tree_leaves(output) if isinstance(leaf, Tensor)]
-    waiting, seen = [leaf.grad_fn for leaf in leaves], set()
-    while waiting:
-        node = waiting.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
+    for node in _graph_of(beneath(leaf) for leaf in tree_leaves(output) if isinstance(leaf, Tensor)):
         if type(node).__name__ == "CheckpointFunctionBackward":
             return (
                 "computes parts again by a checkpoint with use_reentrant=True, which gives no gradients "
@@ -139,8 +133,25 @@ def _refusal(output: Any, replaced: set[int]) -> str:
                 "reaches a parameter in a way that cannot be followed, and would not see it adapted: let it "
                 "reach all of them through its attributes, as self.layer"
             )
-        waiting += [following for following, _ in node.next_functions]
     return ""
+
+
+def leaves_of(outputs: Iterable[Tensor]) -> list[Tensor]:
+    """The tensors at which the graph of ``outputs`` ends, which backward would give a gradient."""
+    found = (getattr(node, "variable", None) for node in _graph_of(outputs))
+    return [leaf for leaf in found if isinstance(leaf, Tensor)]
+
+
+def _graph_of(outputs: Iterable[Tensor]) -> Iterator[Any]:
+    """Every node of the graph by which ``outputs`` were computed, once."""
+    waiting, seen = [output.grad_fn for output in outputs], set()
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        yield node
+        waiting += [following for following, _ in node.next_functions]
 
 
 def _require_exchangeable(network: nn.Module) -> None:

@@ -15,7 +15,7 @@ from fphi.errors import FphiError
 from fphi.within.optimizers import InnerOptimizer, Parameters, State, UpdateRule
 from fphi.within.randomness import RandomState
 from fphi.within.surroundings import ordinary, surroundings
-from fphi.within.trial import is_mapped
+from fphi.within.trial import is_mapped, leaves_of
 
 __all__ = ["DerivativeOrder", "StepFrom", "TaskLosses", "descend", "descend_recomputed"]
 
@@ -62,9 +62,12 @@ def descend(
                 "the support loss does not depend on the parameters to adapt: let the network and the loss "
                 "keep their graph, without detach, no_grad or whole numbers in between"
             )
-        gradients = torch.autograd.grad(
-            total, list(inputs.values()), create_graph=order == 2, materialize_grads=True
-        )
+        found = torch.autograd.grad(
+            total, list(inputs.values()), create_graph=order == 2, allow_unused=True
+        )  # where none is used they are zeros, and constants: torch's own would ask for a gradient
+        gradients = [
+            torch.zeros_like(p) if g is None else g for p, g in zip(inputs.values(), found, strict=True)
+        ]
     with torch.set_grad_enabled(order > 0):
         if isinstance(optimizer, InnerOptimizer) and optimizer.reads_loss:
             state = optimizer.observe(lost if order == 2 else lost.detach(), state)
@@ -208,6 +211,7 @@ class _Backward:
         self.run, self.order, self.constants = run, order, constants
         self.cotangents = cotangents
         self.sums = [torch.zeros_like(c) for c in constants]
+        self.looked_at = False  # whether a step was seen to depend on nothing else
 
     def through(self, now: Tensors, first: int, slots: int, end: int) -> None:
         """Back to before step ``first``, where ``now`` was there, from before step ``end``."""
@@ -223,11 +227,26 @@ class _Backward:
             inputs = [t.detach().requires_grad_() for t in now]
             outputs = self.run(tuple(inputs), step, self.order)
         live = [(o, g) for o, g in zip(outputs, self.cotangents, strict=True) if o.requires_grad]
+        if not self.looked_at:
+            self.looked_at = True
+            _require_no_others([o for o, _ in live], [*inputs, *self.constants])
         found = torch.autograd.grad(
             [o for o, _ in live], [*inputs, *self.constants], [g for _, g in live], materialize_grads=True
         )
         self.cotangents = found[: len(inputs)]
         self.sums = [total + part for total, part in zip(self.sums, found[len(inputs) :], strict=True)]
+
+
+def _require_no_others(outputs: Sequence[Tensor], known: Sequence[Tensor]) -> None:
+    """Raise an `FphiError` if ``outputs`` have a derivative by a tensor that is none of ``known``."""
+    expected = {id(t) for t in known}
+    for leaf in leaves_of(outputs):
+        if id(leaf) not in expected:
+            raise FphiError(
+                f"the inner steps use a tensor {list(leaf.shape)} that requires a gradient and is neither a "
+                "parameter of the learner nor given with the task: memory='recomputed' would lose its "
+                "gradient; make it a parameter of the network or the loss, or take memory='stored'"
+            )
 
 
 @torch.no_grad()

@@ -1,6 +1,7 @@
 """Gradient descent as a learning algorithm, with every block of the lecture's diagram replaceable."""
 
 import copy
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Literal
@@ -19,6 +20,7 @@ from fphi.learnable.base import (
     run_network,
 )
 from fphi.learnable.initialization.minibatches import minibatch_rows
+from fphi.learnable.initialization.parts import require_head_after_body
 from fphi.learnable.initialization.step_weights import LossAfter, StepWeights, sum_of, summing, with_sum
 from fphi.networks.batch_norm import network_pass, norm_modes, per_step_parameters, set_steps
 from fphi.ranges import Range, checked
@@ -38,6 +40,8 @@ from fphi.within.task_map import Batching, TaskMap, call_network, is_costly
 from fphi.within.unroll import DerivativeOrder, StepFrom, descend, descend_recomputed
 
 __all__ = ["GradientLearner"]
+
+_ALL_FROZEN = "no parameter of {} that could be adapted requires a gradient: inner steps change nothing"
 
 
 class GradientLearner(LearningAlgorithm):
@@ -94,6 +98,9 @@ class GradientLearner(LearningAlgorithm):
         self.steps, self.test_steps = steps, steps if test_steps is None else test_steps
         self.order: Literal[1, 2] = order
         self.adapts, self.memory = adapts, memory
+        self._parts_tried: set[bool] = (
+            set()
+        )  # modes of the network in which it was seen to be head after body
         self.minibatch, self.test_minibatch = minibatch, test_minibatch or minibatch
         self.first_order_until, self.step_weights, self.progress = first_order_until, step_weights, 0.0
         set_steps(network, steps)
@@ -191,6 +198,9 @@ class GradientLearner(LearningAlgorithm):
         """What the adapted part sees of ``x``: computed once where the body does not change."""
         if self.adapts == "all":
             return x
+        if self.network.training not in self._parts_tried:
+            require_head_after_body(self.network, x[0])
+            self._parts_tried.add(self.network.training)
         return over_network(self.over_tasks, self.network.get_submodule("body"), None, x)
 
     def _answers(self, adapted: Parameters, support_x: Tensor, query_x: Tensor, step: int) -> Tensor:
@@ -215,13 +225,16 @@ class GradientLearner(LearningAlgorithm):
         now = self._begin(support)
         state = self.optimizer.init(now)
         yield now
-        if not now:  # all is frozen
+        if not now:
+            if steps:
+                warnings.warn(_ALL_FROZEN.format(type(self.part).__name__), stacklevel=2)
             yield from [now] * steps
             return
         if self.memory == "recomputed" and order > 0:
-            yield self._recomputed(
-                lambda x: partial(self._step, x, labels), inputs, now, state, steps, order
-            )[0]
+            given = Examples(inputs, labels)
+            yield self._recomputed(lambda seen: partial(self._step, *seen), given, now, state, steps, order)[
+                0
+            ]
             return
         for step in range(steps):
             now, state = self._step(inputs, labels, now, state, step, order)
@@ -266,13 +279,14 @@ class GradientLearner(LearningAlgorithm):
         now = self._begin(support)
         carried, order = with_sum(self.optimizer.init(now), inputs), self._order_now()
 
-        def step_on(x: Tensor) -> StepFrom:
-            return summing(partial(self._step, x, labels), loss_after, weights)
+        def step_on(seen: Examples) -> StepFrom:
+            return summing(partial(self._step, *seen), loss_after, weights)
 
+        given = Examples(inputs, labels)
         if self.memory == "recomputed" and order > 0:
-            return sum_of(self._recomputed(step_on, inputs, now, carried, len(weights), order)[1])
+            return sum_of(self._recomputed(step_on, given, now, carried, len(weights), order)[1])
         for step in range(len(weights)):
-            now, carried = step_on(inputs)(now, carried, step, order)
+            now, carried = step_on(given)(now, carried, step, order)
         return sum_of(carried)
 
     def _differentiated(self, tasks: Task) -> tuple[Tensor, list[Tensor]]:
@@ -280,15 +294,16 @@ class GradientLearner(LearningAlgorithm):
 
     def _recomputed(
         self,
-        step_on: Callable[[Tensor], StepFrom],
-        x: Tensor,
+        step_on: Callable[[Examples], StepFrom],
+        given: Examples,
         now: Parameters,
         state: State,
         steps: int,
         order: DerivativeOrder,
     ) -> tuple[Parameters, State]:
-        own, leaf = tuple(own_parameters(self).values()), x.detach().requires_grad_(x.requires_grad)
-        constants, leaves, drawn = (*own, x), (*own, leaf), generators_of(self)
+        own = tuple(own_parameters(self).values())
+        leaf = Examples(*(part.detach().requires_grad_(part.requires_grad) for part in given))
+        constants, leaves, drawn = (*own, *given), (*own, *leaf), generators_of(self)
         return descend_recomputed(step_on(leaf), now, state, steps, order, constants, leaves, drawn)
 
     def _support_loss(self, parameters: Parameters, x: Tensor, y: Tensor) -> Tensor:
