@@ -16,6 +16,7 @@ from fphi.tasks.episodes import (
 from fphi.tasks.few_shot import FewShotTasks
 from fphi.tasks.folder import ImageMode, load_folder
 from fphi.tasks.hershey import load_hershey
+from fphi.tasks.minibatches import Minibatches, PooledTasks, pooled
 from fphi.tasks.omniglot import load_omniglot
 from fphi.tasks.options import TaskOptions, few_shot_tasks, load_tasks
 from fphi.tasks.pool import ClassPool
@@ -39,6 +40,8 @@ __all__ = [
     "Examples",
     "FewShotTasks",
     "ImageMode",
+    "Minibatches",
+    "PooledTasks",
     "Protocol",
     "QuadraticTasks",
     "Reduction",
@@ -56,6 +59,7 @@ __all__ = [
     "load_omniglot",
     "load_pool",
     "load_tasks",
+    "pooled",
     "protocol_named",
     "stack",
 ]

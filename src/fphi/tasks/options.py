@@ -16,6 +16,7 @@ from fphi.tasks.episodes import Distortion, Rotation, TrainingTasks
 from fphi.tasks.few_shot import FewShotTasks
 from fphi.tasks.folder import ImageMode
 from fphi.tasks.from_protocol import split_rules, trial_rule
+from fphi.tasks.minibatches import pooled
 from fphi.tasks.omniglot import ORIGINAL_SIDE, load_omniglot
 from fphi.tasks.pool import ClassPool
 from fphi.tasks.protocols import Protocol, protocol_named
@@ -164,7 +165,7 @@ class TaskOptions:
         pools = pools if splits is None else chosen(pools, splits)
         drawn = {split: part for split, part in pools.items() if split != "trials"}
         rules, notes = split_rules(protocol, drawn, *size, train)
-        return FewShotTasks(
+        tasks = FewShotTasks(
             pools,
             {**rules, **trials},
             seed=seed,
@@ -175,6 +176,7 @@ class TaskOptions:
             notes=notes,
             changes=changes,
         )
+        return pooled(tasks, train)
 
     def _check(self) -> None:
         require_ranges(type(self), vars(self), lambda name: f"--{name.replace('_', '-')}")
