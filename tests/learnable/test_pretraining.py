@@ -261,3 +261,32 @@ def test_what_it_cannot_do_is_said_in_a_line() -> None:
     classes = PretrainedLearner(MLP(1, (8,), None), ClassPretext(8, 3), adapt="head")
     with pytest.raises(FphiError, match="these targets are numbers, and what was learned is a classifier"):
         classes.solve(tasks.support, tasks.query.x)
+
+
+@pytest.mark.parametrize("adapt", ["centroids", "head", "all"])
+def test_labels_that_are_none_are_told(adapt: Adapt) -> None:
+    learner, (support, query) = learner_of(ClassPretext(4, CLASSES), adapt), random_tasks()
+    for y, message in (
+        (10**9 * support.y, r"support\.y has the label 2000000000, and 6 examples cannot be of so many"),
+        (F.one_hot(support.y), r"support\.y is \[3, 6, 3\] of int64; classes are one whole number for each"),
+        (support.y.to(torch.complex64), r"support\.y is \[3, 6\] of complex64; classes are one whole number"),
+    ):
+        with pytest.raises(FphiError, match=message):
+            learner.solve(Examples(support.x, y), query.x)
+    ignored = Examples(support.x, support.y.masked_fill(support.y == 0, -100))
+    if adapt == "centroids":
+        with pytest.raises(FphiError, match=r"support\.y has the label -100; number the classes from 0"):
+            learner.solve(ignored, query.x)
+    else:
+        assert learner.solve(ignored, query.x).isfinite().all()
+    with pytest.raises(FphiError, match=r"query\.y is \[3, 6, 3\] of int64"):
+        learner.task_losses(Task(support, Examples(query.x, F.one_hot(query.y))))
+
+
+def test_what_is_ignored_has_no_part_in_the_pooled_loss() -> None:
+    learner, tasks = learner_of(ClassPretext(4, CLASSES)), pooled_tasks()
+    tasks.query.y[:, 0] = -100
+    x, y = joined(tasks)
+    plain = nn.Sequential(learner.network, layer(learner, "classifier"))
+    expected = torch.stack([F.cross_entropy(plain(x[i]), y[i]) for i in range(3)])
+    torch.testing.assert_close(learner.task_losses(tasks), expected, rtol=1e-12, atol=0)

@@ -44,8 +44,8 @@ class SimCLR(Pretraining):
         steps=450, meta_batch=1, paper="100 epochs or more of minibatches of 4096 photographs"
     )
 
-    views: Distortion = "elastic"
-    temperature: float = number(0.5, 0, 1e3, open=True)
+    views: Distortion = "affine-twice"
+    temperature: float = number(0.2, 0, 1e3, open=True)
     projected: int = count(64, 100_000)
 
     def pretext(self, setting: Setting, width: int) -> Pretext:

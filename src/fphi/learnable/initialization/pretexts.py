@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -10,12 +10,21 @@ from torch import Tensor, nn
 
 from fphi.errors import FphiError
 from fphi.learnable.base import Loss
-from fphi.learnable.targets import fitting, require_answerable
+from fphi.learnable.targets import IGNORED, fitting, require_answerable
 from fphi.ranges import Range, checked
 from fphi.tasks.turns import turned
-from fphi.tasks.types import Examples, Task
+from fphi.tasks.types import Task
 
-__all__ = ["ClassPretext", "Embed", "Pretext", "TargetPretext", "TurnPretext", "ViewPretext", "nt_xent"]
+__all__ = [
+    "ClassPretext",
+    "Embed",
+    "Pretext",
+    "TargetPretext",
+    "TurnPretext",
+    "ViewPretext",
+    "nt_xent",
+    "require_class_numbers",
+]
 
 # Inputs ``[B, n, *input]`` to features ``[B, n, d]``, all n of a task in one batch.
 Embed = Callable[[Tensor], Tensor]
@@ -72,8 +81,10 @@ class ClassPretext(Pretext):
         self.classifier = nn.Linear(width, classes)
 
     def losses(self, embed: Embed, tasks: Task) -> Tensor:
-        x, y = _joined(tasks)
-        answers = self.classifier(embed(x))
+        for name, part in zip(("support.y", "query.y"), tasks, strict=True):
+            require_class_numbers(name, part.y)
+        y = _joined(tasks, "y")
+        answers = self.classifier(embed(_joined(tasks, "x")))
         require_answerable(answers, y)
         return _cross_entropies(answers, y)
 
@@ -93,9 +104,8 @@ class TargetPretext(Pretext):
         self.regression, self.loss = nn.Linear(width, outputs), loss
 
     def losses(self, embed: Embed, tasks: Task) -> Tensor:
-        x, y = _joined(tasks)
-        answers = self.regression(embed(x))
-        pairs = zip(answers, y, strict=True)
+        answers = self.regression(embed(_joined(tasks, "x")))
+        pairs = zip(answers, _joined(tasks, "y"), strict=True)
         return torch.stack([self.loss(a, fitting(self.loss, a, t)) for a, t in pairs])
 
     def head(self, ways: int | None) -> nn.Linear:
@@ -118,7 +128,7 @@ class TurnPretext(Pretext):
         self.classifier = nn.Linear(width, 4)
 
     def losses(self, embed: Embed, tasks: Task) -> Tensor:
-        x, _ = _joined(tasks)
+        x = _joined(tasks, "x")
         if x.dim() != 5 or x.shape[-1] != x.shape[-2]:
             size = "x".join(map(str, x.shape[2:]))
             raise FphiError(f"examples of size {size} cannot be turned: give square images")
@@ -140,7 +150,7 @@ class ViewPretext(Pretext):
     """
 
     @checked(temperature=Range(0, open=True))
-    def __init__(self, width: int, projected: int = 64, temperature: float = 0.5) -> None:
+    def __init__(self, width: int, projected: int = 64, temperature: float = 0.2) -> None:
         super().__init__(width)
         self.projection = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, projected))
         self.temperature = temperature
@@ -173,8 +183,19 @@ def nt_xent(first: Tensor, second: Tensor, temperature: float) -> Tensor:
 
 def _cross_entropies(answers: Tensor, labels: Tensor) -> Tensor:
     """The mean cross-entropy ``[B]`` of ``answers: [B, n, classes]`` and ``labels: [B, n]``."""
-    return F.cross_entropy(answers.mT, labels, reduction="none").mean(1)
+    losses = F.cross_entropy(answers.mT, labels, reduction="none")
+    return losses.sum(1) / (labels != IGNORED).sum(1)
 
 
-def _joined(tasks: Task) -> Examples:
-    return Examples(*(torch.cat(both, 1) for both in zip(*tasks, strict=True)))
+def require_class_numbers(name: str, y: Tensor) -> None:
+    """Raise an `FphiError` if the targets of a batch of tasks are not one whole number for each example."""
+    if y.dim() != 2 or y.is_floating_point() or y.is_complex():
+        raise FphiError(
+            f"{name} is {list(y.shape)} of {str(y.dtype)[6:]}; classes are one whole number for each example: "
+            "of one-hot targets give y.argmax(-1)"
+        )
+
+
+def _joined(tasks: Task, part: Literal["x", "y"]) -> Tensor:
+    """Support and query of each task together."""
+    return torch.cat([getattr(tasks.support, part), getattr(tasks.query, part)], 1)

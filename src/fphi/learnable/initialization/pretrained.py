@@ -13,7 +13,7 @@ from fphi.learnable.comparison.classes import class_means
 from fphi.learnable.comparison.similarity import Distance, Similarity
 from fphi.learnable.embedding import EmbeddingLearner
 from fphi.learnable.initialization.gradient_learner import GradientLearner
-from fphi.learnable.initialization.pretexts import Pretext
+from fphi.learnable.initialization.pretexts import Pretext, require_class_numbers
 from fphi.ranges import Range, checked
 from fphi.tasks.types import Examples, Task
 from fphi.within.optimizers import UpdateRule, adam
@@ -114,8 +114,11 @@ class PretrainedLearner(EmbeddingLearner):
         return answers._replace(alone=self.solve_alone(support, query_x) if alone else None)
 
     def _compared(self, support: Examples, query_x: Tensor) -> Tensor:
-        if support.y.is_floating_point():
+        ways = self._ways(support)
+        if ways is None:
             raise FphiError("class means need classes, and these targets are numbers: take adapt='all'")
+        if int(support.y.min()) < 0:
+            raise FphiError(f"support.y has the label {int(support.y.min())}; number the classes from 0")
         examples, queries = (part.flatten(2) for part in self.embed(support.x, query_x))
         similarity = Similarity(self.distance, self.scale).requires_grad_(False).to(queries)
         answers: Tensor = similarity(queries, class_means(examples, support.y))
@@ -123,7 +126,7 @@ class PretrainedLearner(EmbeddingLearner):
 
     def _tuned(self, support: Examples) -> GradientLearner:
         """What is trained on such a support set: the network with a head, or the head on its features."""
-        head = self.pretext.head(None if support.y.is_floating_point() else int(support.y.max()) + 1)
+        head = self.pretext.head(self._ways(support))
         trained = head if self.adapt_by == "head" else _WithHead(self.network, head)
         learner = GradientLearner(
             trained, self.optimizer, self.steps, order=1, loss=self.loss, batching=self.over_tasks.batching
@@ -131,6 +134,23 @@ class PretrainedLearner(EmbeddingLearner):
         for module in (learner, trained, head):
             module.training = self.training  # what is within the network stays as it is
         return learner
+
+    def _ways(self, support: Examples) -> int | None:
+        """Classes of such a task; None: its targets are numbers.
+
+        Raises:
+            FphiError: the targets are neither.
+        """
+        if support.y.is_floating_point():
+            return None
+        require_class_numbers("support.y", support.y)
+        ways, examples = int(support.y.max()) + 1, support.y.shape[1]
+        if ways > examples:
+            raise FphiError(
+                f"support.y has the label {ways - 1}, and {examples} examples cannot be of so many classes: "
+                "number the classes from 0 to ways - 1"
+            )
+        return ways
 
     def _seen(self, support: Examples) -> Examples:
         """What that is trained on: a head on features, which are computed once."""
