@@ -191,8 +191,8 @@ def require_class_numbers(name: str, y: Tensor) -> None:
     """Raise an `FphiError` if the targets of a batch of tasks are not one whole number for each example."""
     if y.dim() != 2 or y.is_floating_point() or y.is_complex():
         raise FphiError(
-            f"{name} is {list(y.shape)} of {str(y.dtype)[6:]}; classes are one whole number for each example: "
-            "of one-hot targets give y.argmax(-1)"
+            f"{name} is {list(y.shape)} of {str(y.dtype)[6:]}; classes are one whole number for each "
+            "example: of one-hot targets give y.argmax(-1)"
         )
 
 
