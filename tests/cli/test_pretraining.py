@@ -1,9 +1,11 @@
 """Pre-training from the command line: minibatches of all classes, and a run that is tested in three ways."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file
 
 import fphi
@@ -12,7 +14,15 @@ from fphi.methods.multi_task import MultiTask
 from fphi.methods.rotation import Rotation
 from fphi.methods.simclr import SimCLR
 from fphi.run.disk.checkpoint import BEST, load_parameters, save_parameters
-from fphi.tasks import Minibatches, PooledTasks, few_shot_tasks, load_hershey
+from fphi.tasks import (
+    Examples,
+    Minibatches,
+    PooledTasks,
+    Task,
+    TaskDistribution,
+    few_shot_tasks,
+    load_hershey,
+)
 
 Capture = pytest.CaptureFixture[str]
 FEW = ("--batch-size", 24)
@@ -89,6 +99,29 @@ def test_tasks_that_are_given_become_minibatches_too(tmp_path: Path) -> None:
     )
     assert fphi.evaluate(tmp_path / "run", given, test_tasks=2)["tasks"] == 2
     assert not isinstance(given, PooledTasks)
+
+
+class Spots(TaskDistribution):
+    """Tasks of one's own: a bright pixel is the class, of six in training, and of three in a test task."""
+
+    splits = ("train", "test")
+    pooled_classes = 6
+
+    def batch(self, split: str, indices: Sequence[int]) -> Task:
+        draw = torch.Generator().manual_seed(sum(indices))
+        ways = torch.arange(6 if split == "train" else 3).expand(len(indices), -1)
+        places = ways if split == "train" else ways + 10
+        x = torch.rand(*ways.shape, 16, generator=draw).scatter(2, places[..., None], 5.0)
+        examples = Examples(x.view(*ways.shape, 1, 4, 4), ways)
+        return Task(examples, examples)
+
+
+def test_tasks_of_one_s_own_are_pooled_once_they_say_how_many_classes_there_are(tmp_path: Path) -> None:
+    options = MultiTask(network="mlp", norm="query-batch")
+    fphi.train(options, tasks=Spots(), out=tmp_path / "run", steps=2, threads=1)
+    kept = load_file(tmp_path / "run" / "best.safetensors")
+    assert kept["pretext.classifier.weight"].shape == (6, 64)
+    assert fphi.evaluate(tmp_path / "run", Spots(), test_tasks=3)["ways"] == 3
 
 
 def test_sine_waves_are_learned_as_one_and_fine_tuned(tmp_path: Path, capsys: Capture) -> None:
