@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from torch import nn
 
@@ -54,6 +54,8 @@ class ProblemMethod(FewShotMethod):
         test_steps: steps at test; null: as in training.
         unroll: steps that are differentiated together, from which on the state goes on and no derivative
             does; null: all.
+        stretches: how many of them a meta-step differentiates: all, or one, drawn anew for each, for which
+            the steps before it are taken without derivatives.
         inner_batch: support examples of a step; null: all.
         start: deviation of the numbers that the network starts from; null: 0.01, and that of its own layers
             for networks that are named and on single numbers.
@@ -68,6 +70,7 @@ class ProblemMethod(FewShotMethod):
     inner_steps: int = count(40, 10_000, least=0)
     test_steps: int | None = count(None, 10_000, least=0)
     unroll: int | None = count(20, 10_000)
+    stretches: Literal["all", "one"] = "all"
     inner_batch: int | None = count(None)
     start: float | None = weight(None)
     outer_lr: float = weight(0.01)
@@ -83,6 +86,7 @@ class ProblemMethod(FewShotMethod):
             rule,
             self.inner_steps,
             unroll=self.unroll,
+            stretches=self.stretches,
             start=usual if self.start is None else self.start,
             loss=setting.loss,
             test_steps=self.test_steps,
