@@ -1,5 +1,7 @@
 """Reptile's learner: train on the task, then move φ towards where that led."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -20,6 +22,14 @@ class ReptileLearner(GradientLearner):
     Schulman 2018, arXiv 1803.02999). α is the inner optimizer's ``lr``. What inner steps do not move, as the
     body with ``adapts="head"``, has the gradient 0.
     """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        if self.step_weights is not None or self.first_order_until:
+            raise FphiError(
+                "Reptile has no query loss in training and no derivative through its steps, so step_weights and "
+                "first_order_until would change nothing: leave them out"
+            )
 
     @property
     def inner_rate(self) -> float:
