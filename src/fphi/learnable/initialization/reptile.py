@@ -27,8 +27,8 @@ class ReptileLearner(GradientLearner):
         super().__init__(*args, **options)
         if self.step_weights is not None or self.first_order_until:
             raise FphiError(
-                "Reptile has no query loss in training and no derivative through its steps, so step_weights and "
-                "first_order_until would change nothing: leave them out"
+                "Reptile has no query loss in training and no derivative through its steps: step_weights and "
+                "first_order_until would change nothing; leave them out"
             )
 
     @property
