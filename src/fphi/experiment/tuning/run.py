@@ -8,6 +8,7 @@ from typing import Any
 from fphi.errors import FphiError
 from fphi.experiment.config import CONFIG
 from fphi.experiment.few_shot import require_no_other_config
+from fphi.experiment.plugins import method_named
 from fphi.experiment.prepare import Named, Prepared, prepare
 from fphi.experiment.training import named_method
 from fphi.experiment.tuning.dimensions import written
@@ -87,12 +88,9 @@ def prepare_tuning(names: Mapping[str, str], files: Sequence[Path], out: Path, r
     Raises:
         FphiError: as there, or the method searches architectures.
     """
-    prepared = prepare(Named("tune", names, files, out, resume, _USUAL))
-    if not issubclass(prepared.schema.method, FewShotMethod):
-        raise FphiError(
-            f"{prepared.schema.name} is a search, and tune takes few-shot methods: choose maml, say"
-        )
-    return prepared
+    if not issubclass(method_named(names["method"]), FewShotMethod):
+        raise FphiError(f"{names['method']} is a search, and tune takes few-shot methods: choose maml, say")
+    return prepare(Named("tune", names, files, out, resume, _USUAL))
 
 
 def tune_as_configured(plan: Plan, out: Path, *, resume: bool = False, progress: bool = True) -> Tuned:
