@@ -18,7 +18,7 @@ def no_waiting_for_the_disk() -> Iterator[None]:
     connect = sqlite3.connect
 
     def relaxed(path: Path | str, **options: Any) -> sqlite3.Connection:
-        connection = connect(path, **options)
+        connection: sqlite3.Connection = connect(path, **options)
         connection.execute("PRAGMA synchronous=OFF")
         return connection
 

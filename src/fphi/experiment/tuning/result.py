@@ -70,7 +70,7 @@ class Tuned:
     space: tuple[Dimension, ...]
     trials: tuple[Record, ...]
     importance: Mapping[str, float]
-    options: Mapping[str, Value] | None
+    options: Mapping[str, Any] | None
     command: str | None
     interrupted: bool
 
@@ -133,7 +133,7 @@ class Tuned:
         return Table(("Option", "Values", "Best", "Importance"), tuple(body)).without_empty_columns()
 
 
-def changed_options(config: Config) -> dict[str, Value]:
+def changed_options(config: Config) -> dict[str, Any]:
     """The options of a few-shot configuration that are not as they are where nobody gives them."""
     usual = config.schema.parser("train", config.part(TaskOptions).tasks).get_defaults().as_dict()
     values = config.to_dict()
