@@ -9,6 +9,7 @@ from statistics import median
 from typing import Any
 
 import pytest
+import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -156,7 +157,9 @@ def test_no_test_task_is_drawn(tmp_path: Path, only_development: set[str]) -> No
 
 def test_what_learns_nothing_across_tasks_is_measured_as_it_starts(tmp_path: Path) -> None:
     few: dict[str, Any] = {"tasks": "sine", "shots": 3, "validation_tasks": 2, "vary": ["inner_steps=0,3"]}
+    state = torch.get_rng_state()
     tuned = fphi.tune("from-scratch", out=tmp_path / "out", trials=2, **few)
+    assert torch.get_rng_state().equal(state)
     for trial in tuned.trials:
         run = tmp_path / "out" / "trials" / f"{trial.number:03d}"
         measured = fphi.evaluate(run, split="validation", test_tasks=2)
@@ -270,6 +273,7 @@ def test_damaged_files_are_said_in_one_line(tmp_path: Path) -> None:
         ({"vary": "inner_lr=1,2"}, "vary is"),
         ({"nonsense": 1}, "nonsense"),
         ({"resume": True}, "there is no run to resume"),
+        ({"tasks": "hershey", "ways": 2, "train_on_validation": True}, "leave --train-on-validation out"),
     ],
 )
 def test_refusals(tmp_path: Path, options: dict[str, Any], message: str) -> None:

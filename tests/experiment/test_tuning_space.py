@@ -4,6 +4,8 @@ from dataclasses import replace
 from typing import get_args
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fphi.errors import FphiError
 from fphi.experiment.tuning.dimensions import Dimension
@@ -16,6 +18,7 @@ from fphi.methods.prototypical import Prototypical
 from fphi.methods.table import methods
 from fphi.networks.batch_norm import Mode
 from fphi.tasks import SineTasks, load_tasks
+from fuzzing import inputs, tried
 
 IMAGES, WAVES = Facts(regression=False, images=True), Facts(regression=True, images=False)
 FEW_SHOT = [cls for cls in methods().values() if issubclass(cls, FewShotMethod)]
@@ -113,6 +116,20 @@ def test_what_cannot_be_varied_is_refused(vary: str, message: str) -> None:
     with pytest.raises(FphiError) as refusal:
         space_of(MAML(), IMAGES, (vary,), ())
     assert message in str(refusal.value)
+
+
+@inputs(200)
+@given(
+    name=st.sampled_from(
+        ["inner_lr", "inner_steps", "schedule", "clip_value", "learned_rates", "steps", "freeze"]
+    ),
+    values=st.text(alphabet="0123456789.:,-eanulogtr", max_size=20),
+)
+def test_whatever_is_written_is_refused_or_read_back_as_it_is(name: str, values: str) -> None:
+    with tried("values of an option"):
+        (one,) = space_of(MAML(), IMAGES, (f"{name}={values}",), ())
+        assert space_of(MAML(), IMAGES, (f"{name}={one.text}",), ()) == (one,)
+        assert all(one.holds(end) for end in one.ends)
 
 
 def test_nothing_left_to_vary_is_refused() -> None:

@@ -124,7 +124,7 @@ def plan_of(
     if training.devices > 1:
         raise FphiError(f"--devices is {training.devices}; the trials of a tuning take one device each")
     run = FewShotRun(config, given)
-    facts = Facts.of(run.tasks(training.seed, ["train", "validation"]))
+    facts = Facts.of(run.tasks(training.seed))
     before = _read(out / PLAN) if prepared.named.resume else _NOTHING
     texts = [f"{name}={text}" for name, text in before["vary"].items()]
     space = space_of(run.method, facts, texts or vary, fixed)

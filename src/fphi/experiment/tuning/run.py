@@ -23,6 +23,7 @@ from fphi.run.disk.interrupt import interrupts
 from fphi.run.meta.training import Training
 from fphi.run.show.say import say
 from fphi.tasks import GIVEN, TaskDistribution
+from fphi.within.randomness import undisturbed
 
 __all__ = ["prepare_tuning", "tune", "tune_as_configured"]
 
@@ -93,6 +94,7 @@ def prepare_tuning(names: Mapping[str, str], files: Sequence[Path], out: Path, r
     return prepare(Named("tune", names, files, out, resume, _USUAL))
 
 
+@undisturbed()
 def tune_as_configured(plan: Plan, out: Path, *, resume: bool = False, progress: bool = True) -> Tuned:
     """Tune as planned in ``out``; see `tune`.
 
