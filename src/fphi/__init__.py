@@ -10,7 +10,7 @@ from fphi.errors import DataError, FphiError
 
 if TYPE_CHECKING:
     from fphi import optim as optim
-    from fphi.experiment import compare, evaluate, load, train
+    from fphi.experiment import compare, evaluate, load, train, tune
     from fphi.learnable import (
         AnnealedWeights,
         GradientLearner,
@@ -90,6 +90,7 @@ __all__ = [
     "sgd",
     "stack",
     "train",
+    "tune",
 ]
 
 _HOMES = {
@@ -113,7 +114,7 @@ _HOMES = {
     ),
     "networks": ("MLP", "BatchNorm", "Conv4"),
     "objective": ("meta_gradient",),
-    "experiment": ("compare", "evaluate", "load", "train"),
+    "experiment": ("compare", "evaluate", "load", "train", "tune"),
     "methods": ("FewShotMethod", "Setting", "method"),
     "optimize": ("GradientDescent",),
     "tasks": ("Examples", "Task", "TaskDistribution", "load_folder", "load_tasks", "stack"),

@@ -22,6 +22,7 @@ _COMMANDS = {
         "train:search",
         "the same, for methods that search architectures",
     ),
+    "tune": ("tune:run", "find a method's best options on development tasks"),
     "build": ("build:run", "show the network that a search found, and write its weights"),
     "draw": ("draw:run", "draw a test task with a run's answers, and its embedding of test classes"),
     "methods": ("methods:run", "list the methods with their papers"),
