@@ -22,7 +22,7 @@ from fphi.tasks.protocols import Protocol, protocol_named
 from fphi.tasks.quadratics import QuadraticTasks
 from fphi.tasks.sine import SineTasks
 from fphi.tasks.sources import NAMED, default_protocol, load_pool
-from fphi.tasks.splits import chosen
+from fphi.tasks.splits import chosen, some_of
 
 __all__ = ["TaskOptions", "few_shot_tasks", "load_tasks"]
 
@@ -48,6 +48,7 @@ class TaskOptions:
         mode: channels of the images of a folder or zip, "grey" (one) or "rgb" (three).
         train_on_validation: whether validation classes join the training classes, for a last training when
             all options are chosen; the test tasks stay the same.
+        train_classes: how many of the training classes are learned from, drawn by lot; all if not given.
         train_rotation: quarter turns in training tasks; the protocol's if not given. "class" turns each class
             by its own angle, "episode" the whole task by one, "classes" makes the four rotations classes of
             their own, "mirrored" those of the mirror image too.
@@ -68,6 +69,7 @@ class TaskOptions:
     image_reduction: Reduction = "nearest"
     mode: ImageMode = "grey"
     train_on_validation: bool = False
+    train_classes: int | None = count(None, least=2)
     train_rotation: Rotation | None = None
     train_distortion: Distortion | None = None
     train_within_group: bool | None = None
@@ -162,6 +164,8 @@ class TaskOptions:
         if splits is not None and "trials" in splits:
             pools["trials"], trials["trials"] = trial_rule(protocol, pool, *size, train.order)
         pools = pools if splits is None else chosen(pools, splits)
+        if self.train_classes is not None and "train" in pools:
+            pools["train"] = some_of(pools["train"], self.train_classes, split_seed)
         drawn = {split: part for split, part in pools.items() if split != "trials"}
         rules, notes = split_rules(protocol, drawn, *size, train)
         return FewShotTasks(
