@@ -8,12 +8,17 @@ import pytest
 
 from cli_helpers import quietly
 
-SMALL = ("--steps", "1", "--meta-batch", "2", "--test-tasks", "3", "--seeds", "1")
+SMALL = ("--steps", "1", "--meta-batch", "2", "--test-tasks", "2", "--seeds", "1")
 # What makes an experiment smaller than these do.
 SMALLER: dict[str, tuple[str, ...]] = {
-    "inner-steps": ("--most-steps", "2"),
-    "feature-reuse": ("--compared-tasks", "2", "--compared-queries", "2"),
-    "stability": ("--inner-steps", "1"),
+    "classes": ("--network", "mlp"),
+    "domains": ("--network", "mlp", "--ways", "3"),
+    "feature-reuse": ("--network", "mlp", "--compared-tasks", "2", "--compared-queries", "2"),
+    "inner-steps": ("--network", "mlp", "--most-steps", "2"),
+    "optimizer": ("--inner-steps", "2", "--shots", "1"),
+    "reptile-gradient": ("--network", "mlp", "--checked-tasks", "1"),
+    "stability": ("--network", "mlp", "--inner-steps", "1"),
+    "task-augmentation": ("--network", "mlp"),
 }
 KEYS = ("experiment", "about", "options", "trainings", "measured", "findings", "picture", "versions")
 

@@ -36,6 +36,8 @@ class Experiment(ABC):
 
     # Trainings of each kind where nobody says how many.
     usual_seeds: ClassVar[int] = 1
+    # Tasks of a test, alike.
+    usual_test_tasks: ClassVar[int] = 300
     # The options of the tasks that are others than usual; None: the experiment is about tasks of its own.
     tasks: ClassVar[Mapping[str, Any] | None] = {}
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -65,15 +65,17 @@ class Asked:
             FphiError: an option does not fit, or a file cannot be written.
         """
         title, scale = self.experiment.title, self.scale
-        seeds = self.experiment.usual_seeds if scale.seeds is None else scale.seeds
+        seeds = scale.seeds or self.experiment.usual_seeds
+        tests = scale.test_tasks or self.experiment.usual_test_tasks
+        scale = replace(scale, seeds=seeds, test_tasks=tests)
         plan, own = self.experiment.trainings(self.tasks), options_given(self.tasks)
-        trained = train_planned(plan, out, scale, seeds, self.tasks, own, progress)
+        trained = train_planned(plan, out, scale, self.tasks, own, progress)
         measured = self.experiment.measure(trained)
         record: dict[str, Any] = only_finite(
             {
                 "experiment": title,
                 "about": self.experiment.about,
-                "options": {**asdict(self.experiment), **asdict(scale), "seeds": seeds, **own},
+                "options": {**asdict(self.experiment), **asdict(scale), **own},
                 "trainings": trained.record(out),
                 "measured": dict(measured.values),
                 "findings": list(measured.findings),

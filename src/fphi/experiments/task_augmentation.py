@@ -6,7 +6,7 @@ from typing import Any
 
 from fphi.experiments.base import Experiment, Measured
 from fphi.experiments.classes import training_classes
-from fphi.experiments.parts.numbers import accuracies, mean_of, percent
+from fphi.experiments.parts.numbers import accuracies, gain_of, percent
 from fphi.experiments.parts.trainings import Planned, Trained
 from fphi.experiments.table import experiment
 from fphi.ranges import count
@@ -48,14 +48,10 @@ class TaskAugmentation(Experiment):
                 "training_tasks": accuracies(kind.scores(split="train")),
                 "test_tasks": accuracies(scores[name]),
             }
-        gained = [
-            {"gain": on.get("transductive", on["inductive"]) - off.get("transductive", off["inductive"])}
-            for on, off in zip(scores["on"], scores["off"], strict=True)
-        ]
-        values["gain"] = mean_of(gained, "gain")
+        values["gain"] = gain_of(scores["on"], scores["off"])
         findings = (
             *(f"{name}: {_line(values[name])}" for name in trained.kinds),
-            f"gained on test tasks: {percent(values['gain']).removesuffix(' %')} points, task by task",
+            f"gained on test tasks: {percent(values['gain'], 'points')}, task by task",
         )
         return Measured(values, findings, draw_panels([_panel(values)]))
 

@@ -16,11 +16,11 @@ class Scale:
         meta_batch: tasks of a meta-step; null: those that the method has.
         seeds: trainings of each kind, whose numbers are averaged; null: as many as the experiment has.
         seed: of the first training of each kind; the next has one more.
-        test_tasks: tasks of every test.
+        test_tasks: of every test; null: as many as the experiment has.
     """
 
     steps: int | None = count(None, 1_000_000_000)
     meta_batch: int | None = count(None)
     seeds: int | None = count(None, 1000)
     seed: int = number(0, 0, 2**62)
-    test_tasks: int = count(300)
+    test_tasks: int | None = count(None)

@@ -159,7 +159,6 @@ def train_planned(
     plan: Mapping[str, Planned],
     out: Path,
     scale: Scale,
-    seeds: int,
     tasks: TaskOptions,
     own: Mapping[str, Any],
     progress: bool,
@@ -172,8 +171,7 @@ def train_planned(
     Args:
         plan: the trainings by name.
         out: the folder of the experiments.
-        scale: how long, and with which seeds.
-        seeds: trainings of each.
+        scale: how long, with which seeds, and how many test tasks, none of which is left open.
         tasks: which tasks.
         own: the options of the tasks that each training is given.
         progress: whether to show how far it is.
@@ -182,23 +180,23 @@ def train_planned(
         StoppedError: a signal asked for an end.
         fphi.FphiError: see `fphi.train`.
     """
-    kinds = {}
+    kinds, tested = {}, scale.test_tasks or 1
     for place, (name, planned) in enumerate(plan.items()):
         runs = []
-        for seed in range(scale.seed, scale.seed + seeds):
+        for seed in range(scale.seed, scale.seed + (scale.seeds or 1)):
             options = _options(planned, scale, seed, own)
-            run = TrainedRun(_folder(out, name, planned, options), planned.method, options, scale.test_tasks)
+            run = TrainedRun(_folder(out, name, planned, options), planned.method, options, tested)
             said = f"{name}, seed {seed} ({place + 1} of {len(plan)})"
             _train(run, said, progress)
             runs.append(run)
         kinds[name] = Kind(runs)
-    return Trained(kinds, tasks, scale.test_tasks)
+    return Trained(kinds, tasks, tested)
 
 
 def _options(planned: Planned, scale: Scale, seed: int, own: Mapping[str, Any]) -> dict[str, Any]:
     batch = {} if scale.meta_batch is None else {"meta_batch": scale.meta_batch}
     steps = planned.steps if scale.steps is None else scale.steps
-    validated = min(_VALIDATED, scale.test_tasks)
+    validated = min(_VALIDATED, scale.test_tasks or 1)
     return {
         **own,
         "validation_tasks": validated,
