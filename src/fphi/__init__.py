@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from fphi.errors import DataError, FphiError
 
 if TYPE_CHECKING:
+    from fphi import experiments as experiments
     from fphi import optim as optim
     from fphi.experiment import compare, evaluate, load, train, tune
     from fphi.learnable import (
@@ -128,7 +129,7 @@ _HOMES = {
         "sgd",
     ),
 }
-_MODULES = ("optim",)  # named by themselves: fphi.optim.load
+_MODULES = ("experiments", "optim")  # named by themselves: fphi.optim.load
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 

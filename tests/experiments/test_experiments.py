@@ -1,0 +1,126 @@
+"""Every experiment from the command line: what it writes, and that it does nothing twice."""
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+import fphi
+from cli_helpers import fphi as command
+from cli_helpers import quietly, refused
+from experiments_helpers import KEYS, SMALLER, experimented
+from fphi.experiments import StoppedError, experiments
+
+Capture = pytest.CaptureFixture[str]
+NAMES = tuple(experiments())
+RUNS = ("config.yaml", "best.safetensors", "log.csv")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One folder for all, where equal trainings are shared."""
+    return tmp_path_factory.mktemp("experiments")
+
+
+@pytest.fixture(scope="module")
+def records(folder: Path) -> dict[str, dict[str, Any]]:
+    return {name: experimented(folder, name) for name in NAMES}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_experiment_writes_its_picture_its_json_and_its_trainings(
+    name: str, folder: Path, records: dict[str, dict[str, Any]]
+) -> None:
+    record = records[name]
+    assert tuple(record) == KEYS
+    assert record["experiment"] == name
+    assert record["options"]["steps"] == 1
+    assert record["findings"]
+    assert all(isinstance(line, str) and line for line in record["findings"])
+    assert set(record["versions"]) == {"fphi", "torch", "python"}
+    for training in record["trainings"]:
+        assert set(training) == {"name", "method", "seed", "run", "command"}
+        assert all((folder / training["run"] / file).is_file() for file in RUNS)
+        assert training["command"].startswith(f"fphi train {training['method']} --out ")
+    with Image.open(folder / record["picture"]) as picture:
+        picture.load()
+        assert picture.format == "PNG"
+        assert min(picture.size) >= 500
+
+
+def test_what_is_trained_is_not_trained_again(folder: Path, records: dict[str, dict[str, Any]]) -> None:
+    """Neither by the same experiment nor by another that plans the same; the second result is the first."""
+    before = {p: p.stat().st_mtime_ns for p in folder.rglob("last.safetensors")}
+    assert experimented(folder, "inner-steps") == records["inner-steps"]
+    assert {p: p.stat().st_mtime_ns for p in folder.rglob("last.safetensors")} == before
+
+
+def test_a_command_of_the_record_trains_the_same(
+    folder: Path, records: dict[str, dict[str, Any]], tmp_path: Path
+) -> None:
+    training = records["classes"]["trainings"][0]
+    words = shlex.split(training["command"])[1:]
+    words[words.index("--out") + 1] = str(tmp_path / "again")
+    quietly(*words)
+    one, other = (run / "best.safetensors" for run in (folder / training["run"], tmp_path / "again"))
+    assert one.read_bytes() == other.read_bytes()
+
+
+def test_python_runs_them_by_the_same_names(tmp_path: Path, records: dict[str, dict[str, Any]]) -> None:
+    small: dict[str, Any] = {"steps": 1, "meta_batch": 2, "test_tasks": 3, "seeds": 1}
+    record = fphi.experiments.run("sine", out=tmp_path, **small)
+    assert record["measured"] == records["sine"]["measured"]
+    with pytest.raises(fphi.FphiError, match="unknown experiment 'cosine': choose one of"):
+        fphi.experiments.run("cosine")
+
+
+def test_a_stopped_experiment_says_so_and_goes_on(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch, records: dict[str, dict[str, Any]]
+) -> None:
+    words = ("experiment", "sine", "--out", tmp_path, "--meta-batch", 2, "--test-tasks", 3, "--steps", 2)
+    with monkeypatch.context() as stopping:
+        stopping.setattr("fphi.run.disk.interrupt.Interrupt.requested", True)
+        assert command(*words) == 130
+        assert capsys.readouterr().err.splitlines()[-1] == (
+            "stopped at step 1 of MAML, seed 0 (1 of 2); the same command goes on"
+        )
+        with pytest.raises(StoppedError):
+            fphi.experiments.run("sine", out=tmp_path, steps=2, meta_batch=2, test_tasks=3)
+    assert not (tmp_path / "sine.json").exists()
+    assert command(*words) == 0
+    gone_on = (tmp_path / "sine.json").read_text("utf-8")
+    whole = tmp_path / "whole"
+    assert command(*(whole if word is tmp_path else word for word in words)) == 0
+    assert (whole / "sine.json").read_text("utf-8").replace("/whole", "") == gone_on
+
+
+def test_without_a_name_they_are_listed_a_line_each(capsys: Capture) -> None:
+    assert command("experiment") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines if line.startswith("  ")] == sorted(NAMES)
+    assert max(map(len, lines)) <= 110
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("tangent",), "unknown experiment 'tangent': choose one of"),
+        (("sine", "--shots", 0), "--shots is 0; it must be at least 1"),
+        (("sine", "--tasks", "omniglot"), "--tasks"),
+        (("classes", "--tasks", "digits"), "--tasks digits has no training classes to choose from"),
+        (
+            ("classes", "--train-classes", 5000),
+            "5000 training classes: there are 917; ask for at most as many",
+        ),
+    ],
+)
+def test_what_cannot_be_is_refused(
+    words: tuple[object, ...], message: str, tmp_path: Path, capsys: Capture
+) -> None:
+    assert message in refused(capsys, "experiment", *words, "--out", tmp_path)
+
+
+def test_the_smallest_are_of_experiments_that_there_are() -> None:
+    assert set(SMALLER) <= set(NAMES)
