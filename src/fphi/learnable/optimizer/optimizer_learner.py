@@ -125,7 +125,7 @@ class OptimizerLearner(GradientLearner):
     def _stretches(self, tasks: Task, order: DerivativeOrder) -> Iterator[Tensor]:
         """Of each stretch that counts now the losses ``[B]`` after its steps: a part of lⁿ."""
         support, steps = tasks.support, self._steps_now()
-        x, y = ordinary(support.x), ordinary(support.y)
+        given = Examples(*map(ordinary, support))
         now = self._begin(support)
         state = self.optimizer.init(now)
         length = self.unroll or max(1, steps)
@@ -135,7 +135,7 @@ class OptimizerLearner(GradientLearner):
             now, state = _constant(now), {part: _constant(values) for part, values in state.items()}
             losses, counts = [], first >= firsts[counted.start]
             for step in range(first, min(steps, first + length)):
-                now, state = self._step(x, y, now, state, step, order if counts else 0)
+                now, state = self._step(given, now, state, step, order if counts else 0)
                 if counts:
                     answers = self._answers(now, support.x, tasks.query.x, step + 1)
                     losses.append(self.losses(answers, tasks.query.y))
