@@ -16,6 +16,7 @@ from torch import Tensor
 import fphi
 from fphi.errors import DataError, FphiError
 from fphi.experiment.tuning.result import Tuned
+from fphi.experiment.tuning.study import OpenTrial
 from fphi.run.meta.training import TrainingResult
 from fphi.tasks import FewShotTasks, SineTasks
 from tuning_helpers import no_waiting_for_the_disk
@@ -188,6 +189,20 @@ def test_data_that_cannot_be_had_are_the_end(tmp_path: Path, monkeypatch: pytest
         tiny(tmp_path / "out", trials=2, resume=True)
     monkeypatch.undo()
     assert len(tiny(tmp_path / "out", trials=2, resume=True).ended) == 2
+
+
+@pytest.mark.parametrize("moment", ["begin", "complete"])
+def test_a_process_that_ends_before_or_after_a_training_loses_nothing(
+    moment: str, tuned: Tuned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ends(*_: Any) -> None:
+        raise SystemExit
+
+    monkeypatch.setattr(OpenTrial, moment, ends)
+    with pytest.raises(SystemExit):
+        tiny(tmp_path / "out", trials=1)
+    monkeypatch.undo()
+    assert tiny(tmp_path / "out", trials=1, resume=True).trials == tuned.trials[:1]
 
 
 class Slopes(fphi.TaskDistribution):

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 
+import optuna
 import pytest
 
 from fphi.experiment.tuning.dimensions import Dimension
@@ -84,3 +85,36 @@ def test_what_was_behind_when_its_process_ended_is_pruned_at_once(tmp_path: Path
     assert not second.report(1, 0.1, 0.1, 1.0)  # too early
     assert second.report(2, 0.2, 0.2, 1.0)
     assert study().next({}).is_behind()
+
+
+def test_a_trial_that_was_left_before_all_was_sampled_is_sampled_again(tmp_path: Path) -> None:
+    space = (Dimension("a", (), 0.0, 1.0), Dimension("b", (1, 2)))
+
+    def study(name: str) -> Study:
+        return Study(tmp_path / name, "x", space, 7, maximize=False, prune_after=1, warmup=0)
+
+    for name in ("whole", "left"):
+        study(name).next({"a": 0.5}).complete(1.0, None, 1.0)
+    optuna.load_study(study_name="x", storage=f"sqlite:///{tmp_path}/left").ask()  # and the process ends
+    whole, left = (study(name).next({"a": 0.5}) for name in ("whole", "left"))
+    assert (whole.number, left.number) == (1, 2)
+    assert left.values == whole.values
+    left.complete(2.0, None, 2.0)
+    assert [(record.number, record.state) for record in study("left").records()] == [
+        (0, "complete"),
+        (2, "complete"),
+    ]
+    assert study("left").finished == 2
+
+
+def test_an_option_of_which_one_value_came_to_an_end_has_no_importance(tmp_path: Path) -> None:
+    space = (Dimension("a", (), 0.0, 1.0), Dimension("b", (1, 2)))
+    study = Study(tmp_path / "study.db", "x", space, 0, maximize=False, prune_after=99, warmup=0)
+    for _ in range(12):
+        trial = study.next({})
+        if trial.values["b"] == 1:
+            trial.fail("no")
+        else:
+            trial.complete(float(str(trial.values["a"])), None, 1.0)
+    assert study.importance() == {"a": 1.0, "b": 0.0}
+    assert {record.state for record in study.records()} == {"complete", "failed"}

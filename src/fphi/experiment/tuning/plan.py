@@ -31,6 +31,7 @@ class TuneOptions:
 
     Args:
         trials: trainings, those that are pruned or fail among them; null: 20, or with --resume as before.
+            Each is validated after every tenth of its steps where --validate-every is 0.
         prune_after: whole trainings before the first may be pruned. It is after a validation, from a fifth of
             the steps on, if its best so far is worse than the median of the others at that step. null: 4, or
             with --resume as before.

@@ -222,7 +222,7 @@ class OpenTrial:
             self._tell(self.number, state=TrialState.PRUNED)
 
     def _measured(self, accuracy: float | None, loss: float) -> None:
-        self._trial.set_user_attr("measured", [accuracy, None if math.isnan(loss) else loss])
+        self._trial.set_user_attr("measured", [accuracy, loss if math.isfinite(loss) else None])
 
 
 def _distribution(one: Dimension) -> BaseDistribution:

@@ -97,8 +97,8 @@ def _concluded(trial: OpenTrial, run: FewShotRun, result: TrainingResult | None,
     else:
         accuracy, loss = result.validation_accuracy, result.validation_loss
     value = math.nan if loss is None else value_of(accuracy, loss, by_accuracy)
-    if loss is None or math.isnan(value):
-        trial.fail("its answers on development tasks are no numbers")
+    if loss is None or not (math.isfinite(value) and math.isfinite(loss)):
+        trial.fail("its loss on development tasks is no finite number")
     else:
         trial.complete(value, accuracy, loss)
     return True
