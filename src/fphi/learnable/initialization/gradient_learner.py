@@ -2,6 +2,7 @@
 
 import copy
 import warnings
+from collections import deque
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Literal
@@ -294,5 +295,4 @@ class GradientLearner(LearningAlgorithm):
 
     @staticmethod
     def _last(trajectory: Iterator[Parameters]) -> Parameters:
-        *_, last = trajectory
-        return last
+        return deque(trajectory, maxlen=1).pop()  # none before it is kept
