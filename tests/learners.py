@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from fphi.learnable import (
+    ClassPretext,
     FullContext,
     Generator,
     GradientLearner,
@@ -23,14 +24,19 @@ from fphi.learnable import (
     NILLearner,
     OnlineStandardisation,
     OptimizerLearner,
+    Pretext,
+    PretrainedLearner,
     PrototypicalLearner,
     RelationLearner,
     ReptileLearner,
     SequenceLearner,
     SiameseLearner,
     SNAILCore,
+    TurnPretext,
+    ViewPretext,
 )
 from fphi.learnable.comparison.metric import MetricLoss
+from fphi.learnable.initialization.pretrained import Adapt
 from fphi.learnable.initialization.step_weights import AnnealedWeights
 from fphi.learnable.sequence.learner import Labels
 from fphi.learnable.turning import TurningLearner
@@ -60,7 +66,8 @@ class Case:
     ``sequence`` learners read labels too: their inputs have to be renamed with their outputs, and what
     they learn takes longer; `test_sequence` has these tests. ``random_start`` learners have a head that is
     drawn for each task: outputs cannot be renamed in it. ``steps``: of Adam, after which it has learned a
-    small problem by far.
+    small problem by far. ``pooled`` learners train on minibatches whose labels are of all classes, or are not
+    read at all (``reads_labels``).
     """
 
     name: str
@@ -71,6 +78,8 @@ class Case:
     sequence: bool = False
     random_start: bool = False
     steps: int = 20
+    pooled: bool = False
+    reads_labels: bool = True
 
 
 def conv(
@@ -189,7 +198,20 @@ def optimizing(batching: Batching) -> LearningAlgorithm:
     return OptimizerLearner(network, rule, 4, unroll=None, order=2, batching=batching)
 
 
+def pretrained(pretext: Callable[[int], Pretext], adapt: Adapt, batching: Batching) -> LearningAlgorithm:
+    filters = 16 if adapt == "all" or pretext is TurnPretext else 4
+    network = conv(None, filters=filters, norm="running" if adapt == "head" else "query-batch")
+    return PretrainedLearner(
+        network, pretext(filters), adapt=adapt, optimizer=sgd(0.4), steps=3, batching=batching
+    )
+
+
+def of_classes(width: int) -> Pretext:
+    return ClassPretext(width, 6)
+
+
 SEQUENCE = {"order_free": False, "sequence": True}
+UNLABELLED = {"pooled": True, "reads_labels": False, "uses_query_labels": False}
 
 
 def context() -> FullContext:
@@ -277,6 +299,11 @@ LEARNERS = [
     Case("mann", lambda b: sequence(memory, "shifted", b), **SEQUENCE),
     Case("mann-as-it-is", lambda b: sequence(memory, "shifted", b, standardise=False), **SEQUENCE),
     Case("snail", lambda b: sequence(snail, "given", b), **SEQUENCE),
+    Case("multi-task", lambda b: pretrained(of_classes, "centroids", b), metric=True, pooled=True),
+    Case("multi-task, head", lambda b: pretrained(of_classes, "head", b), metric=True, pooled=True),
+    Case("multi-task, all", lambda b: pretrained(of_classes, "all", b), metric=True, pooled=True),
+    Case("rotation", lambda b: pretrained(TurnPretext, "centroids", b), metric=True, **UNLABELLED),
+    Case("simclr", lambda b: pretrained(ViewPretext, "centroids", b), metric=True, **UNLABELLED),
     Case("prototypical-mlp", lambda b: PrototypicalLearner(mlp(), batching=b), metric=True),
 ]  # fmt: skip
 
@@ -298,8 +325,11 @@ def separately(tasks: Task) -> list[Task]:
     return [Task(*(Examples(e.x[i], e.y[i]) for e in tasks)) for i in range(len(tasks.query.y))]
 
 
-def easy_tasks(batch: int, seed: int) -> Task:
-    """Tasks that can be learned: classes are stripes of six kinds under noise, their labels drawn anew."""
+def easy_tasks(batch: int, seed: int, *, pooled: bool = False) -> Task:
+    """Tasks that can be learned: classes are stripes of six kinds under noise, their labels drawn anew.
+
+    Where they are ``pooled``, a label is the number of its kind in all of them.
+    """
     draw = torch.Generator().manual_seed(seed)
     axis = torch.linspace(0, 2 * torch.pi, SIZE)
     ys, xs = torch.meshgrid(axis, axis, indexing="ij")
@@ -311,8 +341,7 @@ def easy_tasks(batch: int, seed: int) -> Task:
     def examples(per_class: int) -> Examples:
         x = kinds[chosen].unsqueeze(2).repeat_interleave(per_class, 1)
         noise = 0.7 * torch.randn(x.shape, generator=draw)
-        return Examples(
-            x + noise, torch.arange(WAYS).repeat_interleave(per_class).expand(batch, -1).contiguous()
-        )
+        labels = chosen if pooled else torch.arange(WAYS).expand(batch, -1)
+        return Examples(x + noise, labels.repeat_interleave(per_class, 1))
 
     return Task(examples(2), examples(2))

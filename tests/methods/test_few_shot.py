@@ -122,7 +122,7 @@ def test_a_given_network_takes_the_place_of_the_named_one_in_every_method(
         made.append(MLP(784, (8,), outputs))
         return made[-1]
 
-    setting = Setting(5, 1, (1, 28, 28), build)
+    setting = Setting(5, 1, (1, 28, 28), build, classes=12)
     if method is Relation:
         with pytest.raises(FphiError, match="relation compares maps, and has networks of its own"):
             method().learner(setting)

@@ -21,6 +21,7 @@ def run(arguments: list[str]) -> int:
     o = _parser().read(arguments)
     other = {"ways": o.ways, "shots": o.shots, "queries": o.queries, "test_steps": o.test_steps}
     at_least(1, test_tasks=o.test_tasks, chunk_size=o.chunk_size, **other)
+    other |= {"adapt": o.adapt}
     at_least(0, steps=o.steps)
     if o.tasks is not None and o.tasks.isdigit():
         raise FphiError(f"--tasks is the data; for {o.tasks} test tasks write --test-tasks {o.tasks}")
@@ -66,6 +67,7 @@ def _parser() -> Parser:
         help="answers are the mean over this many turns of a whole task, 8 with mirror images",
     )
     option("--test-steps", int, None, "inner steps before the answer, if not the run's own")
+    option("--adapt", str, None, "of pre-trained features: centroids, head or all; the run's if not given")
     option("--steps", int, None, "inner steps that by_step goes up to; the run's if not given")
     option(
         "--chunk-size", int, None, "tasks solved at once, which bounds the memory; by their size if not given"

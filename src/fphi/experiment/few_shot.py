@@ -98,7 +98,8 @@ def train_few_shot(
 def setting_note(setting: Setting) -> dict[str, Json]:
     """What a learner is built for, kept with its parameters: it can be built again without its data."""
     shape: list[Json] = list(setting.input_shape)
-    return {"setting": {"ways": setting.ways, "shots": setting.shots, "input_shape": shape}}
+    noted: dict[str, Json] = {"ways": setting.ways, "shots": setting.shots, "input_shape": shape}
+    return {"setting": noted if setting.classes is None else {**noted, "classes": setting.classes}}
 
 
 def _given_note(run: FewShotRun) -> dict[str, Json]:

@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from fphi.run.search.history import HISTORY
 from fphi.within.randomness import undisturbed
 
 __all__ = ["load", "load_learner", "resume_command", "trained_run"]
+
+_MOST_CLASSES = 10_000_000
 
 
 @undisturbed()
@@ -79,7 +82,7 @@ def load_learner(run: Path, trained: FewShotRun, setting: Setting) -> LearningAl
     Raises:
         FphiError: they do not fit it, or the configuration was changed after the training.
     """
-    learner = trained.learner(setting)
+    learner = trained.learner(replace(setting, classes=_noted_classes(run)))
     note = load_parameters(run / BEST, learner)
     for name, parameter in learner.named_parameters():
         if trained.training.freeze is not None and f"{name}.".startswith(f"{trained.training.freeze}."):
@@ -99,6 +102,15 @@ def _setting(run: Path, trained: FewShotRun) -> Setting:
         return Setting(noted["ways"], noted["shots"], tuple(noted["input_shape"]))
     except (KeyError, TypeError) as error:
         raise FphiError(f"{run / BEST} does not say what its learner was built for; restore it") from error
+
+
+def _noted_classes(run: Path) -> int | None:
+    """How many classes a run was trained to tell apart; None: its labels are of their task alone."""
+    noted: Any = read_note(run / BEST).get("setting")
+    classes = noted.get("classes") if isinstance(noted, dict) else None
+    if classes is not None and not (type(classes) is int and 0 < classes <= _MOST_CLASSES):
+        raise FphiError(f"{run / BEST} does not say what its learner was built for; restore it")
+    return classes
 
 
 def _require_best(run: Path, config: Config) -> None:

@@ -15,7 +15,7 @@ from fphi.learnable import LearningAlgorithm
 from fphi.methods.base import FewShotMethod, Setting
 from fphi.optimize import GradientDescent
 from fphi.run.meta.training import Training
-from fphi.tasks import GIVEN, TaskDistribution
+from fphi.tasks import GIVEN, FewShotTasks, TaskDistribution, TrainingTasks, pooled
 from fphi.tasks.division import Division
 from fphi.tasks.options import TaskOptions
 
@@ -64,12 +64,12 @@ class FewShotRun:
         Raises:
             FphiError: they were given in Python, and are not given now.
         """
+        wanted = self.method.train_tasks(self.options.ways, self.options.shots)
         if self.given is not None:
-            return self.given
+            return _as_wanted(self.given, wanted)
         require_kept(self.options.tasks)
         if is_in_file(self.options.tasks):
-            return load_tasks_object(self.options.tasks)
-        wanted = self.method.train_tasks(self.options.ways, self.options.shots)
+            return _as_wanted(load_tasks_object(self.options.tasks), wanted)
         return self.options.load(seed, wanted, splits, division=self.division)
 
     def learner(self, setting: Setting) -> LearningAlgorithm:
@@ -143,4 +143,9 @@ def setting_of(tasks: TaskDistribution, shots: int) -> Setting:
     """What the tasks demand of a network, read off the first one: of development, where there are such."""
     split = "validation" if "validation" in tasks.splits else tasks.splits[-1]
     shape = tuple(tasks.task(split, 0).query.x.shape[1:])
-    return Setting(tasks.ways, shots, shape)
+    return Setting(tasks.ways, shots, shape, classes=tasks.pooled_classes)
+
+
+def _as_wanted(tasks: TaskDistribution, wanted: TrainingTasks) -> TaskDistribution:
+    """Tasks that were made before, with minibatches in training where the method asks for them."""
+    return pooled(tasks, wanted) if isinstance(tasks, FewShotTasks) else tasks

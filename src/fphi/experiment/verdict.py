@@ -26,7 +26,7 @@ def verdict(config: Config, result: TrainingResult, out: Path) -> list[str]:
     lines: list[str] = []
     if result.validation_loss is None:
         return lines
-    tasks = run.tasks(run.training.seed, ["validation"])
+    tasks = run.tasks(run.training.seed, ["train", "validation"])
     count = run.training.validation_tasks
     if tasks.ways is None:
         constant = constant_loss(tasks, count)

@@ -16,6 +16,14 @@ from fphi.learnable.generation.leo import LEOLearner
 from fphi.learnable.initialization.gradient_learner import GradientLearner
 from fphi.learnable.initialization.implicit import ImplicitLearner
 from fphi.learnable.initialization.nil import NILLearner
+from fphi.learnable.initialization.pretexts import (
+    ClassPretext,
+    Pretext,
+    TargetPretext,
+    TurnPretext,
+    ViewPretext,
+)
+from fphi.learnable.initialization.pretrained import PretrainedLearner
 from fphi.learnable.initialization.reptile import ReptileLearner
 from fphi.learnable.initialization.step_weights import AnnealedWeights
 from fphi.learnable.optimizer.optimizer_learner import OptimizerLearner
@@ -27,6 +35,7 @@ from fphi.learnable.sequence.standardisation import OnlineStandardisation
 
 __all__ = [
     "AnnealedWeights",
+    "ClassPretext",
     "ComparisonLearner",
     "EmbeddingLearner",
     "FullContext",
@@ -45,11 +54,16 @@ __all__ = [
     "NILLearner",
     "OnlineStandardisation",
     "OptimizerLearner",
+    "Pretext",
+    "PretrainedLearner",
     "PrototypicalLearner",
     "RelationLearner",
     "ReptileLearner",
     "SNAILCore",
     "SequenceLearner",
     "SiameseLearner",
+    "TargetPretext",
+    "TurnPretext",
+    "ViewPretext",
     "evaluation_mode",
 ]

@@ -33,12 +33,15 @@ class Setting:
         shots: support examples of a class at test.
         input_shape: of one example: ``(channels, height, width)``, or ``(features,)``.
         network: takes the place of the network that the method's option names.
+        classes: training classes, where the labels of all training tasks number them; None: labels are of
+            their task alone.
     """
 
     ways: int | None
     shots: int
     input_shape: tuple[int, ...]
     network: NetworkBuilder | None = None
+    classes: int | None = None
 
     @property
     def outputs(self) -> int:

@@ -17,6 +17,7 @@ from fphi.tasks.few_shot import FewShotTasks
 from fphi.tasks.folder import ImageMode, load_folder
 from fphi.tasks.fonts import FontTasks
 from fphi.tasks.hershey import load_hershey
+from fphi.tasks.minibatches import Minibatches, PooledTasks, pooled
 from fphi.tasks.omniglot import load_omniglot
 from fphi.tasks.options import TaskOptions, few_shot_tasks, load_tasks
 from fphi.tasks.pool import ClassPool
@@ -41,6 +42,8 @@ __all__ = [
     "FewShotTasks",
     "FontTasks",
     "ImageMode",
+    "Minibatches",
+    "PooledTasks",
     "Protocol",
     "QuadraticTasks",
     "Reduction",
@@ -58,6 +61,7 @@ __all__ = [
     "load_omniglot",
     "load_pool",
     "load_tasks",
+    "pooled",
     "protocol_named",
     "stack",
 ]

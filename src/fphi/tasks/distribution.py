@@ -46,6 +46,11 @@ class TaskDistribution(ABC):
         """Support examples of each of these classes; in regression, of the task."""
         return len(self.task(self.splits[-1], 0).support.y) // (self.ways or 1)
 
+    @property
+    def pooled_classes(self) -> int | None:
+        """How many classes the labels of training tasks number, if a label is one class in all of them."""
+        return None
+
     def class_names(self, split: str, index: int) -> tuple[str, ...]:
         """Return the names of a task's classes, in the order of its labels; none where they have no names."""
         return ()

@@ -17,6 +17,7 @@ from fphi.tasks.few_shot import FewShotTasks
 from fphi.tasks.folder import ImageMode
 from fphi.tasks.fonts import FontTasks
 from fphi.tasks.from_protocol import split_rules, trial_rule
+from fphi.tasks.minibatches import pooled
 from fphi.tasks.omniglot import ORIGINAL_SIDE, load_omniglot
 from fphi.tasks.pool import ClassPool
 from fphi.tasks.protocols import Protocol, protocol_named
@@ -170,7 +171,7 @@ class TaskOptions:
             pools["train"] = some_of(pools["train"], self.train_classes, split_seed)
         drawn = {split: part for split, part in pools.items() if split != "trials"}
         rules, notes = split_rules(protocol, drawn, *size, train)
-        return FewShotTasks(
+        tasks = FewShotTasks(
             pools,
             {**rules, **trials},
             seed=seed,
@@ -181,6 +182,7 @@ class TaskOptions:
             notes=notes,
             changes=changes,
         )
+        return pooled(tasks, train)
 
     def _check(self) -> None:
         require_ranges(type(self), vars(self), lambda name: f"--{name.replace('_', '-')}")
