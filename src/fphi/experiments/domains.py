@@ -57,7 +57,7 @@ class Domains(Experiment):
             *(_finding(name, own) for name, own in values.items()),
             f"MAML above pooled: {percent(gain, 'points')}, task by task",
         )
-        return Measured(found, findings, draw_panels(_panels(values, found["chance"])))
+        return Measured(found, findings, draw_panels(_panels(values, 1 / self.ways)))
 
 
 def _tuned(kind: Kind) -> tuple[dict[str, Any], Sequence[Mapping[str, Any]]]:
