@@ -28,7 +28,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def records(folder: Path) -> dict[str, dict[str, Any]]:
-    return {name: experimented(folder, name) for name in NAMES}
+    with pytest.MonkeyPatch.context() as fewer:
+        fewer.setattr("fphi.experiments.optimizer._RULES", ("adam",))
+        fewer.setattr("fphi.experiments.classes._COUNTS", (10, 1000))
+        return {name: experimented(folder, name) for name in NAMES}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -71,7 +74,7 @@ def test_a_command_of_the_record_trains_the_same(
 
 
 def test_python_runs_them_by_the_same_names(tmp_path: Path, records: dict[str, dict[str, Any]]) -> None:
-    small: dict[str, Any] = {"steps": 1, "meta_batch": 2, "test_tasks": 3, "seeds": 1}
+    small: dict[str, Any] = {"steps": 1, "meta_batch": 2, "test_tasks": 2, "seeds": 1}
     record = fphi.experiments.run("sine", out=tmp_path, **small)
     assert record["measured"] == records["sine"]["measured"]
     with pytest.raises(fphi.FphiError, match="unknown experiment 'cosine': choose one of"):
@@ -166,4 +169,4 @@ def test_what_experiments_say_of_themselves_holds(records: dict[str, dict[str, A
     }  # fmt: skip
     for courses in panels.values():
         starts = [losses[0] for losses in courses.values()]
-        assert starts == pytest.approx([starts[0]] * 5)  # all rules begin at the same place
+        assert starts == pytest.approx([starts[0]] * 2)  # all rules begin at the same place

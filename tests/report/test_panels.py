@@ -19,10 +19,8 @@ def size(png: bytes) -> tuple[int, int]:
 def test_a_row_holds_three_panels_or_as_many_as_are_asked_for() -> None:
     panel = Panel("title", "x", "y", {"a $name": LINE, "b": LINE}, {"chance": 2.0}, log="xy")
     marked = Panel("", "", "", {"c": POINTS}, ticks=("one", "two"), limits=(0, None))
-    assert size(draw_panels([panel])) == (736, 576)
-    assert size(draw_panels([panel, marked])) == (2 * 736, 576)
-    assert size(draw_panels([panel] * 4)) == (3 * 736, 2 * 576)
-    assert size(draw_panels([panel, marked, panel], columns=1)) == (736, 3 * 576)
+    assert size(draw_panels([panel, marked] * 2)) == (3 * 736, 2 * 576)
+    assert size(draw_panels([panel, marked], columns=1)) == (736, 2 * 576)
 
 
 def test_equal_panels_are_equal_pictures_and_others_are_not() -> None:
