@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from PIL import Image
 
 import fphi
@@ -12,6 +13,7 @@ from cli_helpers import fphi as command
 from cli_helpers import quietly, refused
 from experiments_helpers import KEYS, SMALLER, experimented
 from fphi.experiments import StoppedError, experiments
+from fphi.experiments.parts.numbers import gain_of, mean_of
 
 Capture = pytest.CaptureFixture[str]
 NAMES = tuple(experiments())
@@ -26,7 +28,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def records(folder: Path) -> dict[str, dict[str, Any]]:
-    return {name: experimented(folder, name) for name in NAMES}
+    with pytest.MonkeyPatch.context() as fewer:
+        fewer.setattr("fphi.experiments.optimizer._RULES", ("adam",))
+        fewer.setattr("fphi.experiments.classes._COUNTS", (10, 1000))
+        return {name: experimented(folder, name) for name in NAMES}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -69,7 +74,7 @@ def test_a_command_of_the_record_trains_the_same(
 
 
 def test_python_runs_them_by_the_same_names(tmp_path: Path, records: dict[str, dict[str, Any]]) -> None:
-    small: dict[str, Any] = {"steps": 1, "meta_batch": 2, "test_tasks": 3, "seeds": 1}
+    small: dict[str, Any] = {"steps": 1, "meta_batch": 2, "test_tasks": 2, "seeds": 1}
     record = fphi.experiments.run("sine", out=tmp_path, **small)
     assert record["measured"] == records["sine"]["measured"]
     with pytest.raises(fphi.FphiError, match="unknown experiment 'cosine': choose one of"):
@@ -124,3 +129,44 @@ def test_what_cannot_be_is_refused(
 
 def test_the_smallest_are_of_experiments_that_there_are() -> None:
     assert set(SMALLER) <= set(NAMES)
+
+
+def test_means_are_over_tasks_of_the_means_over_trainings() -> None:
+    one, other = torch.tensor([0.0, 1.0, 1.0, 0.0]), torch.tensor([1.0, 1.0, 1.0, 1.0])
+    found = mean_of([{"loss": one}, {"loss": other}], "loss")
+    assert found["mean"] == pytest.approx(0.75)
+    assert found["by_seed"] == pytest.approx([0.5, 1.0])
+    assert found["ci95"] == pytest.approx(1.96 * (4 * 0.25**2 / 3) ** 0.5 / 2)
+    gain = gain_of([{"inductive": other}], [{"inductive": one, "transductive": 1 - one}])
+    assert gain["mean"] == pytest.approx(0.5)
+    assert gain["ci95"] == pytest.approx(1.96 * (4 * 0.5**2 / 3) ** 0.5 / 2)
+
+
+def test_what_experiments_say_of_themselves_holds(records: dict[str, dict[str, Any]]) -> None:
+    """Exact facts among their numbers, whatever the training."""
+    sine = records["sine"]["measured"]
+    assert sine["task_blind"]["exact"] == pytest.approx(3.0056693556)
+    assert sine["task_blind"]["flat_line"] == pytest.approx(4.2516666667)
+    assert sine["MAML"]["loss_by_step"][0] == pytest.approx(sine["MAML"]["before"]["mean"])
+    assert sine["MAML"]["loss_by_step"][1] == pytest.approx(sine["MAML"]["after_1_step"]["mean"])
+    similarity = records["feature-reuse"]["measured"]["similarity"]
+    anil = similarity["ANIL"]["cka"]  # whose body does not adapt
+    assert all(value == pytest.approx(1) for layer, value in anil.items() if layer != "head")
+    assert anil["head"] < 1
+    reptile = records["reptile-gradient"]["measured"]
+    assert reptile["identity_error"] < 1e-10
+    zeroth, first = (reptile["expansion"][key] for key in ("beyond_g2_at_phi", "beyond_first_order"))
+    assert first[-1] < 0.1 * zeroth[-1]
+    domains = records["domains"]["measured"]
+    apart = (
+        domains["MAML"]["accuracy"]["transductive"]["mean"]
+        - domains["pooled"]["accuracy"]["transductive"]["mean"]
+    )
+    assert domains["gain"]["mean"] == pytest.approx(apart)
+    panels = records["optimizer"]["measured"]["loss_by_step"]
+    assert {name: len(courses["lstm"]) for name, courses in panels.items()} == {
+        "quadratics": 3, "20 units": 5, "40 units": 3, "2 layers": 3, "ReLU": 3
+    }  # fmt: skip
+    for courses in panels.values():
+        starts = [losses[0] for losses in courses.values()]
+        assert starts == pytest.approx([starts[0]] * 2)  # all rules begin at the same place

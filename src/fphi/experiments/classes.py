@@ -41,7 +41,9 @@ class Classes(Experiment):
     def measure(self, trained: Trained) -> Measured:
         values: dict[str, Any] = {}
         for name, kind in trained.kinds.items():
-            train, test = (accuracies(kind.scores(split=split)) for split in ("train", "test"))
+            train, test = (
+                accuracies(kind.scores(split=split, alone=split == "test")) for split in ("train", "test")
+            )
             values[name] = {
                 "classes": kind[0].options["train_classes"],
                 "training_tasks": train,

@@ -47,7 +47,7 @@ class FeatureReuse(Experiment):
         return {"MAML": Planned("maml", 300, own), "ANIL": Planned("anil", 300, own)}
 
     def measure(self, trained: Trained) -> Measured:
-        tested = {name: accuracies(kind.scores()) for name, kind in trained.kinds.items()}
+        tested = {name: accuracies(kind.scores(alone=True)) for name, kind in trained.kinds.items()}
         tested |= {f"{name}, as NIL": _without_loop(kind, trained) for name, kind in trained.kinds.items()}
         tested["untrained, as NIL"] = _untrained(trained["MAML"], trained)
         tasks = self._compared(trained.tasks)

@@ -38,7 +38,7 @@ class InnerSteps(Experiment):
     def measure(self, trained: Trained) -> Measured:
         values: dict[str, Any] = {"chance": 1 / trained.tasks.ways}
         for name, kind in trained.kinds.items():
-            tests = kind.tests(steps=self.most_steps)
+            tests = kind.tests(steps=self.most_steps, alone=True)
             values[name] = {
                 "accuracy": accuracies([test.scores for test in tests]),
                 "accuracy_by_step": by_step(tests, "accuracy")[: self.most_steps + 1],

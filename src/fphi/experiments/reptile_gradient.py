@@ -56,7 +56,7 @@ class ReptileGradient(Experiment):
         for name, kind in trained.kinds.items():
             steps, validated = kind[0].curve("validation_accuracy")
             values[name] = {
-                "accuracy": accuracies(kind.scores()),
+                "accuracy": accuracies(kind.scores(alone=True)),
                 "validation": {"step": steps, "accuracy": validated},
             }
         values |= self._expansion(trained)

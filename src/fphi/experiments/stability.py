@@ -41,7 +41,7 @@ class Stability(Experiment):
     def measure(self, trained: Trained) -> Measured:
         values: dict[str, Any] = {}
         for name, kind in trained.kinds.items():
-            accuracy = accuracies(kind.scores())
+            accuracy = accuracies(kind.scores(alone=True))
             ends = accuracy["transductive"]["by_seed"]
             courses = [_course(run.curve("validation_accuracy")) for run in kind]
             values[name] = {"accuracy": accuracy, "range": max(ends) - min(ends), "validation": courses}

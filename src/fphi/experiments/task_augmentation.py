@@ -42,7 +42,7 @@ class TaskAugmentation(Experiment):
 
     def measure(self, trained: Trained) -> Measured:
         values: dict[str, Any] = {}
-        scores = {name: kind.scores() for name, kind in trained.kinds.items()}
+        scores = {name: kind.scores(alone=True) for name, kind in trained.kinds.items()}
         for name, kind in trained.kinds.items():
             values[name] = {
                 "training_tasks": accuracies(kind.scores(split="train")),

@@ -34,7 +34,8 @@ def gain_of(scores: Sequence[Mapping[str, Tensor]], others: Sequence[Mapping[str
 
 
 def _values(scores: Mapping[str, Tensor], name: str) -> Tensor:
-    return scores.get(name, scores["inductive"]) if name == "transductive" else scores[name]
+    """One is the other where no query's answer depends on another one."""
+    return scores[name] if name in scores else scores["inductive"]
 
 
 def _mean(of_trainings: list[Tensor]) -> dict[str, Any]:
@@ -59,5 +60,6 @@ def percent(values: Mapping[str, Any], unit: str = "%") -> str:
 
 
 def accuracies(scores: Sequence[Mapping[str, Tensor]]) -> dict[str, Any]:
-    """The mean accuracy of all queries answered together, and of each alone: see `mean_of`."""
-    return {kind: mean_of(scores, kind) for kind in ("transductive", "inductive")}
+    """The mean accuracy of queries answered together and, if it was taken, alone: see `mean_of`."""
+    kinds = [kind for kind in ("transductive", "inductive") if kind == "transductive" or kind in scores[0]]
+    return {kind: mean_of(scores, kind) for kind in kinds}

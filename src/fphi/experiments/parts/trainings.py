@@ -24,7 +24,7 @@ __all__ = ["Kind", "Planned", "StoppedError", "Trained", "TrainedRun", "options_
 
 FOLDER = "trainings"  # below that of the experiments
 _ELSEWHERE = "data_root"  # says where data are, not which
-_VALIDATED = 60  # tasks, at most
+_VALIDATED = 100  # tasks, at most
 
 
 class StoppedError(Exception):
@@ -77,19 +77,22 @@ class TrainedRun:
                 words += [f"--{name.replace('_', '-')}", shown]
         return shlex.join(words)
 
-    def test(self, *, steps: int | None = None, split: str = "test", **other: Any) -> RunEvaluation:
+    def test(
+        self, *, steps: int | None = None, split: str = "test", alone: bool = False, **other: Any
+    ) -> RunEvaluation:
         """Test it on new tasks.
 
         Args:
             steps: inner steps that the answers by step go up to.
-            split: of the tasks.
+            split: of the tasks; of "validation" there are fewer.
+            alone: whether the accuracy is wanted whose answers do not depend on other queries.
             other: options of the tasks or the method in place of the run's own.
         """
         # Training tasks of another seed: those of this one were trained on, each with all its queries.
         seed = self.seed + 1_000_003 if split == "train" else 0
-        return evaluate_run(
-            self.folder, EvaluationOptions(self.test_tasks, seed, split, steps, other=other or None)
-        )
+        tasks = min(_VALIDATED, self.test_tasks) if split == "validation" else self.test_tasks
+        options = EvaluationOptions(tasks, seed, split, steps, inductive=alone, other=other or None)
+        return evaluate_run(self.folder, options)
 
     def learner(self) -> nn.Module:
         """What it has learned, in evaluation mode."""
