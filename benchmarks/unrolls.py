@@ -1,4 +1,4 @@
-"""How many optimizee steps a second a learned optimizer is meta-trained with: problems together, or one by one.
+"""How many optimizee steps a second a learned optimizer is meta-trained with: problems together, or singly.
 
 ``python benchmarks/unrolls.py`` prints both rates, in turn, and their ratio. Problems are the quadratics
 of 10 parameters of ``fphi train lstm-optimizer --tasks quadratics``, and the 20 units of ``--tasks digits``.

@@ -168,7 +168,7 @@ def test_learns_a_small_problem(case: Case) -> None:
     if case.sequence:
         pytest.skip("takes longer, and tasks in random order: see test_sequence")
     learner = case.build("vmap")
-    optimizer = torch.optim.Adam(learner.parameters(), lr=0.01)
+    optimizer = torch.optim.Adam(learner.parameters(), lr=case.lr)
     if case.name == "reptile":  # its step is ε (θ̃ - φ): gradient descent of rate εα
         optimizer = torch.optim.SGD(learner.parameters(), lr=0.01)  # type: ignore[assignment]
     before = evaluate(learner, easy_tasks(40, seed=-1), inductive=False).loss

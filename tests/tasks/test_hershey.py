@@ -1,5 +1,7 @@
 """The embedded characters: how many, in which splits, drawn as a function of the seed."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 from HersheyFonts import HersheyFonts
@@ -20,6 +22,7 @@ def tasks() -> FewShotTasks:
     return loaded
 
 
+@cache
 def owners() -> dict[Strokes, set[tuple[str, str]]]:
     """Return all (font, code) of each distinct list of strokes, straight from the package."""
     found: dict[Strokes, set[tuple[str, str]]] = {}
