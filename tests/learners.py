@@ -236,7 +236,7 @@ LEARNERS = [
     Case("maml++", lambda b: plus_plus("per-step", b)),
     Case("maml++-running", lambda b: plus_plus("per-step-running", b), steps=40),
     Case("learned-momentum", lambda b: GradientLearner(conv(), learned_momentum(0.3, 0.3), 3, batching=b)),
-    Case("lstm-optimizer", lambda b: GradientLearner(conv(), LSTMOptimizer(8, p=3.0, scale=0.1), 3, batching=b)),
+    Case("lstm-optimizer", lambda b: GradientLearner(conv(), LSTMOptimizer(8, p=3.0, scale=0.1), 3, batching=b), steps=40),
     Case("lstm-meta-learner", lambda b: GradientLearner(conv(), LSTMMetaLearner(5, rate=0.4), 2, batching=b), steps=25, lr=0.02),
     Case(
         "lstm-meta-learner, first order",
