@@ -231,7 +231,7 @@ LEARNERS = [
     Case("fomaml", lambda b: GradientLearner(conv(filters=16), sgd(0.4), 2, order=1, batching=b)),
     Case("anil", lambda b: GradientLearner(conv(filters=16), sgd(0.4), 3, adapts="head", batching=b)),
     Case("nil", lambda b: NILLearner(conv(filters=16), sgd(0.4), 3, adapts="head", batching=b), steps=40),
-    Case("imaml", lambda b: ImplicitLearner(conv(filters=16), sgd(0.2), 4, strength=1.0, batching=b), steps=25, lr=0.02),
+    Case("imaml", lambda b: ImplicitLearner(conv(filters=16), sgd(0.2), 4, strength=1.0, batching=b), steps=40),
     Case("meta-sgd", lambda b: GradientLearner(conv(), learned_rate((0.2, 0.4)), 1, batching=b), steps=40),
     Case("maml++", lambda b: plus_plus("per-step", b)),
     Case("maml++-running", lambda b: plus_plus("per-step-running", b), steps=40),
