@@ -230,7 +230,7 @@ LEARNERS = [
     Case("maml-momentum", lambda b: GradientLearner(conv(), sgd(0.2, momentum=0.9), 3, batching=b)),
     Case("fomaml", lambda b: GradientLearner(conv(filters=16), sgd(0.4), 2, order=1, batching=b)),
     Case("anil", lambda b: GradientLearner(conv(filters=16), sgd(0.4), 3, adapts="head", batching=b)),
-    Case("nil", lambda b: NILLearner(conv(filters=16), sgd(0.4), 3, adapts="head", batching=b), steps=40),
+    Case("nil", lambda b: NILLearner(conv(filters=16), sgd(0.4), 3, adapts="head", batching=b), steps=60),
     Case("imaml", lambda b: ImplicitLearner(conv(filters=16), sgd(0.2), 4, strength=1.0, batching=b), steps=40),
     Case("meta-sgd", lambda b: GradientLearner(conv(), learned_rate((0.2, 0.4)), 1, batching=b), steps=40),
     Case("maml++", lambda b: plus_plus("per-step", b)),
