@@ -1,4 +1,4 @@
-"""Peak memory and time of second-order MAML over many inner steps, stored and recomputed.
+"""Peak memory and time of MAML over many inner steps: second-order, stored and recomputed, and implicit.
 
 Run by itself it measures one setting in this process and prints JSON, so that every setting has a
 process, and so a peak, of its own.
@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 
 import fphi
+from fphi.learnable import ImplicitLearner
 from output import Part, ratio_cell
 from problem import INNER_LR, PlainConv4, make_problem
 
@@ -23,9 +24,17 @@ __all__ = ["measure_memory"]
 
 # The bars: recomputed peak at 20 steps over that at 1, and recomputed over stored time at 20 steps.
 PEAK_BAR, TIME_BAR = 1.2, 1.6
-_STEPS = 20
+_STEPS, _MANY = 20, 50
 _MOST_ROUNDS = 3  # peaks hardly vary
-_SETTINGS = (("recomputed", 1), ("recomputed", _STEPS), ("stored", 1), ("stored", _STEPS))
+_SETTINGS = (
+    ("recomputed", 1),
+    ("recomputed", _STEPS),
+    ("recomputed", _MANY),
+    ("stored", 1),
+    ("stored", _STEPS),
+    ("implicit", 1),
+    ("implicit", _MANY),
+)
 
 Setting = tuple[str, int]
 
@@ -57,14 +66,21 @@ def _part(
         {"memory": memory, "steps": steps, "peak_mb": peak[memory, steps], "seconds": taken[memory, steps]}
         for memory, steps in _SETTINGS
     ]
+    grown = {kind: peak[kind, _MANY] - peak[kind, 1] for kind in ("recomputed", "implicit")}
     return Part(
         f"Memory of one second-order meta-gradient, {tasks} tasks",
         ("memory", "inner steps", "peak", "time"),
         cells,
-        {"settings": data, "peak_growth": growth, "slowdown": slowdown},
+        {"settings": data, "peak_growth": growth, "slowdown": slowdown, "grown_mb": grown},
         f"Recomputed, {_STEPS} steps need {ratio_cell(growth)} the memory of 1 ({_verdict(growth, PEAK_BAR)})"
-        f" and {ratio_cell(slowdown)} the time of stored ({_verdict(slowdown, TIME_BAR)}).",
+        f" and {ratio_cell(slowdown)} the time of stored ({_verdict(slowdown, TIME_BAR)})."
+        f" From 1 to {_MANY} steps the peak grows by {grown['recomputed']:.0f} MB recomputed and by "
+        f"{grown['implicit']:.0f} MB implicit; the parameters of {tasks} tasks are {_copy_mb(tasks):.0f} MB.",
     )
+
+
+def _copy_mb(tasks: int) -> float:
+    return tasks * sum(p.numel() for p in fphi.Conv4().parameters()) * 4 / 1e6
 
 
 def _verdict(value: float, bar: float) -> str:
@@ -89,12 +105,14 @@ def _one_setting(memory: str, steps: int, tasks: int, queries: int) -> dict[str,
 
 
 def _meta_gradient(memory: str, steps: int, tasks: int, queries: int, filters: int = 64) -> float:
-    learner = fphi.GradientLearner(
-        fphi.Conv4(filters=filters),
-        fphi.sgd(INNER_LR),
-        steps,
-        memory="recomputed" if memory == "recomputed" else "stored",
-    )
+    network, rule = fphi.Conv4(filters=filters), fphi.sgd(INNER_LR)
+    learner: fphi.GradientLearner
+    if memory == "implicit":
+        learner = ImplicitLearner(network, rule, steps)
+    else:
+        learner = fphi.GradientLearner(
+            network, rule, steps, memory="recomputed" if memory == "recomputed" else "stored"
+        )
     batch = make_problem(tasks, queries, lambda: PlainConv4(5)).tasks
     start = time.perf_counter()
     fphi.meta_gradient(learner, batch)
@@ -114,7 +132,7 @@ def _peak_mb() -> float:
 def main() -> None:
     """Measure the setting that the arguments name."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("memory", choices=("stored", "recomputed"))
+    parser.add_argument("memory", choices=("stored", "recomputed", "implicit"))
     for name in ("steps", "tasks", "queries", "threads"):
         parser.add_argument(name, type=int)
     chosen = parser.parse_args()

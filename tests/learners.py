@@ -65,8 +65,9 @@ class Case:
     relabelling of the support set exactly. ``order_free``: the order of the support does not matter.
     ``sequence`` learners read labels too: their inputs have to be renamed with their outputs, and what
     they learn takes longer; `test_sequence` has these tests. ``random_start`` learners have a head that is
-    drawn for each task: outputs cannot be renamed in it. ``pooled`` learners train on minibatches whose labels
-    are of all classes, or are not read at all (``reads_labels``).
+    drawn for each task: outputs cannot be renamed in it. After ``steps`` of Adam at the rate ``lr`` it has
+    learned a small problem by far. ``pooled`` learners train on minibatches whose labels are of all classes,
+    or are not read at all (``reads_labels``).
     """
 
     name: str
@@ -76,6 +77,8 @@ class Case:
     uses_query_labels: bool = True
     sequence: bool = False
     random_start: bool = False
+    steps: int = 20
+    lr: float = 0.01
     pooled: bool = False
     reads_labels: bool = True
 
@@ -221,27 +224,30 @@ LEARNERS = [
     Case("maml", lambda b: GradientLearner(conv(filters=16), sgd(0.4), 2, batching=b)),
     Case("maml-strided", lambda b: GradientLearner(conv(downsample="stride", filters=16), sgd(0.4), 2, batching=b)),
     Case("maml-support-norm", lambda b: GradientLearner(conv(norm="support", filters=16), sgd(0.4), 2, batching=b)),
-    Case("maml-support+1-norm", lambda b: GradientLearner(conv(norm="support+1"), sgd(0.4), 2, batching=b)),
-    Case("maml-torch-norms", lambda b: GradientLearner(TorchNorms(), sgd(0.1), 2, batching=b)),
+    Case("maml-support+1-norm", lambda b: GradientLearner(conv(norm="support+1"), sgd(0.4), 2, batching=b), steps=25, lr=0.02),
+    Case("maml-torch-norms", lambda b: GradientLearner(TorchNorms(), sgd(0.1), 2, batching=b), steps=40),
     Case("maml-recomputed", lambda b: GradientLearner(conv(filters=16), sgd(0.4), 2, memory="recomputed", batching=b)),
     Case("maml-momentum", lambda b: GradientLearner(conv(), sgd(0.2, momentum=0.9), 3, batching=b)),
     Case("fomaml", lambda b: GradientLearner(conv(filters=16), sgd(0.4), 2, order=1, batching=b)),
     Case("anil", lambda b: GradientLearner(conv(filters=16), sgd(0.4), 3, adapts="head", batching=b)),
-    Case("nil", lambda b: NILLearner(conv(filters=16), sgd(0.4), 3, adapts="head", batching=b)),
-    Case("imaml", lambda b: ImplicitLearner(conv(filters=16), sgd(0.2), 4, strength=1.0, batching=b)),
-    Case("meta-sgd", lambda b: GradientLearner(conv(), learned_rate((0.2, 0.4)), 1, batching=b)),
+    Case("nil", lambda b: NILLearner(conv(filters=16), sgd(0.4), 3, adapts="head", batching=b), steps=60),
+    Case("imaml", lambda b: ImplicitLearner(conv(filters=16), sgd(0.2), 4, strength=1.0, batching=b), steps=40),
+    Case("meta-sgd", lambda b: GradientLearner(conv(), learned_rate((0.2, 0.4)), 1, batching=b), steps=40),
     Case("maml++", lambda b: plus_plus("per-step", b)),
-    Case("maml++-running", lambda b: plus_plus("per-step-running", b)),
+    Case("maml++-running", lambda b: plus_plus("per-step-running", b), steps=40),
     Case("learned-momentum", lambda b: GradientLearner(conv(), learned_momentum(0.3, 0.3), 3, batching=b)),
-    Case("lstm-optimizer", lambda b: GradientLearner(conv(), LSTMOptimizer(8, p=3.0, scale=0.1), 3, batching=b)),
-    Case("lstm-meta-learner", lambda b: GradientLearner(conv(), LSTMMetaLearner(5, rate=0.4), 2, batching=b)),
+    Case("lstm-optimizer", lambda b: GradientLearner(conv(), LSTMOptimizer(8, p=3.0, scale=0.1), 3, batching=b), steps=40),
+    Case("lstm-meta-learner", lambda b: GradientLearner(conv(), LSTMMetaLearner(5, rate=0.4), 2, batching=b), steps=25, lr=0.02),
     Case(
         "lstm-meta-learner, first order",
         lambda b: GradientLearner(conv(norm="support"), LSTMMetaLearner(5, rate=0.4), 2, order=1, batching=b),
+        steps=40,
     ),
     Case(
         "lstm-meta-learner, stacked",
         lambda b: GradientLearner(conv(), LSTMMetaLearner(5, rate=0.4, stacked=True), 2, batching=b),
+        steps=25,
+        lr=0.02,
     ),
     Case("optimizer-learner", optimizing, order_free=False, random_start=True),
     Case(
@@ -267,8 +273,8 @@ LEARNERS = [
         metric=True,
         order_free=False,
     ),
-    Case("relation", lambda b: relation("query-batch", b), metric=True),
-    Case("relation-running", lambda b: relation("running", b), metric=True),
+    Case("relation", lambda b: relation("query-batch", b), metric=True, steps=25, lr=0.02),
+    Case("relation-running", lambda b: relation("running", b), metric=True, steps=25, lr=0.02),
     Case("siamese", lambda b: SiameseLearner(conv(None), 4, batching=b), metric=True),
     Case(
         "siamese, matching",
@@ -287,17 +293,17 @@ LEARNERS = [
     Case("arcface", lambda b: metric("arcface", b), metric=True),
     Case("sphereface", lambda b: metric("sphereface", b), metric=True),
     Case("imaginary", imagining, metric=True, order_free=False),
-    Case("hypernetwork", hypernetwork, metric=True),
-    Case("hypernetwork without bias", lambda b: hypernetwork(b, bias=False), metric=True),
-    Case("leo", leo, metric=True),
+    Case("hypernetwork", hypernetwork, metric=True, steps=25, lr=0.02),
+    Case("hypernetwork without bias", lambda b: hypernetwork(b, bias=False), metric=True, steps=40),
+    Case("leo", leo, metric=True, steps=25, lr=0.02),
     Case("lstm-given", lambda b: sequence(lstm, "given", b), **SEQUENCE),
     Case("lstm", lambda b: sequence(lstm, "shifted", b), **SEQUENCE),
     Case("mann", lambda b: sequence(memory, "shifted", b), **SEQUENCE),
     Case("mann-as-it-is", lambda b: sequence(memory, "shifted", b, standardise=False), **SEQUENCE),
     Case("snail", lambda b: sequence(snail, "given", b), **SEQUENCE),
-    Case("multi-task", lambda b: pretrained(of_classes, "centroids", b), metric=True, pooled=True),
-    Case("multi-task, head", lambda b: pretrained(of_classes, "head", b), metric=True, pooled=True),
-    Case("multi-task, all", lambda b: pretrained(of_classes, "all", b), metric=True, pooled=True),
+    Case("multi-task", lambda b: pretrained(of_classes, "centroids", b), metric=True, pooled=True, steps=40),
+    Case("multi-task, head", lambda b: pretrained(of_classes, "head", b), metric=True, pooled=True, steps=40),
+    Case("multi-task, all", lambda b: pretrained(of_classes, "all", b), metric=True, pooled=True, steps=40),
     Case("rotation", lambda b: pretrained(TurnPretext, "centroids", b), metric=True, **UNLABELLED),
     Case("simclr", lambda b: pretrained(ViewPretext, "centroids", b), metric=True, **UNLABELLED),
     Case("prototypical-mlp", lambda b: PrototypicalLearner(mlp(), batching=b), metric=True),

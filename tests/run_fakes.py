@@ -131,8 +131,21 @@ def main() -> None:
     print("interrupted" if result.interrupted else "finished", result.step)
 
 
-if __name__ == "__main__":
+def command() -> None:
+    """The same, which tells what goes wrong as the command line does."""
     try:
         main()
     except FphiError as error:
         sys.exit(f"fphi: error: {error}")
+
+
+def first_rank() -> None:
+    """The first of several ranks, forked from a process that has loaded all: `Forked`."""
+    # Else what is started is what the module of this process was, which is pytest.
+    sys.modules["__main__"].__spec__ = None
+    os.environ["OMP_NUM_THREADS"] = "1"
+    command()
+
+
+if __name__ == "__main__":
+    command()

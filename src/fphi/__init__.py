@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from fphi.errors import DataError, FphiError
 
 if TYPE_CHECKING:
+    from fphi import experiments as experiments
     from fphi import optim as optim
-    from fphi.experiment import compare, evaluate, load, train
+    from fphi.experiment import compare, evaluate, load, train, tune
     from fphi.learnable import (
         AnnealedWeights,
         GradientLearner,
@@ -92,6 +93,7 @@ __all__ = [
     "sgd",
     "stack",
     "train",
+    "tune",
 ]
 
 _HOMES = {
@@ -116,7 +118,7 @@ _HOMES = {
     ),
     "networks": ("MLP", "BatchNorm", "Conv4"),
     "objective": ("meta_gradient",),
-    "experiment": ("compare", "evaluate", "load", "train"),
+    "experiment": ("compare", "evaluate", "load", "train", "tune"),
     "methods": ("FewShotMethod", "Setting", "method"),
     "optimize": ("GradientDescent",),
     "tasks": ("Examples", "Task", "TaskDistribution", "load_folder", "load_tasks", "stack"),
@@ -130,7 +132,7 @@ _HOMES = {
         "sgd",
     ),
 }
-_MODULES = ("optim",)  # named by themselves: fphi.optim.load
+_MODULES = ("experiments", "optim")  # named by themselves: fphi.optim.load
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 

@@ -19,6 +19,7 @@ __all__ = [
     "checked",
     "count",
     "number",
+    "range_of",
     "rate",
     "require_number",
     "require_ranges",
@@ -109,7 +110,7 @@ def require_ranges(cls: type, values: Mapping[str, Any], named: Callable[[str], 
             raise FphiError(f"{named(own.name)} is empty; give it a value, or leave it out")
         for one in value if isinstance(value, tuple | list) else (value,):
             if isinstance(one, int | float) and not isinstance(one, bool):
-                require_number(named(own.name), one, _range_of(cls, own.name))
+                require_number(named(own.name), one, range_of(cls, own.name))
     for name, hint in _hints(cls).items():
         wrong = _wrong(values[name], hint, _UNBOUNDED) if name in values else ""
         if wrong:
@@ -215,8 +216,8 @@ def _shown(value: object) -> str:
     return f"of type {type(value).__name__}"
 
 
-def _range_of(cls: type, name: str) -> Range:
-    """As the first class declares it that gives the field a range."""
+def range_of(cls: type, name: str) -> Range:
+    """That of a dataclass's field, as the first class declares it that gives the field a range."""
     for ancestor in cls.__mro__:
         own = vars(ancestor).get("__dataclass_fields__", {}).get(name)
         if own is not None and _KEY in own.metadata:

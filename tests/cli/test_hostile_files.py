@@ -15,6 +15,7 @@ from cli_helpers import command, contents, environment, evaluated, fphi, quietly
 from fphi.errors import FphiError
 from fphi.experiment.config import Config
 from search_helpers import TINY_DATA
+from unheard import unheard
 
 Capture = pytest.CaptureFixture[str]
 SEARCH = (*TINY_DATA, "--child-epochs", 1, "--retrain-epochs", 1, "--evaluations", 2, "--control", "false")
@@ -185,15 +186,31 @@ def refused_with_progress(capsys: Capture, *words: object) -> None:
     assert "fphi: error: " in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("streams", ["2>&-", ">&- 2>&-", "<&- >&- 2>&-", "2>/dev/full"])
+UNHEARD = (
+    *("train", "maml", "--tasks", "sine", "--steps", 2, "--meta-batch", 2),
+    *("--log-every", 1, "--threads", 1, "--validation-tasks", 2),
+)
+
+
+@pytest.mark.parametrize("streams", ["<&- >&- 2>&-", "2>/dev/full"])
 def test_a_training_goes_on_where_nobody_can_hear_it(streams: str, tmp_path: Path) -> None:
-    out = tmp_path / "run"
-    words = ("train", "maml", "--tasks", "sine", "--out", out, "--steps", 2, "--meta-batch", 2)
-    line = " ".join(command(*words, "--log-every", 1, "--threads", 1, "--validation-tasks", 2))
+    line = " ".join(command(*UNHEARD, "--out", tmp_path))
     done = subprocess.run(
         ["bash", "-c", f"{line} {streams}"], env=environment(), capture_output=True, check=False
     )
     assert done.returncode == 0
+    whole_without_a_word(tmp_path)
+
+
+@pytest.mark.parametrize("streams", ["2", "12"])
+def test_a_training_goes_on_without_some_streams(streams: str, tmp_path: Path) -> None:
+    process = unheard(streams, *UNHEARD, "--out", tmp_path)
+    said = process.communicate()
+    assert (process.returncode, said[1]) == (0, "")
+    whole_without_a_word(tmp_path)
+
+
+def whole_without_a_word(out: Path) -> None:
     assert (out / "best.safetensors").is_file()
     assert (out / "log.csv").read_text().count("\n") == 3  # and nothing that was meant for a closed stream
 

@@ -21,7 +21,9 @@ def test_every_method_trains_and_is_tested_from_the_command_line(
 ) -> None:
     options = {f.name for f in fields(METHODS[name])}
     words = ["--train-ways", 5] if "train_ways" in options else []
-    words += ["--inner-steps", 3] if "unroll" in options else []  # 40 by default
+    # 40 and 50 by default.
+    words += ["--inner-steps", 3] if "unroll" in options or name == "from-scratch" else []
+    words += ["--test-steps", 3] if name == "reptile" else []
     quietly("train", name, "--out", tmp_path / "run", "--steps", 1, *words, *TINY)
     result = evaluated(capsys, tmp_path / "run", "--test-tasks", 3)
     assert result["method"] == name

@@ -299,7 +299,7 @@ def test_the_demo_trains_tests_and_draws_three_methods(
 
 
 def test_a_metric_learner_is_tested_at_any_size(tmp_path: Path, capsys: Capture) -> None:
-    run = trained(tmp_path / "run", method="prototypical", steps=1)
+    run = trained(tmp_path / "run", "--train-ways", 5, method="prototypical", steps=1)
     first = evaluated(capsys, run, "--test-tasks", 2)
     result = evaluated(capsys, run, "--test-tasks", 2, "--ways", 7, "--shots", 3, "--queries", 2)
     assert (result["ways"], result["shots"], result["queries"]) == (7, 3, 2)
@@ -321,7 +321,7 @@ def test_the_inner_steps_of_the_test_can_be_others(run: Path, tmp_path: Path, ca
     by_step = evaluated(capsys, run, "--test-tasks", 4, "--steps", 6)["by_step"]
     assert result["by_step"] == by_step
     assert result["accuracy"]["transductive"]["mean"] == pytest.approx(by_step[6]["accuracy"])
-    metric = trained(tmp_path / "metric", method="prototypical", steps=1)
+    metric = trained(tmp_path / "metric", "--train-ways", 5, method="prototypical", steps=1)
     assert (
         refused(capsys, "evaluate", metric, "--test-steps", 6)
         == "prototypical has no option --test-steps; leave it out"

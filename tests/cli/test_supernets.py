@@ -1,6 +1,7 @@
 """Searches in a supernet through the command line: their directory, a stop after an epoch, and going on."""
 
 import csv
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -85,13 +86,22 @@ def test_a_space_that_a_supernet_does_not_know_is_refused(
     assert contents(tmp_path) == {}
 
 
+@pytest.fixture(scope="module")
+def enas(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("enas") / "run"
+    words = (*SEARCHES["enas-macro"], *TRAINING, "--epochs", 3, "--control", "false")
+    quietly("search", "enas-macro", "--out", out, *words)
+    return out
+
+
 TORN = ['{"epo', '{"epoch": 2, "train_loss": 2.', '{"epoch": 2, "seconds": 1.0}']
 
 
 @pytest.mark.parametrize("torn", TORN)
-def test_a_log_torn_in_a_line_loses_no_search_however_often_it_is_resumed(torn: str, tmp_path: Path) -> None:
-    words = (*SEARCHES["enas-macro"], *TRAINING, "--epochs", 3, "--control", "false")
-    quietly("search", "enas-macro", "--out", tmp_path / "whole", *words)
+def test_a_log_torn_in_a_line_loses_no_search_however_often_it_is_resumed(
+    torn: str, enas: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(enas, tmp_path / "whole")
     for name in ("result.json", "architecture.json"):
         (tmp_path / "whole" / name).rename(tmp_path / name)
     log = tmp_path / "whole" / "history.jsonl"
@@ -109,10 +119,9 @@ def test_a_log_torn_in_a_line_loses_no_search_however_often_it_is_resumed(torn: 
     "line", ["{", '{"epoch": "x", "seconds": 1}', '{"epoch": 1}', "[1]", '{"seconds": 1e400}']
 )
 def test_a_log_damaged_in_a_whole_line_is_named(
-    line: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    line: str, enas: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = (*SEARCHES["enas-macro"], *TRAINING, "--epochs", 1, "--control", "false")
-    quietly("search", "enas-macro", "--out", tmp_path, *words)
+    shutil.copytree(enas, tmp_path, dirs_exist_ok=True)
     (tmp_path / "result.json").unlink()
     (tmp_path / "history.jsonl").write_text(line + "\n")
     message = refused(capsys, "search", "enas-macro", "--out", tmp_path, "--resume")

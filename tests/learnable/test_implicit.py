@@ -1,19 +1,21 @@
 """Implicit MAML: closed forms, the limit of unrolled steps, and a memory that does not grow with them."""
 
+import weakref
 from functools import partial
-from typing import Literal
+from typing import ClassVar, Literal
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from fphi.errors import FphiError
-from fphi.learnable import GradientLearner, ImplicitLearner
+from fphi.learnable import GradientLearner, ImplicitLearner, ReptileLearner
 from fphi.networks import MLP
 from fphi.objective import meta_gradient
 from fphi.tasks.types import Examples, Task
 from fphi.within import Parameters, UpdateRule, adam, learned_rate, sgd
 from fphi.within.implicit import conjugate_gradient, neumann
+from fphi.within.optimizers import SGD, State
 
 
 class Linear(nn.Module):
@@ -198,3 +200,29 @@ def test_adam_inside_and_nothing_to_adapt() -> None:
     assert gradients.keys() == {"network.body.0.weight", "network.body.0.bias"}
     with pytest.raises(FphiError, match="strength is 0; it must be above 0"):
         ImplicitLearner(MLP(4, (8,), 2), sgd(0.1), 1, strength=0)
+
+
+class Watching(SGD):
+    """Gradient descent that counts the steps before this one whose parameters are still somewhere."""
+
+    steps: ClassVar[list[weakref.ref[Tensor]]] = []
+    most: ClassVar[list[int]] = []
+
+    def update(
+        self, gradients: Parameters, state: State, parameters: Parameters, step: int
+    ) -> tuple[Parameters, State]:
+        self.most.append(sum(seen() is not None for seen in self.steps))
+        after = super().update(gradients, state, parameters, step)
+        self.steps.append(weakref.ref(next(iter(after[0].values()))))
+        return after
+
+
+@pytest.mark.parametrize("kind", [ImplicitLearner, ReptileLearner])
+def test_no_parameters_are_kept_but_those_of_the_last_step(
+    kind: type[GradientLearner], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Watching, "steps", [])
+    monkeypatch.setattr(Watching, "most", [])
+    meta_gradient(kind(MLP(4, (8,), 2), Watching(0.1), 30).double(), labelled_tasks(), threads=1)
+    assert len(Watching.most) >= 30
+    assert max(Watching.most) <= 2

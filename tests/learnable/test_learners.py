@@ -9,13 +9,12 @@ from torch import Tensor
 
 from fphi.errors import FphiError
 from fphi.learnable import GradientLearner, LearningAlgorithm, evaluation_mode
-from fphi.networks import calibrate
 from fphi.objective import meta_gradient
 from fphi.run.disk.checkpoint import load_parameters, save_parameters
 from fphi.run.meta.evaluate import evaluate
 from fphi.tasks.types import Examples, Task
 from fphi.within import sgd
-from learners import LEARNERS, WAYS, Case, LooksAtValues, easy_tasks, random_tasks, separately
+from learners import LEARNERS, WAYS, Case, LooksAtValues, random_tasks
 
 every_learner = pytest.mark.parametrize("case", LEARNERS, ids=lambda c: c.name)
 
@@ -39,8 +38,8 @@ def test_vmapped_equals_looped(case: Case) -> None:
 @every_learner
 def test_chunks_and_threads_do_not_change_the_gradient(case: Case) -> None:
     """Chunks change no more than the rounding of a sum, and threads no bit."""
-    learner, tasks = case.build("vmap").double(), random_tasks(5)
-    loss, whole = meta_gradient(learner, tasks, chunk_size=5, threads=1)
+    learner, tasks = case.build("vmap").double(), random_tasks()
+    loss, whole = meta_gradient(learner, tasks, chunk_size=3, threads=1)
     for chunk_size, threads in ((1, 2), (2, 3)):
         split_loss, split = meta_gradient(learner, tasks, chunk_size=chunk_size, threads=1)
         torch.testing.assert_close(loss, split_loss, rtol=1e-10, atol=0)
@@ -122,7 +121,7 @@ def test_query_labels_are_for_the_loss_alone(case: Case) -> None:
 
 @every_learner
 def test_inductive_answers_do_not_depend_on_other_queries(case: Case) -> None:
-    tasks = random_tasks()
+    tasks = random_tasks(2, queries=1)
     with evaluation_mode(case.build("vmap").double()) as learner:
         together = learner.solve_alone(tasks.support, tasks.query.x)
         for i in range(tasks.query.x.shape[1]):
@@ -132,7 +131,7 @@ def test_inductive_answers_do_not_depend_on_other_queries(case: Case) -> None:
 
 @every_learner
 def test_the_answers_at_test_are_those_of_each_way_of_asking(case: Case) -> None:
-    tasks = random_tasks()
+    tasks = random_tasks(2, queries=1)
     with evaluation_mode(case.build("vmap").double()) as learner, torch.no_grad():
         answers = learner.answers_at_test(tasks.support, tasks.query.x)
         torch.testing.assert_close(answers.final, learner.solve(tasks.support, tasks.query.x))
@@ -153,37 +152,6 @@ def test_transductive_answers_depend_on_other_queries_exactly_where_it_is_said(c
 
 
 @every_learner
-def test_chance_before_training(case: Case) -> None:
-    """On noise every learner is right in one of N answers, within four standard errors."""
-    learner = case.build("vmap")
-    result = evaluate(learner, random_tasks(150, dtype=torch.float32), chunk_size=50)
-    for values in (result.transductive, result.inductive):
-        # Before training a sequence learner may give all queries of a task one answer: no spread at all.
-        error = float(values.std()) / len(values) ** 0.5 + 1e-6
-        assert abs(float(values.mean()) - 1 / WAYS) < 4 * error
-
-
-@every_learner
-def test_learns_a_small_problem(case: Case) -> None:
-    if case.sequence:
-        pytest.skip("takes longer, and tasks in random order: see test_sequence")
-    learner = case.build("vmap")
-    optimizer = torch.optim.Adam(learner.parameters(), lr=0.01)
-    if case.name == "reptile":  # its step is ε (θ̃ - φ): gradient descent of rate εα
-        optimizer = torch.optim.SGD(learner.parameters(), lr=0.01)  # type: ignore[assignment]
-    before = evaluate(learner, easy_tasks(40, seed=-1), inductive=False).loss
-    for step in range(40):
-        _, gradients = meta_gradient(learner, easy_tasks(8, seed=step, pooled=case.pooled), threads=1)
-        for name, p in learner.named_parameters():
-            p.grad = gradients[name]
-        optimizer.step()
-    calibrate(learner, separately(easy_tasks(8, seed=0)), learner.observe)
-    after = evaluate(learner, easy_tasks(40, seed=-1), inductive=False)
-    assert after.loss < 0.7 * before
-    assert after.accuracy > 0.75
-
-
-@every_learner
 def test_saved_and_loaded_answers_the_same(case: Case, tmp_path: object) -> None:
     learner, other = case.build("vmap"), case.build("vmap")
     for p in learner.parameters():
@@ -197,9 +165,9 @@ def test_saved_and_loaded_answers_the_same(case: Case, tmp_path: object) -> None
 
 @every_learner
 def test_no_call_changes_state(case: Case) -> None:
-    learner, tasks = case.build("vmap").double(), random_tasks()
+    learner, tasks = case.build("vmap").double(), random_tasks(2, queries=1)
     before = {k: v.clone() for k, v in learner.state_dict().items()}
-    meta_gradient(learner, tasks, threads=2)
+    meta_gradient(learner, tasks, chunk_size=1, threads=2)
     evaluate(learner, tasks)
     for name, value in learner.state_dict().items():
         assert torch.equal(value, before[name]), name

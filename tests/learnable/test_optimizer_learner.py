@@ -15,6 +15,7 @@ from fphi.tasks import QuadraticTasks
 from fphi.tasks.types import Examples, Task
 from fphi.within import LSTMOptimizer, UpdateRule, adam, learned_rate, sgd
 from fphi.within.hand_designed import RMSprop, TunedRate
+from fphi.within.progress import tell_progress
 from learners import conv, random_tasks
 
 QUADRATICS = QuadraticTasks()
@@ -86,6 +87,31 @@ def test_shorter_stretches_have_another_gradient_of_the_same_loss() -> None:
     )
     torch.testing.assert_close(loss, same, rtol=1e-12, atol=0)
     assert not torch.allclose(whole["optimizer.step.weight"], short["optimizer.step.weight"], rtol=1e-3)
+
+
+def test_single_stretches_sum_to_all_of_them_and_each_comes_as_often() -> None:
+    """Moments of a training draw stretches evenly; each, times 3, is on average the whole gradient."""
+    tasks = problems()
+    loss, whole = meta_gradient(learner(small_lstm(), unroll=2), tasks, threads=1)
+    own = learner(small_lstm(), unroll=2, stretches="one")
+    seen: dict[int, list[float]] = {}
+    for step in range(300):
+        tell_progress(own, step / 300)
+        seen.setdefault(own._counted(3).start, []).append(step / 300)
+    assert sorted(seen) == [0, 1, 2]
+    assert all(60 < len(moments) < 140 for moments in seen.values())  # five deviations around 100
+    losses, gradients = [], []
+    for moments in seen.values():
+        own.set_progress(moments[0])
+        part, gradient = meta_gradient(own, tasks, threads=1)
+        losses.append(part)
+        gradients.append(gradient)
+    torch.testing.assert_close(torch.stack(losses).mean(), loss, rtol=1e-12, atol=0)
+    for name, expected in whole.items():
+        mean = torch.stack([g[name] for g in gradients]).mean(0)
+        torch.testing.assert_close(mean, expected, rtol=1e-9, atol=1e-14)
+    assert len({float(part) for part in losses}) == 3
+    torch.testing.assert_close(own.eval().task_losses(tasks).mean(), loss, rtol=1e-12, atol=0)
 
 
 def test_the_loss_is_the_mean_along_the_way() -> None:

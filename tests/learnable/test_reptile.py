@@ -11,6 +11,7 @@ from torch import Tensor, nn
 import fphi
 from fphi.errors import FphiError
 from fphi.learnable import ReptileLearner
+from fphi.learnable.initialization.step_weights import AnnealedWeights
 
 RATE = 0.3
 
@@ -93,3 +94,9 @@ def test_a_loss_that_no_inner_step_moves_is_not_left_out_in_silence() -> None:
 def test_a_rate_of_nothing_is_refused(optimizer: Any) -> None:
     with pytest.raises(FphiError, match=r"divides by the rate of its inner optimizer, which is 0\.0"):
         fphi.meta_gradient(learner(optimizer=optimizer), tasks())
+
+
+@pytest.mark.parametrize("option", [{"step_weights": AnnealedWeights(0.5)}, {"first_order_until": 0.5}])
+def test_what_would_change_nothing_is_refused(option: Any) -> None:
+    with pytest.raises(FphiError, match="Reptile has no query loss in training"):
+        learner(**option)

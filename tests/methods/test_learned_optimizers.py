@@ -11,6 +11,7 @@ import fphi
 from fphi.learnable import GradientLearner
 from fphi.methods import get_method
 from fphi.methods.base import Setting
+from fphi.methods.families.problems import Units, problem_network
 from fphi.methods.lstm_meta_learner import LSTMMetaLearnerMethod
 from fphi.methods.lstm_optimizer import LSTMOptimizerMethod
 from fphi.methods.tuned_optimizer import TunedOptimizer
@@ -72,3 +73,31 @@ def test_the_meta_learner_of_the_paper_has_its_sizes() -> None:
     stacked = LSTMMetaLearnerMethod(stacked=True)
     assert stacked.variant == "lstm-meta-learner, stacked"
     assert get_method("lstm-meta-learner") is LSTMMetaLearnerMethod
+
+
+def test_the_small_network_has_the_units_that_are_asked_for() -> None:
+    """Counted by hand; where nobody asks, one layer of 20 sigmoid units as before."""
+    digits = Setting(10, 10, (1, 8, 8))
+    for units, expected in (
+        (None, 64 * 20 + 20 + 20 * 10 + 10),
+        (Units(40), 64 * 40 + 40 + 40 * 10 + 10),
+        (Units(layers=2), 64 * 20 + 20 + 20 * 20 + 20 + 20 * 10 + 10),
+    ):
+        network = problem_network("auto", digits, units)
+        assert sum(p.numel() for p in network.parameters()) == expected
+        assert any(isinstance(m, torch.nn.Sigmoid) for m in network.children())
+    relu = LSTMOptimizerMethod(activation="relu", units=5, unit_layers=3).learner(digits)
+    assert isinstance(relu, GradientLearner)
+    kinds = [type(m) for m in relu.network.children()]
+    assert kinds.count(torch.nn.ReLU) == 3
+    assert torch.nn.Sigmoid not in kinds
+
+
+def test_a_rule_is_tested_on_other_networks_than_it_was_learned_on(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"tasks": "digits", "ways": 3, "shots": 2, "inner_steps": 2, "hidden": 3}
+    fphi.train("lstm-optimizer", out=tmp_path, steps=1, meta_batch=1, validation_tasks=1, **options)
+    own = fphi.evaluate(tmp_path, test_tasks=2)
+    other = fphi.evaluate(tmp_path, test_tasks=2, units=7, test_steps=4)
+    assert len(own["by_step"]) == 3
+    assert len(other["by_step"]) == 5
+    assert own["by_step"][0] != other["by_step"][0]

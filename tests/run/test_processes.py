@@ -1,11 +1,8 @@
 """Training in processes of its own: killed at any moment, and on several ranks."""
 
 import csv
-import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +14,7 @@ from forked import Forked
 from fphi.run.disk.checkpoint import load_parameters, read_checkpoint
 from fphi.run.meta.loop import Training, train
 from fphi.run.meta.ranks import Ranks, in_first_process
-from run_fakes import FakeLearner, FakeTasks, distance, main, momentum, run
+from run_fakes import FakeLearner, FakeTasks, distance, first_rank, main, momentum, run
 from waiting import PATIENCE, wait_until
 
 TRAINING = Training(
@@ -25,17 +22,14 @@ TRAINING = Training(
 )
 
 
-def start(out: Path, *options: str) -> subprocess.Popen[str]:
-    inherited = {k: v for k, v in os.environ.items() if k not in ("RANK", "LOCAL_RANK", "WORLD_SIZE")}
-    return subprocess.Popen(
-        [sys.executable, str(Path(__file__).parent.parent / "run_fakes.py"), str(out), *options],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=inherited | {"OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+def on_ranks(out: Path, *options: object) -> Forked:
+    """Of two ranks the first begins at once, and starts the other as a command of its own."""
+    return Forked(first_rank, Path(__file__).parent.parent / "run_fakes.py", out, "--devices", 2, *options)
 
 
-def finish(out: Path, *options: str) -> str:
+def finish(out: Path, *options: object) -> str:
     """Train to the end; the last line of the output."""
-    process = start(out, *options)
+    process = on_ranks(out, *options)
     output, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, errors
     return output.splitlines()[-1]
@@ -96,13 +90,13 @@ def test_two_ranks_are_one_up_to_rounding_also_when_one_resumes_the_other(tmp_pa
     train(learner, momentum(learner), tasks, TRAINING, tmp_path / "one", validate=distance, progress=False)
 
     out = tmp_path / "two"
-    process = start(out, "--double", "--devices", "2", "--wait-at", str(TRAINING.meta_batch * 5))
+    process = on_ranks(out, "--double", "--wait-at", TRAINING.meta_batch * 5)
     wait_until((out / "waits").exists, process)
-    process.terminate()
+    process.send_signal(signal.SIGTERM)
     output, errors = process.communicate(timeout=PATIENCE)
     assert output.startswith("interrupted"), errors
     assert steps(out)[-1] == 6  # the step that the signal came in
-    assert finish(out, "--double", "--devices", "2") == "finished 30"
+    assert finish(out, "--double") == "finished 30"
 
     found = read_checkpoint(out / "last.safetensors").learner["vector"]
     expected = read_checkpoint(tmp_path / "one" / "last.safetensors").learner["vector"]
@@ -113,7 +107,7 @@ def test_two_ranks_are_one_up_to_rounding_also_when_one_resumes_the_other(tmp_pa
 
 
 def test_when_one_rank_dies_the_other_ends_with_a_message_and_not_in_a_dead_lock(tmp_path: Path) -> None:
-    process = start(tmp_path / "run", "--devices", "2", "--die-at", "59")
+    process = on_ranks(tmp_path / "run", "--die-at", 59)
     _, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode != 0
     assert "another training process ended before its time" in errors
@@ -121,7 +115,7 @@ def test_when_one_rank_dies_the_other_ends_with_a_message_and_not_in_a_dead_lock
 
 
 def test_an_error_that_all_ranks_see_is_told_once(tmp_path: Path) -> None:
-    process = start(tmp_path / "run", "--devices", "2", "--poison", "41")
+    process = on_ranks(tmp_path / "run", "--poison", 41)
     _, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1
     told = [line for line in errors.splitlines() if not line.startswith("step ")]

@@ -1,11 +1,13 @@
 """The embedded characters: how many, in which splits, drawn as a function of the seed."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 from HersheyFonts import HersheyFonts
 
 from fphi.tasks import ClassPool, FewShotTasks, load_hershey, load_tasks
-from fphi.tasks.hershey import LETTERLIKE, SPLIT_OF_SCRIPT, Strokes, _draw_class, characters
+from fphi.tasks.hershey import LETTERLIKE, SPLIT_OF_SCRIPT, Strokes, characters, draw_class
 
 
 @pytest.fixture(scope="module")
@@ -20,6 +22,7 @@ def tasks() -> FewShotTasks:
     return loaded
 
 
+@cache
 def owners() -> dict[Strokes, set[tuple[str, str]]]:
     """Return all (font, code) of each distinct list of strokes, straight from the package."""
     found: dict[Strokes, set[tuple[str, str]]] = {}
@@ -83,8 +86,8 @@ def test_symbols_in_the_shape_of_letters_train(pool: ClassPool) -> None:
 
 def test_drawings_are_a_function_of_the_seed() -> None:
     strokes = next(iter(characters()))
-    assert np.array_equal(_draw_class(strokes, 5, seed=0), _draw_class(strokes, 5, seed=0))
-    assert not np.array_equal(_draw_class(strokes, 5, seed=0), _draw_class(strokes, 5, seed=1))
+    assert np.array_equal(draw_class(strokes, 5, seed=0), draw_class(strokes, 5, seed=0))
+    assert not np.array_equal(draw_class(strokes, 5, seed=0), draw_class(strokes, 5, seed=1))
 
 
 def test_every_drawing_has_ink_and_no_two_of_a_character_are_equal(pool: ClassPool) -> None:

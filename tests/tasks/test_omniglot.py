@@ -52,8 +52,11 @@ def ink_around_its_middle(image: torch.Tensor) -> torch.Tensor:
 
 def hausdorff(a: torch.Tensor, b: torch.Tensor) -> float:
     """The modified Hausdorff distance of two drawings' ink (Dubuisson and Jain 1994)."""
-    apart = torch.cdist(a, b)
-    return max(float(apart.amin(0).mean()), float(apart.amin(1).mean()))
+    one = torch.ones(1)
+    left = torch.cat([a, a.square().sum(1, keepdim=True), one.expand(len(a), 1)], 1)
+    right = torch.cat([-2 * b, one.expand(len(b), 1), b.square().sum(1, keepdim=True)], 1)
+    apart = left @ right.T  # squared: a root for each pair would take half of the time
+    return max(float(apart.amin(axis).clamp(min=0).sqrt().mean()) for axis in (0, 1))
 
 
 @pytest.mark.data

@@ -161,3 +161,22 @@ def test_a_file_of_python_is_located_and_runs_nowhere_here(tmp_path: Path) -> No
 def test_options_that_do_not_fit_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(FphiError, match=message):
         load_tasks("hershey", **options)
+
+
+def test_some_training_classes_are_chosen_by_lot_and_more_of_them_hold_the_fewer() -> None:
+    """Those of other splits stay; rotations as classes multiply what is left."""
+    pool = pool_of(40, 4)
+    named = {n: few_shot_tasks(pool, "fraction", ways=2, queries=1, train_classes=n) for n in (2, 5, None)}
+    found = {n: set(tasks.pool("train").names) for n, tasks in named.items()}
+    assert (len(found[2]), len(found[5])) == (2, 5)
+    assert found[2] < found[5] < found[None]
+    for split in ("validation", "test"):
+        assert named[2].pool(split).names == named[None].pool(split).names
+    other = few_shot_tasks(pool, "fraction", ways=2, queries=1, train_classes=5, split_seed=1)
+    assert set(other.pool("train").names) != found[5]
+    turned = few_shot_tasks(pool, "fraction", ways=2, queries=1, train_classes=3, train_rotation="classes")
+    assert len(turned.pool("train")) == 12
+    with pytest.raises(
+        DataError, match=f"{len(found[None]) + 1} training classes: there are {len(found[None])}"
+    ):
+        few_shot_tasks(pool, "fraction", ways=2, queries=1, train_classes=len(found[None]) + 1)

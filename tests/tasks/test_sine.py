@@ -80,3 +80,32 @@ def test_refusals() -> None:
         SineTasks().batch("train", [-2])
     with pytest.raises(FphiError, match="shots is 0; it must be at least 1"):
         SineTasks(shots=0)
+
+
+class OtherWaves(SineTasks):
+    AMPLITUDES = (0.3, 2.0)
+    PHASES = (0.2, 1.7)
+    INPUTS = (-1.0, 4.0)
+
+
+def middles(bounds: tuple[float, float], n: int = 1501) -> np.ndarray:
+    return bounds[0] + (bounds[1] - bounds[0]) * (np.arange(n) + 0.5) / n
+
+
+@pytest.mark.parametrize("kind", [SineTasks, OtherWaves])
+def test_the_task_blind_answers_are_means_over_tasks_and_their_error_what_is_left(
+    kind: type[SineTasks],
+) -> None:
+    """Against the midpoint rule over phases and inputs; amplitudes enter by two moments."""
+    a, b, x = middles(kind.AMPLITUDES), middles(kind.PHASES), middles(kind.INPUTS)
+    waves = np.sin(x[:, None] - b)
+    mean = a.mean() * waves.mean(1)
+    answers = kind.task_blind(torch.from_numpy(x)[:, None])[:, 0].numpy()
+    np.testing.assert_allclose(answers, mean, rtol=0, atol=1e-6)
+    left = (a**2).mean() * (waves**2).mean() - (mean**2).mean()
+    assert kind.task_blind_error() == pytest.approx(left, abs=1e-5)
+
+
+def test_the_task_blind_optimum_of_the_paper() -> None:
+    assert float(SineTasks.task_blind(torch.zeros(1, dtype=torch.float64))) == pytest.approx(-1.6233804195)
+    assert SineTasks.task_blind_error() == pytest.approx(3.0056693556)

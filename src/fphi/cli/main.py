@@ -22,8 +22,10 @@ _COMMANDS = {
         "train:search",
         "the same, for methods that search architectures",
     ),
+    "tune": ("tune:run", "find a method's best options on development tasks"),
     "build": ("build:run", "show the network that a search found, and write its weights"),
     "draw": ("draw:run", "draw a test task with a run's answers, and its embedding of test classes"),
+    "experiment": ("experiment:run", "one of the lecture's experiments: a picture and a JSON"),
     "methods": ("methods:run", "list the methods with their papers"),
     "results": ("results:run", "write the tables of kept results, or print them as CSV"),
     "data": ("data:run", "show what data is found, its counts and checks"),
@@ -120,7 +122,7 @@ def _run(command: str, arguments: list[str]) -> int:
 
 
 def _help() -> str:
-    lines = [f"  {name:<10}{text}" for name, (_, text) in _COMMANDS.items()]
+    lines = [f"  {name:<12}{text}" for name, (_, text) in _COMMANDS.items()]
     return "\n".join(
         [
             "usage: fphi COMMAND [options]",

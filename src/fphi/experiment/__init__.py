@@ -4,5 +4,6 @@ from fphi.experiment.comparison import compare
 from fphi.experiment.evaluation import evaluate
 from fphi.experiment.loading import load
 from fphi.experiment.training import train
+from fphi.experiment.tuning.run import tune
 
-__all__ = ["compare", "evaluate", "load", "train"]
+__all__ = ["compare", "evaluate", "load", "train", "tune"]

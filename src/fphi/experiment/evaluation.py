@@ -48,6 +48,8 @@ class EvaluationOptions:
         turns: turns of a whole task that answers are the mean over, 1, 4 or 8 (with mirror images).
         other: options of the tasks or the method in place of the run's own.
         allowed: what is in files of Python, by option; see `Config.read`.
+        inductive: False leaves the inductive accuracy out where it would cost extra passes; the run's folder
+            keeps no such test.
     """
 
     test_tasks: int | None = count(None)
@@ -58,6 +60,7 @@ class EvaluationOptions:
     turns: int = 1
     other: Mapping[str, Any] | None = None
     allowed: Mapping[str, str] | None = None
+    inductive: bool = True
 
     def __post_init__(self) -> None:
         """Refuse numbers out of their ranges."""
@@ -190,6 +193,7 @@ def evaluate_run(
         split=test.split,
         count=count,
         steps=test.steps,
+        inductive=test.inductive,
         chunk_size=test.chunk_size,
     )
     scores = {name: values.contiguous() for name, values in evaluation.per_task().items()}
@@ -203,9 +207,8 @@ def evaluate_run(
 def _is_of_run(run: Path, test: EvaluationOptions) -> bool:
     other = dict(test.other or {})
     tasks = other.pop("tasks", None)
-    return (
-        test.split != "validation" and set(other) <= _SAID and (tasks is None or has_tasks(run, str(tasks)))
-    )
+    whole = test.inductive and test.split not in ("train", "validation")
+    return whole and set(other) <= _SAID and (tasks is None or has_tasks(run, str(tasks)))
 
 
 def _count(tasks: TaskDistribution, test: EvaluationOptions) -> int:

@@ -34,7 +34,7 @@ from fphi.run.meta.training import Training, TrainingResult, Validate, threads_o
 from fphi.run.show.say import say
 from fphi.tasks import NAMED, TaskDistribution
 
-__all__ = ["setting_note", "train_few_shot"]
+__all__ = ["require_no_other_config", "setting_note", "train_few_shot"]
 
 
 def train_few_shot(
@@ -62,7 +62,7 @@ def train_few_shot(
     require_usable(out, resume)
     texts = {CONFIG: run.config.to_yaml(out), "command.txt": command + "\n"}
     if not resume:
-        _require_no_other_config(out, texts[CONFIG])
+        require_no_other_config(out, texts[CONFIG])
     tasks = run.tasks(run.training.seed)
     if progress:
         for note in tasks.notes:
@@ -146,7 +146,7 @@ def _keep_start(
     save_parameters(out / BEST, learner, note)
 
 
-def _require_no_other_config(out: Path, text: str) -> None:
+def require_no_other_config(out: Path, text: str) -> None:
     """A file of that name may be all that is left of something else."""
     path = out / CONFIG
     if path.exists() and read_text(path) != text:

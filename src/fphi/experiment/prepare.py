@@ -1,7 +1,7 @@
 """From names and configuration files to the parser of a run's options, and on to its configuration."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ class Named:
         files: configuration files, the later ones prevail.
         out: the run's folder.
         resume: whether a run there is to go on.
+        usual: values where nobody gives one, in place of those that are usual.
     """
 
     command: str
@@ -40,6 +41,7 @@ class Named:
     files: Sequence[Path]
     out: Path
     resume: bool
+    usual: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,7 @@ def prepare(named: Named) -> Prepared:
     if begun is not None:
         _require_same_kind(named, begun.schema, schema)
     parser = schema.parser(named.command, named.names.get("tasks") or _text(values.get("tasks")))
+    parser.set_defaults(dict(named.usual))
     parser.begin_with(schema.known(values | schema.names))
     return Prepared(named, schema, parser, begun)
 

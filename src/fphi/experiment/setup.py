@@ -140,8 +140,9 @@ def require_kept(tasks: str) -> None:
 
 
 def setting_of(tasks: TaskDistribution, shots: int) -> Setting:
-    """What the tasks demand of a network, read off the first one."""
-    shape = tuple(tasks.task(tasks.splits[-1], 0).query.x.shape[1:])
+    """What the tasks demand of a network, read off the first one: of development, where there are such."""
+    split = "validation" if "validation" in tasks.splits else tasks.splits[-1]
+    shape = tuple(tasks.task(split, 0).query.x.shape[1:])
     return Setting(tasks.ways, shots, shape, classes=tasks.pooled_classes)
 
 

@@ -22,7 +22,7 @@ from fphi.run.meta.training import TrainingResult
 from fphi.tasks import GIVEN, TaskDistribution
 from fphi.within.randomness import undisturbed
 
-__all__ = ["train", "train_as_configured"]
+__all__ = ["named_method", "train", "train_as_configured"]
 
 _NAMES = ("space", "few_shot", "network", "tasks", "executor", "ray_address")
 
@@ -59,7 +59,7 @@ def train(
     """
     if out is not None and not str(out).strip():
         raise FphiError("out is empty; give the run's folder a name, or leave it out")
-    name, own = _named(method)
+    name, own = named_method(method)
     folder = Path(out) if out is not None else Path("runs") / name
     given = None if isinstance(tasks, str) or tasks is None else tasks
     values = {**own, **options}
@@ -106,7 +106,7 @@ def train_as_configured(
     return run_search(config, out, resume=resume, command=command)
 
 
-def _named(method: str | Method | type[Method]) -> tuple[str, Mapping[str, Any]]:
+def named_method(method: str | Method | type[Method]) -> tuple[str, Mapping[str, Any]]:
     """The name of a method, entered in the table if it is new, and the options that it comes with."""
     if isinstance(method, str):
         return method, {}

@@ -39,8 +39,9 @@ class LSTMOptimizerMethod(ProblemMethod):
     usual: ClassVar[Usual] = Usual(
         steps=200,
         meta_batch=8,
-        paper="10,000 runs of 100 steps: --inner-steps 100 --steps 10000 --meta-batch 1 --schedule constant "
-        "--outer-lr 0.001 --scale 0.01; on quadratics --meta-batch 128 --scale 1",
+        paper="10,000 runs of 100 steps: --inner-steps 100 --stretches one --steps 50000 "
+        "--meta-batch 1 --schedule constant --outer-lr 0.001 --scale 0.01; on quadratics "
+        "--meta-batch 128 --scale 1",
         regression_steps=400,
     )
 

@@ -45,6 +45,8 @@ class Reptile(FewShotMethod):
         inner: the inner optimizer, gradient descent or Adam with β₁ = 0.
         inner_lr: its learning rate; null: 0.2, in regression 0.02.
         inner_steps: minibatches per training task.
+        skipped: inner gradients that are left out of the sum, from the first on: with ``inner_steps=2``, 1
+            leaves the second alone, which is FOMAML on minibatches.
         inner_batch: examples per minibatch in training.
         train_shots: examples of a class in a training task. auto: 10, or as many as the data have if
             these are fewer.
@@ -71,6 +73,7 @@ class Reptile(FewShotMethod):
     inner: Literal["sgd", "adam"] = "sgd"
     inner_lr: float | None = rate(None)
     inner_steps: int = count(5, 10_000)
+    skipped: int = count(0, 10_000, least=0)
     inner_batch: int = count(10)
     train_shots: int | Auto = count("auto", 10_000)
     test_steps: int = count(50, 10_000, least=0)
@@ -87,6 +90,7 @@ class Reptile(FewShotMethod):
             build_network(self.network, setting, self.norm),
             sgd(rate) if self.inner == "sgd" else adam(rate, betas=(0.0, 0.999)),
             self.inner_steps,
+            skipped=self.skipped,
             order=1,
             loss=setting.loss,
             test_steps=self.test_steps,

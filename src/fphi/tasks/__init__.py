@@ -15,6 +15,7 @@ from fphi.tasks.episodes import (
 )
 from fphi.tasks.few_shot import FewShotTasks
 from fphi.tasks.folder import ImageMode, load_folder
+from fphi.tasks.fonts import FontTasks
 from fphi.tasks.hershey import load_hershey
 from fphi.tasks.minibatches import Minibatches, PooledTasks, pooled
 from fphi.tasks.omniglot import load_omniglot
@@ -39,6 +40,7 @@ __all__ = [
     "ExampleOrder",
     "Examples",
     "FewShotTasks",
+    "FontTasks",
     "ImageMode",
     "Minibatches",
     "PooledTasks",

@@ -24,7 +24,7 @@ from fphi.tasks.cache import cached_pool
 from fphi.tasks.hashing import stream_key, uniform
 from fphi.tasks.pool import ClassPool
 
-__all__ = ["DRAWERS", "LETTERLIKE", "SPLIT_OF_SCRIPT", "characters", "load_hershey"]
+__all__ = ["DRAWERS", "LETTERLIKE", "SPLIT_OF_SCRIPT", "characters", "draw_class", "load_hershey"]
 
 DRAWERS = 20
 SIZE = 28
@@ -95,12 +95,12 @@ def load_hershey(seed: int = 0) -> ClassPool:
 
 def _draw_all(seed: int) -> ClassPool:
     items = sorted((font, ord(code), strokes) for strokes, (font, code) in characters().items())
-    arrays = [_draw_class(strokes, number, seed) for number, (_, _, strokes) in enumerate(items)]
+    arrays = [draw_class(strokes, number, seed) for number, (_, _, strokes) in enumerate(items)]
     groups = [_OWN_GROUP if chr(code) in LETTERLIKE.get(font, "") else font for font, code, _ in items]
     return ClassPool.from_classes(arrays, [f"{font}/{code:03d}" for font, code, _ in items], groups)
 
 
-def _draw_class(strokes: Strokes, number: int, seed: int) -> NDArray[np.uint8]:
+def draw_class(strokes: Strokes, number: int, seed: int) -> NDArray[np.uint8]:
     """Draw one character by all drawers: [20, 1, 28, 28]."""
     points = np.concatenate([np.array(stroke, dtype=np.float64) for stroke in strokes])
     ends = np.cumsum([len(stroke) for stroke in strokes])

@@ -15,6 +15,7 @@ from fphi.tasks.division import Division
 from fphi.tasks.episodes import Distortion, Rotation, TrainingTasks
 from fphi.tasks.few_shot import FewShotTasks
 from fphi.tasks.folder import ImageMode
+from fphi.tasks.fonts import FontTasks
 from fphi.tasks.from_protocol import split_rules, trial_rule
 from fphi.tasks.minibatches import pooled
 from fphi.tasks.omniglot import ORIGINAL_SIDE, load_omniglot
@@ -22,8 +23,8 @@ from fphi.tasks.pool import ClassPool
 from fphi.tasks.protocols import Protocol, protocol_named
 from fphi.tasks.quadratics import QuadraticTasks
 from fphi.tasks.sine import SineTasks
-from fphi.tasks.sources import NAMED, default_protocol, load_pool
-from fphi.tasks.splits import chosen
+from fphi.tasks.sources import NAMED, WITHOUT_PROTOCOL, default_protocol, load_pool
+from fphi.tasks.splits import chosen, some_of
 
 __all__ = ["TaskOptions", "few_shot_tasks", "load_tasks"]
 
@@ -35,7 +36,8 @@ class TaskOptions:
     Args:
         tasks: omniglot, hershey (embedded, needs no download), sine, the path of a folder or zip of images
             with one folder per class, or FILE.py:NAME, a TaskDistribution of your own. Problems to learn
-            optimizers on: quadratics, or digits (embedded), which say themselves what is in a task.
+            optimizers on: quadratics, or digits (embedded), which say themselves what is in a task. fonts
+            (embedded): the same letters in every task, in another font.
         data_root: folder that data sets are looked for in; the environment variable FPHI_DATA if not given.
         protocol: how classes are split and tasks are made; the data's usual one if not given (omniglot:
             P-MAML, hershey: alphabet, images: fraction).
@@ -49,6 +51,7 @@ class TaskOptions:
         mode: channels of the images of a folder or zip, "grey" (one) or "rgb" (three).
         train_on_validation: whether validation classes join the training classes, for a last training when
             all options are chosen; the test tasks stay the same.
+        train_classes: how many of the training classes are learned from, drawn by lot; all if not given.
         train_rotation: quarter turns in training tasks; the protocol's if not given. "class" turns each class
             by its own angle, "episode" the whole task by one, "classes" makes the four rotations classes of
             their own, "mirrored" those of the mirror image too.
@@ -69,6 +72,7 @@ class TaskOptions:
     image_reduction: Reduction = "nearest"
     mode: ImageMode = "grey"
     train_on_validation: bool = False
+    train_classes: int | None = count(None, least=2)
     train_rotation: Rotation | None = None
     train_distortion: Distortion | None = None
     train_within_group: bool | None = None
@@ -117,7 +121,7 @@ class TaskOptions:
             DataError: the data are missing, damaged or too small, or the protocol does not fit.
         """
         self._check()
-        if self.tasks in ("sine", "quadratics", "digits"):
+        if self.tasks in WITHOUT_PROTOCOL:
             return self._without_protocol(seed)
         pool = load_pool(self.tasks, self.data_root, self.image_size, self.mode)
         protocol = self._changed(protocol_named(self.protocol or default_protocol(self.tasks, pool)))
@@ -163,6 +167,8 @@ class TaskOptions:
         if splits is not None and "trials" in splits:
             pools["trials"], trials["trials"] = trial_rule(protocol, pool, *size, train.order)
         pools = pools if splits is None else chosen(pools, splits)
+        if self.train_classes is not None and "train" in pools:
+            pools["train"] = some_of(pools["train"], self.train_classes, split_seed)
         drawn = {split: part for split, part in pools.items() if split != "trials"}
         rules, notes = split_rules(protocol, drawn, *size, train)
         tasks = FewShotTasks(
@@ -201,8 +207,9 @@ class TaskOptions:
             raise DataError(f"{what} have no protocol, but {self.protocol!r} was asked for; leave it out")
         if self.tasks == "quadratics":
             return QuadraticTasks(seed=seed)
-        if self.tasks == "digits":
-            return DigitTasks(self.ways, self.shots, self.queries, seed)
+        if self.tasks in ("digits", "fonts"):
+            kind = DigitTasks if self.tasks == "digits" else FontTasks
+            return kind(self.ways, self.shots, self.queries, seed)
         return SineTasks(self.shots, self.queries, seed)
 
 
@@ -223,8 +230,8 @@ def load_tasks(
     """Return the tasks of a data set.
 
     Args:
-        name: "omniglot", "hershey" (needs no download), "sine", "quadratics", "digits", or the path of a
-            folder or zip of images.
+        name: "omniglot", "hershey" (needs no download), "fonts", "sine", "quadratics", "digits", or the path
+            of a folder or zip of images.
         seed: of the tasks.
         splits: those that tasks are wanted of; None: all but "trials".
         train: what the method asks of its training tasks; None: they are the protocol's.

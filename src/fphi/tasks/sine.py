@@ -1,11 +1,12 @@
 """Sine waves: regression tasks that a plain network can learn in seconds."""
 
 from collections.abc import Sequence
-from math import pi
+from math import cos, pi, sin
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from fphi.errors import DataError
 from fphi.ranges import SEED, checked
@@ -72,6 +73,39 @@ class SineTasks(TaskDistribution):
         y = a[:, None] * np.sin(x - b[:, None])
         support, query = (slice(None, self.shots), slice(self.shots, None))
         return Task(_examples(x[:, support], y[:, support]), _examples(x[:, query], y[:, query]))
+
+    @classmethod
+    def task_blind(cls, x: Tensor) -> Tensor:
+        """The best answers ``[..., 1]`` to ``x: [..., 1]`` that do not look at the task: E[y | x].
+
+        Over the phases, uniform from b₀ to b₁, sin(x - b) has the mean (cos(x - b₁) - cos(x - b₀))/(b₁ - b₀).
+
+        >>> round(float(SineTasks.task_blind(torch.zeros(1))), 6)
+        -1.62338
+        """
+        low, high = cls.PHASES
+        mean: Tensor = ((x - high).cos() - (x - low).cos()) * (sum(cls.AMPLITUDES) / 2 / (high - low))
+        return mean
+
+    @classmethod
+    def task_blind_error(cls) -> float:
+        """Their mean squared error, E[y²] - E[E[y | x]²]: what no network trained on all tasks pooled beats.
+
+        Both parts are integrals of squared sines over phases and inputs, in closed form.
+
+        >>> round(SineTasks.task_blind_error(), 4)
+        3.0057
+        """
+        (a, A), (low, high), (x, X) = cls.AMPLITUDES, cls.PHASES, cls.INPUTS
+        square = (A**3 - a**3) / (3 * (A - a))
+        # sin²(x - b) = (1 - cos 2(x - b))/2, whose cosine is integrated over b and over x.
+        ends = [(X - high, 1), (X - low, -1), (x - high, -1), (x - low, 1)]
+        wave = sum(sign * cos(2 * end) for end, sign in ends) / (4 * (X - x) * (high - low))
+        of_y = square * (1 - wave) / 2
+        # cos(x - b₁) - cos(x - b₀) = 2 sin(x - m) sin(h), with m the middle of the phases and h half of them.
+        m, h = (low + high) / 2, (high - low) / 2
+        squared = 0.5 - (sin(2 * (X - m)) - sin(2 * (x - m))) / (4 * (X - x))
+        return of_y - ((a + A) / 2 * sin(h) / h) ** 2 * squared
 
     def _check(self, split: str) -> None:
         if split not in self.splits:

@@ -9,9 +9,11 @@ from fphi.tasks.hershey import load_hershey
 from fphi.tasks.omniglot import load_omniglot
 from fphi.tasks.pool import ClassPool
 
-__all__ = ["GIVEN", "NAMED", "default_protocol", "load_pool"]
+__all__ = ["GIVEN", "NAMED", "WITHOUT_PROTOCOL", "default_protocol", "load_pool"]
 
-NAMED = ("omniglot", "hershey", "sine", "quadratics", "digits")
+WITHOUT_PROTOCOL = ("sine", "quadratics", "digits", "fonts")
+"""Those that say themselves how tasks are made of them."""
+NAMED = ("omniglot", "hershey", *WITHOUT_PROTOCOL)
 """The data sets that go by a name; every other is the path of a folder or zip."""
 GIVEN = "given in Python"
 """What a run records in place of a name, where its tasks were a `TaskDistribution` that has none."""

@@ -27,6 +27,7 @@ __all__ = [
     "drawers",
     "homework_15",
     "prototypical",
+    "some_of",
 ]
 
 SPLITS = ("train", "validation", "test")
@@ -150,6 +151,17 @@ def chosen(pools: Pools, splits: Sequence[str]) -> Pools:
         if split not in pools:
             raise DataError(f"there is no split {split!r} here; there are: {', '.join(pools)}")
     return {split: pools[split] for split in splits}
+
+
+def some_of(pool: ClassPool, count: int, split_seed: int) -> ClassPool:
+    """Return ``count`` of the classes, by lot; those of a smaller count are among those of a larger one.
+
+    Raises:
+        DataError: there are fewer.
+    """
+    if count > len(pool):
+        raise DataError(f"{count} training classes: there are {len(pool)}; ask for at most as many")
+    return pool.subset(np.sort(permutation(len(pool), split_seed, "some classes")[:count]))
 
 
 def _cut(pool: ClassPool, order: NDArray[np.int64], counts: Sequence[int]) -> Pools:

@@ -1,5 +1,6 @@
 """Apply a function of one task to a batch of tasks: all at once by ``vmap``, or one after another."""
 
+import math
 import warnings
 from collections.abc import Callable
 from operator import itemgetter
@@ -86,14 +87,15 @@ class TaskMap:
         return answer
 
 
-# So many examples of a task keep a core busy: a convolution of all tasks at once, which is a grouped one, and
-# torch's norm layers under ``vmap`` are slower then than one task after another.
-_ENOUGH = 10
+# So many examples of a task, each of this many pixels, keep a core busy: a convolution of all tasks at once,
+# which is a grouped one, and torch's norm layers under ``vmap`` are slower then than one task after another.
+_ENOUGH, _PIXELS = 10, 28 * 28
 
 
 def is_costly(network: nn.Module, x: Tensor) -> bool:
     """Whether torch is slower with all tasks ``x: [B, n, *input]`` at once than with one after another."""
-    return x.device.type == "cpu" and x.shape[1] > _ENOUGH and _convolves(network)
+    images = x.shape[1] * max(1, math.prod(x.shape[3:]) / _PIXELS)
+    return x.device.type == "cpu" and images > _ENOUGH and _convolves(network)
 
 
 def _convolves(module: nn.Module) -> bool:

@@ -1,6 +1,7 @@
 """Latent embedding optimization: a generated classifier, improved by gradient steps on its code."""
 
 import copy
+from collections import deque
 from collections.abc import Iterator
 from functools import partial
 from typing import NamedTuple
@@ -125,13 +126,13 @@ class LEOLearner(GeneratingLearner):
 
     def generate(self, support: Examples) -> Tensor:
         own = self._read(support)
-        *_, last = self._trajectory(own)
+        last = deque(self._trajectory(own), maxlen=1).pop()
         return own.averages @ last
 
     def solve(self, support: Examples, query_x: Tensor) -> Tensor:
         embedded, queries = self.embed(support.x, query_x)
         own = self._read(Examples(embedded, support.y))
-        *_, last = self._trajectory(own)
+        last = deque(self._trajectory(own), maxlen=1).pop()
         return self._answers(queries, last, own)
 
     @torch.no_grad()

@@ -2,7 +2,8 @@
 
 import copy
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Literal
 
@@ -21,13 +22,13 @@ from fphi.learnable.base import (
 )
 from fphi.learnable.initialization.minibatches import minibatch_rows
 from fphi.learnable.initialization.parts import require_head_after_body
+from fphi.learnable.initialization.recomputing import descend_again
 from fphi.learnable.initialization.step_weights import LossAfter, StepWeights, sum_of, summing, with_sum
 from fphi.networks.batch_norm import network_pass, norm_modes, per_step_parameters, set_steps
 from fphi.ranges import Range, checked
 from fphi.tasks.types import Examples, Task
 from fphi.within.by_hand import second_derivatives
 from fphi.within.optimizers import InnerOptimizer, Parameters, State, UpdateRule
-from fphi.within.randomness import generators_of
 from fphi.within.refusal import (
     is_missing_derivative,
     no_second_derivative,
@@ -37,7 +38,7 @@ from fphi.within.refusal import (
 from fphi.within.stand_in import own_parameters
 from fphi.within.surroundings import ordinary
 from fphi.within.task_map import Batching, TaskMap, call_network, is_costly
-from fphi.within.unroll import DerivativeOrder, StepFrom, descend, descend_recomputed
+from fphi.within.unroll import DerivativeOrder, StepFrom, descend
 
 __all__ = ["GradientLearner"]
 
@@ -221,8 +222,7 @@ class GradientLearner(LearningAlgorithm):
 
         Where steps are recomputed, only those before the first and after the last.
         """
-        inputs, labels = ordinary(inputs), ordinary(support.y)
-        now = self._begin(support)
+        given, now = Examples(ordinary(inputs), ordinary(support.y)), self._begin(support)
         state = self.optimizer.init(now)
         yield now
         if not now:
@@ -231,18 +231,18 @@ class GradientLearner(LearningAlgorithm):
             yield from [now] * steps
             return
         if self.memory == "recomputed" and order > 0:
-            given = Examples(inputs, labels)
-            yield self._recomputed(lambda seen: partial(self._step, *seen), given, now, state, steps, order)[
-                0
-            ]
+            yield descend_again(
+                self, lambda seen: partial(self._step, seen), given, now, state, steps, order
+            )[0]
             return
         for step in range(steps):
-            now, state = self._step(inputs, labels, now, state, step, order)
+            now, state = self._step(given, now, state, step, order)
             yield now
 
     def _step(
-        self, x: Tensor, y: Tensor, now: Parameters, state: State, step: int, order: DerivativeOrder
+        self, given: Examples, now: Parameters, state: State, step: int, order: DerivativeOrder
     ) -> tuple[Parameters, State]:
+        x, y = given
         minibatch = self.minibatch if self.training else self.test_minibatch
         if minibatch is not None:
             rows = minibatch_rows(step, x.shape[1], minibatch).to(x.device)
@@ -275,16 +275,14 @@ class GradientLearner(LearningAlgorithm):
 
     def _summed_losses(self, support: Examples, loss_after: LossAfter, weights: Sequence[float]) -> Tensor:
         """The sum of ``loss_after`` each step, times its weight."""
-        inputs, labels = ordinary(self._inputs(support.x)), ordinary(support.y)
-        now = self._begin(support)
-        carried, order = with_sum(self.optimizer.init(now), inputs), self._order_now()
+        given, now = Examples(ordinary(self._inputs(support.x)), ordinary(support.y)), self._begin(support)
+        carried, order = with_sum(self.optimizer.init(now), given.x), self._order_now()
 
         def step_on(seen: Examples) -> StepFrom:
-            return summing(partial(self._step, *seen), loss_after, weights)
+            return summing(partial(self._step, seen), loss_after, weights)
 
-        given = Examples(inputs, labels)
         if self.memory == "recomputed" and order > 0:
-            return sum_of(self._recomputed(step_on, given, now, carried, len(weights), order)[1])
+            return sum_of(descend_again(self, step_on, given, now, carried, len(weights), order)[1])
         for step in range(len(weights)):
             now, carried = step_on(given)(now, carried, step, order)
         return sum_of(carried)
@@ -292,24 +290,9 @@ class GradientLearner(LearningAlgorithm):
     def _differentiated(self, tasks: Task) -> tuple[Tensor, list[Tensor]]:
         return super().summed_gradient(tasks)
 
-    def _recomputed(
-        self,
-        step_on: Callable[[Examples], StepFrom],
-        given: Examples,
-        now: Parameters,
-        state: State,
-        steps: int,
-        order: DerivativeOrder,
-    ) -> tuple[Parameters, State]:
-        own = tuple(own_parameters(self).values())
-        leaf = Examples(*(part.detach().requires_grad_(part.requires_grad) for part in given))
-        constants, leaves, drawn = (*own, *given), (*own, *leaf), generators_of(self)
-        return descend_recomputed(step_on(leaf), now, state, steps, order, constants, leaves, drawn)
-
     def _support_loss(self, parameters: Parameters, x: Tensor, y: Tensor) -> Tensor:
         return self.task_loss(call_network(self.part, parameters, x), y)
 
     @staticmethod
     def _last(trajectory: Iterator[Parameters]) -> Parameters:
-        *_, last = trajectory
-        return last
+        return deque(trajectory, maxlen=1).pop()  # none before it is kept

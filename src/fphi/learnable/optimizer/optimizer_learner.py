@@ -28,7 +28,10 @@ class OptimizerLearner(GradientLearner):
 
     lⁿ is the query loss after each step, averaged over the steps: what is good is to be fast, and not only to
     arrive (Andrychowicz et al., NIPS 2016, arXiv 1606.04474). It is differentiated in stretches of ``unroll``
-    steps: parameters and the rule's state go on from one stretch to the next, and no derivative does.
+    steps: parameters and the rule's state go on from one stretch to the next, and no derivative does. φ can
+    move after each of them: with ``stretches="one"`` a meta-step differentiates one stretch alone, whose
+    number is drawn anew as training goes on (see `fphi.within.progress`), and walks up to it without
+    derivatives. Times the number of stretches its gradient is on average that of all, for less work a step.
 
     The start is a function of the task: its examples seed it. So all rules begin at the same place, and a
     task is the same whenever it comes.
@@ -39,6 +42,7 @@ class OptimizerLearner(GradientLearner):
         optimizer: the update rule that is learned; see `GradientLearner`.
         steps: inner steps in training.
         unroll: steps that are differentiated together; None: all.
+        stretches: how many of the stretches of a way each meta-step differentiates, ``"all"`` or ``"one"``.
         start: deviation of the numbers that the network starts from; None: each tensor's as in ``network``.
         order: 1 takes gradients as constants, as the paper does; 2 does not.
         loss: see `GradientLearner`, as the rest.
@@ -57,6 +61,7 @@ class OptimizerLearner(GradientLearner):
         steps: int,
         *,
         unroll: int | None = 20,
+        stretches: Literal["all", "one"] = "all",
         start: float | None = None,
         order: Literal[1, 2] = 1,
         loss: Loss = F.cross_entropy,
@@ -74,7 +79,7 @@ class OptimizerLearner(GradientLearner):
             minibatch=minibatch,
             batching=batching,
         )
-        self.unroll, self.start = unroll, start
+        self.unroll, self.stretches, self.start = unroll, stretches, start
         # A plain attribute: torch counts the parameters of what is a module's own as the module's.
         del self.network
         self.__dict__["network"] = network
@@ -118,19 +123,32 @@ class OptimizerLearner(GradientLearner):
         return self.over_tasks.attempt(differentiated)
 
     def _stretches(self, tasks: Task, order: DerivativeOrder) -> Iterator[Tensor]:
-        """Of each stretch the losses ``[B]`` after its steps: a part of lⁿ."""
+        """Of each stretch that counts now the losses ``[B]`` after its steps: a part of lⁿ."""
         support, steps = tasks.support, self._steps_now()
-        x, y = ordinary(support.x), ordinary(support.y)
+        given = Examples(*map(ordinary, support))
         now = self._begin(support)
         state = self.optimizer.init(now)
-        for first in range(0, steps, self.unroll or max(1, steps)):
+        length = self.unroll or max(1, steps)
+        firsts = range(0, steps, length)
+        counted = self._counted(len(firsts))
+        for first in firsts[: counted.stop]:
             now, state = _constant(now), {part: _constant(values) for part, values in state.items()}
-            losses = []
-            for step in range(first, min(steps, first + (self.unroll or steps))):
-                now, state = self._step(x, y, now, state, step, order)
-                answers = self._answers(now, support.x, tasks.query.x, step + 1)
-                losses.append(self.losses(answers, tasks.query.y))
-            yield torch.stack(losses).sum(0) / steps
+            losses, counts = [], first >= firsts[counted.start]
+            for step in range(first, min(steps, first + length)):
+                now, state = self._step(given, now, state, step, order if counts else 0)
+                if counts:
+                    answers = self._answers(now, support.x, tasks.query.x, step + 1)
+                    losses.append(self.losses(answers, tasks.query.y))
+            if counts:
+                yield torch.stack(losses).sum(0) * (len(firsts) / len(counted) / steps)
+
+    def _counted(self, stretches: int) -> range:
+        """The numbers of those of ``stretches`` that count now."""
+        if self.stretches == "all" or not self.training or stretches < 2:
+            return range(stretches)
+        drawn = hashlib.blake2b(repr(self.progress).encode(), digest_size=8).digest()
+        one = int.from_bytes(drawn, "big") % stretches
+        return range(one, one + 1)
 
     @torch.no_grad()
     def _begin(self, support: Examples) -> Parameters:

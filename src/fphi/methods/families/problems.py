@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from itertools import pairwise
+from typing import ClassVar, Literal
 
 from torch import nn
 
@@ -12,7 +13,9 @@ from fphi.methods.families.networks import ScheduleName, build_network
 from fphi.ranges import count, weight
 from fphi.within.optimizers import UpdateRule
 
-__all__ = ["ProblemMethod", "is_quadratic", "problem_network"]
+__all__ = ["Activation", "ProblemMethod", "Units", "is_quadratic", "problem_network"]
+
+Activation = Literal["sigmoid", "relu"]
 
 _SIDE = 8  # pixels of an image that the small network sees
 _SPREAD = 0.01  # of the numbers that it starts from, as in the paper
@@ -23,26 +26,47 @@ def is_quadratic(setting: Setting) -> bool:
     return setting.ways is None and len(setting.input_shape) == 1 and setting.input_shape[0] > 1
 
 
-def problem_network(name: str, setting: Setting) -> nn.Module:
+@dataclass(frozen=True)
+class Units:
+    """The layers before the last of the small network.
+
+    Args:
+        units: of a layer.
+        layers: of them.
+        activation: what they do.
+    """
+
+    units: int = 20
+    layers: int = 1
+    activation: Activation = "sigmoid"
+
+
+def problem_network(name: str, setting: Setting, hidden: Units | None = None) -> nn.Module:
     """The network that a problem is to train.
 
-    ``"auto"`` is the paper's: one layer of 20 sigmoid units, before which larger images are averaged down to
-    8x8; where the problem is quadratic a linear map; on single numbers the MLP that is usual there.
+    ``"auto"`` is the paper's: one layer of 20 sigmoid units, or as ``hidden`` says, before which larger
+    images are averaged down to 8x8; where the problem is quadratic a linear map; on single numbers the MLP
+    that is usual there.
     """
+    hidden = hidden or Units()
     if name != "auto" or setting.network is not None or setting.input_shape == (1,):
         return build_network("mlp" if name == "auto" else name, setting, "query-batch")
     if is_quadratic(setting):
         return nn.Linear(setting.input_shape[0], 1, bias=False)
     if len(setting.input_shape) == 1:
-        return _hidden(nn.Identity(), setting.input_shape[0], setting.outputs)
+        return _small(nn.Identity(), setting.input_shape[0], setting.outputs, hidden)
     channels, height, width = setting.input_shape
     smaller = nn.Identity() if max(height, width) <= _SIDE else nn.AdaptiveAvgPool2d(_SIDE)
     sides = height * width if max(height, width) <= _SIDE else _SIDE * _SIDE
-    return _hidden(smaller, channels * sides, setting.outputs)
+    return _small(smaller, channels * sides, setting.outputs, hidden)
 
 
-def _hidden(first: nn.Module, inputs: int, outputs: int) -> nn.Module:
-    return nn.Sequential(first, nn.Flatten(), nn.Linear(inputs, 20), nn.Sigmoid(), nn.Linear(20, outputs))
+def _small(first: nn.Module, inputs: int, outputs: int, hidden: Units) -> nn.Module:
+    sizes = [inputs, *[hidden.units] * hidden.layers]
+    layers: list[nn.Module] = [first, nn.Flatten()]
+    for before, after in pairwise(sizes):
+        layers += [nn.Linear(before, after), nn.ReLU() if hidden.activation == "relu" else nn.Sigmoid()]
+    return nn.Sequential(*layers, nn.Linear(sizes[-1], outputs))
 
 
 @dataclass(frozen=True)
@@ -54,6 +78,8 @@ class ProblemMethod(FewShotMethod):
         test_steps: steps at test; null: as in training.
         unroll: steps that are differentiated together, from which on the state goes on and no derivative
             does; null: all.
+        stretches: how many of them a meta-step differentiates: all, or one, drawn anew for each, for which
+            the steps before it are taken without derivatives.
         inner_batch: support examples of a step; null: all.
         start: deviation of the numbers that the network starts from; null: 0.01, and that of its own layers
             for networks that are named and on single numbers.
@@ -61,6 +87,9 @@ class ProblemMethod(FewShotMethod):
         schedule: course of the outer learning rate.
         network: the network that is trained: auto (one layer of 20 sigmoid units; on quadratics a linear
             map), or one of conv4-pool, conv4-stride, conv4-stride-mean, conv5, mlp, koch.
+        units: of a layer of that small network.
+        unit_layers: layers of such units in it.
+        activation: of its units.
     """
 
     removed: ClassVar[Mapping[str, object]] = {}
@@ -68,21 +97,26 @@ class ProblemMethod(FewShotMethod):
     inner_steps: int = count(40, 10_000, least=0)
     test_steps: int | None = count(None, 10_000, least=0)
     unroll: int | None = count(20, 10_000)
+    stretches: Literal["all", "one"] = "all"
     inner_batch: int | None = count(None)
     start: float | None = weight(None)
     outer_lr: float = weight(0.01)
     schedule: ScheduleName = "cosine"
     network: str = "auto"
+    units: int = count(20, 10_000)
+    unit_layers: int = count(1, 100)
+    activation: Activation = "sigmoid"
 
     def trained_by(self, rule: UpdateRule, setting: Setting) -> OptimizerLearner:
         """The learner whose rule is ``rule``."""
         small = self.network == "auto" and setting.network is None and setting.input_shape != (1,)
         usual = _SPREAD if small else None
         return OptimizerLearner(
-            problem_network(self.network, setting),
+            problem_network(self.network, setting, Units(self.units, self.unit_layers, self.activation)),
             rule,
             self.inner_steps,
             unroll=self.unroll,
+            stretches=self.stretches,
             start=usual if self.start is None else self.start,
             loss=setting.loss,
             test_steps=self.test_steps,

@@ -1,0 +1,1 @@
+"""Hyperparameters chosen on development tasks: many trainings, of which the best says its command."""

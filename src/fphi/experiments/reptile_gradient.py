@@ -1,0 +1,119 @@
+"""Reptile's gradient: the sum of the inner gradients, of which the second is what learns to learn."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from fphi.experiments.base import Experiment, Measured
+from fphi.experiments.parts.expansion import inner_gradients
+from fphi.experiments.parts.numbers import accuracies, percent
+from fphi.experiments.parts.trainings import Planned, Trained
+from fphi.experiments.table import experiment
+from fphi.learnable import ReptileLearner
+from fphi.ranges import count
+from fphi.report.panels import Curve, Panel, draw_panels
+from fphi.tasks.episodes import TrainingTasks
+from fphi.tasks.options import TaskOptions
+
+__all__ = ["ReptileGradient"]
+
+_RATES = tuple(10 ** (-exponent / 2) for exponent in range(1, 9))  # of the expansion
+_SHOWN_RATE = _RATES[3]
+
+
+@experiment("reptile-gradient", "meta-training by g1, by g2, and by their sum, which is Reptile's gradient")
+@dataclass(frozen=True)
+class ReptileGradient(Experiment):
+    """(φ - θ̃)/α = g₁ + g₂ of two minibatches (Nichol, Achiam, Schulman 2018, sections 5 and 6.2).
+
+    g₁ alone is joint training, which learns nothing where labels are drawn anew for each task. g₂ alone is
+    FOMAML on minibatches; its part -α H₂ g₁ makes minibatches help each other.
+
+    Args:
+        checked_tasks: training tasks on which the identity and the expansion are computed.
+        network: that is adapted, as the option of reptile.
+    """
+
+    checked_tasks: int = count(3)
+    network: str = "conv4-stride"
+
+    def trainings(self, tasks: TaskOptions) -> Mapping[str, Planned]:
+        own = {"network": self.network, "train_shots": 10, "inner_batch": 5 * tasks.ways}
+        own |= {"inner_lr": 0.2, "test_steps": 10, "validate_every": 20, "outer_lr": 1e-3}
+        of = {"g1": (1, 0), "g2": (2, 1), "g1 + g2": (2, 0)}
+        return {
+            name: Planned("reptile", 200, {**own, "inner_steps": steps, "skipped": skipped})
+            for name, (steps, skipped) in of.items()
+        }
+
+    def measure(self, trained: Trained) -> Measured:
+        values: dict[str, Any] = {"chance": 1 / trained.tasks.ways}
+        for name, kind in trained.kinds.items():
+            steps, validated = kind[0].curve("validation_accuracy")
+            values[name] = {
+                "accuracy": accuracies(kind.scores(alone=True)),
+                "validation": {"step": steps, "accuracy": validated},
+            }
+        values |= self._expansion(trained)
+        findings = (
+            *(f"{name}: {percent(values[name]['accuracy']['transductive'])}" for name in trained.kinds),
+            f"(φ - θ̃)/α and g1 + g2 differ by {values['identity_error']:.1e} of their length",
+        )
+        return Measured(values, findings, draw_panels(_panels(trained, values)))
+
+    def _expansion(self, trained: Trained) -> dict[str, Any]:
+        """The identity's error, and the remainders of g₂ against the inner rate, on training tasks."""
+        run = trained["g1 + g2"][0]
+        learner = run.learner()
+        assert isinstance(learner, ReptileLearner)
+        network = learner.network.double()
+        shots = TrainingTasks(shots=10, queries=1, order="shuffled", at_most=True)
+        tasks = trained.tasks.load(run.seed, shots, ["train"])
+        losses = [_losses(network, *tasks.task("train", i).support) for i in range(self.checked_tasks)]
+        start = dict(network.named_parameters())
+        found = {rate: [inner_gradients(pair, start, rate) for pair in losses] for rate in _RATES}
+        remainders = [[g.remainders(rate) for g in of_tasks] for rate, of_tasks in found.items()]
+        zeroth, first = ([_mean([r[part] for r in row]) for row in remainders] for part in (0, 1))
+        return {
+            "identity_error": max(g.identity_error for g in found[_SHOWN_RATE]),
+            "expansion": {"inner_lr": list(_RATES), "beyond_g2_at_phi": zeroth, "beyond_first_order": first},
+        }
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _losses(network: nn.Module, x: Tensor, y: Tensor) -> list[Any]:
+    """Of the two halves of a support set, as functions of the network's parameters."""
+    half = len(y) // 2
+
+    def loss(rows: slice, parameters: Mapping[str, Tensor]) -> Tensor:
+        return F.cross_entropy(functional_call(network, dict(parameters), (x[rows].double(),)), y[rows])
+
+    return [partial(loss, rows) for rows in (slice(None, half), slice(half, None))]
+
+
+def _panels(trained: Trained, values: Mapping[str, Any]) -> list[Panel]:
+    curves = {}
+    for name in trained.kinds:
+        validation = values[name]["validation"]
+        curves[name] = Curve(validation["step"], [100 * a for a in validation["accuracy"]])
+    found = values["expansion"]
+    names = {"|g2 - g2(φ)|": "beyond_g2_at_phi", "|g2 - g2(φ) + α H2 g1|": "beyond_first_order"}
+    left = {name: Curve(found["inner_lr"], found[key]) for name, key in names.items()}
+    return [
+        Panel(
+            "what moves φ",
+            "meta-steps",
+            "validation accuracy (%)",
+            curves,
+            {"chance": 100 * values["chance"]},
+        ),
+        Panel("expansion of g2", "inner rate α", "length of the remainder", left, log="xy"),
+    ]

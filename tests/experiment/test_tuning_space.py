@@ -1,0 +1,170 @@
+"""What a tuning varies where nobody says, and what a user may write."""
+
+from dataclasses import replace
+from typing import get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fphi.errors import FphiError
+from fphi.experiment.tuning.dimensions import Dimension
+from fphi.experiment.tuning.space import Facts, current, space_of
+from fphi.methods.base import FewShotMethod
+from fphi.methods.families.networks import ScheduleName
+from fphi.methods.leo import LEO
+from fphi.methods.maml import MAML
+from fphi.methods.prototypical import Prototypical
+from fphi.methods.table import methods
+from fphi.networks.batch_norm import Mode
+from fphi.tasks import SineTasks, load_tasks
+from fuzzing import inputs, tried
+
+IMAGES, WAVES = Facts(regression=False, images=True), Facts(regression=True, images=False)
+FEW_SHOT = [cls for cls in methods().values() if issubclass(cls, FewShotMethod)]
+
+
+def texts(method: FewShotMethod, facts: Facts, *vary: str, fixed: tuple[str, ...] = ()) -> dict[str, str]:
+    return {one.name: one.text for one in space_of(method, facts, vary, fixed)}
+
+
+def test_usual_values_come_from_the_options_kinds_ranges_and_values() -> None:
+    assert texts(MAML(), IMAGES) == {
+        "inner_lr": "0.04:4:log",
+        "inner_steps": "1:3:log",
+        "test_steps": "1:9:log",
+        "outer_lr": "0.0001:0.01:log",
+        "schedule": ",".join(get_args(ScheduleName)),
+        "norm": ",".join(get_args(Mode)),
+    }
+    assert texts(MAML(), WAVES) == {
+        "inner_lr": "0.001:0.1:log",
+        "inner_steps": "1:3:log",
+        "test_steps": "1:9:log",
+        "outer_lr": "0.0001:0.01:log",
+        "schedule": ",".join(get_args(ScheduleName)),
+    }
+    assert texts(MAML(inner_lr=500.0), IMAGES)["inner_lr"] == "50:1000:log"
+    assert texts(Prototypical(), IMAGES)["distance"] == "euclidean,cosine"
+    leo = texts(LEO(), IMAGES)
+    assert (leo["dropout"], leo["normalise"]) == ("0:0.95", "true,false")
+
+
+def test_what_is_off_stays_off_and_what_changes_no_result_too() -> None:
+    assert not {"multi_step", "clip_value", "learned_rates", "memory", "network"} & set(texts(MAML(), IMAGES))
+    assert "multi_step" in texts(MAML(multi_step=0.5), IMAGES)
+    assert "clip_value" in texts(MAML(clip_value=10.0), IMAGES)
+
+
+def test_options_that_were_given_stay_as_they_are_unless_they_are_named() -> None:
+    assert "inner_lr" not in texts(MAML(), IMAGES, fixed=("inner_lr",))
+    assert texts(MAML(), IMAGES, "inner_lr", fixed=("inner_lr",)) == {"inner_lr": "0.04:4:log"}
+
+
+def test_vary_names_all_that_is_varied_or_changes_one_of_the_usual() -> None:
+    assert texts(MAML(), IMAGES, "inner-lr=0.01:1:log", "inner_steps=1,3,5", "meta_batch=4,8") == {
+        "inner_lr": "0.01:1:log",
+        "inner_steps": "1,3,5",
+        "meta_batch": "4,8",
+    }
+    usual = texts(MAML(), IMAGES)
+    for order in (("usual", "norm=support,running"), ("norm=support,running", "usual")):
+        assert texts(MAML(), IMAGES, *order) == usual | {"norm": "support,running"}
+    assert texts(MAML(), IMAGES, "multi_step") == {"multi_step": "0:1"}
+    assert texts(MAML(), IMAGES, "clip_value=null,10", "learned_rates=none,all") == {
+        "clip_value": "null,10",
+        "learned_rates": "none,all",
+    }
+
+
+@pytest.mark.parametrize("facts", [IMAGES, WAVES], ids=["images", "waves"])
+@pytest.mark.parametrize("cls", FEW_SHOT, ids=lambda cls: cls.title)
+def test_every_method_has_usual_values_which_it_takes(cls: type[FewShotMethod], facts: Facts) -> None:
+    method = cls()
+    space = space_of(method, facts, (), ())
+    assert any(one.name.endswith(("lr", "rate")) for one in space)
+    for one in space:
+        for value in one.ends:
+            assert getattr(replace(method, **{one.name: value}), one.name) == value
+        known = current(method, one.name, facts)
+        assert known is None or one.holds(known)
+        parsed = space_of(method, facts, (f"{one.name}={one.text}",), ())
+        assert parsed == (one,)
+
+
+@pytest.mark.parametrize(
+    ("vary", "message"),
+    [
+        ("inner_lr=0.1", "--vary inner_lr=0.1 gives no two different values; write 1,3,5 or"),
+        ("inner_lr=0.1,0.10", "gives no two different values"),
+        ("inner_lr=", "gives no two different values"),
+        ("inner_lr=1:0.1", "inner_lr=1:0.1 is no range; write two numbers, the smaller first, as"),
+        ("inner_lr=0:1:log", "write two numbers, the smaller first, the first above 0, as"),
+        ("inner_lr=0:1:lin", "is no range"),
+        ("inner_lr=0:nan", "is no range"),
+        ("inner_lr=0:1:log:2", "is no range"),
+        ("inner_steps=1:2.5", "is no range; write two whole numbers"),
+        ("network=a.py:A,b.py:B", "names a file of Python; give one by --network"),
+        ("clip_value", "--vary clip_value has no usual values; write them: --vary clip_value=1,3,5 or"),
+        ("steps", "--vary steps has no usual values"),
+        ("ways=5,10", "--vary ways: it can be one of multi_step, first_order, inner_lr"),
+        ("seed=1,2", "--vary seed: it can be one of"),
+        ("nonsense", "what they are says fphi train maml --help"),
+    ],
+)
+def test_what_cannot_be_varied_is_refused(vary: str, message: str) -> None:
+    with pytest.raises(FphiError) as refusal:
+        space_of(MAML(), IMAGES, (vary,), ())
+    assert message in str(refusal.value)
+
+
+@inputs(200)
+@given(
+    name=st.sampled_from(
+        ["inner_lr", "inner_steps", "schedule", "clip_value", "learned_rates", "steps", "freeze"]
+    ),
+    values=st.text(alphabet="0123456789.:,-eanulogtr", max_size=20),
+)
+def test_whatever_is_written_is_refused_or_read_back_as_it_is(name: str, values: str) -> None:
+    with tried("values of an option"):
+        (one,) = space_of(MAML(), IMAGES, (f"{name}={values}",), ())
+        assert space_of(MAML(), IMAGES, (f"{name}={one.text}",), ()) == (one,)
+        assert all(one.holds(end) for end in one.ends)
+
+
+def test_nothing_left_to_vary_is_refused() -> None:
+    fixed = tuple(texts(MAML(), IMAGES))
+    with pytest.raises(FphiError, match="maml has no option left to vary"):
+        space_of(MAML(), IMAGES, (), fixed)
+
+
+def test_a_dimension_holds_what_is_in_it() -> None:
+    numbers = Dimension("x", (), 0.1, 1.0)
+    assert [numbers.holds(v) for v in (0.1, 1, 1.1, True, None, "a")] == [
+        True,
+        True,
+        False,
+        False,
+        False,
+        False,
+    ]
+    whole = Dimension("x", (), 1, 9, whole=True)
+    assert [whole.holds(v) for v in (1, 9, 10, 1.0, True)] == [True, True, False, False, False]
+    choices = Dimension("x", (1, None, "a"))
+    assert [choices.holds(v) for v in (1, None, "a", True, 1.0, 2)] == [True, True, True, False, False, False]
+
+
+def test_sampled_numbers_are_short_and_stay_inside() -> None:
+    numbers = Dimension("x", (), 0.123456, 1.0)
+    assert numbers.rounded(0.98765432) == 0.9877
+    assert numbers.rounded(0.99996) == 1.0
+    assert Dimension("x", (), 0.12344, 1.0).rounded(0.12344) == 0.12344  # not 0.1234
+    assert Dimension("x", (), 1, 99999, whole=True).rounded(98765) == 98765
+    assert Dimension("x", (True, False)).rounded(True) is True
+
+
+def test_facts_are_read_off_development_tasks() -> None:
+    assert Facts.of(SineTasks(shots=2)) == WAVES
+    assert Facts.of(load_tasks("hershey", ways=2, shots=1, queries=1)) == IMAGES
+    with pytest.raises(FphiError, match="have the splits train, test, and tuning needs train and validation"):
+        Facts.of(load_tasks("hershey", ways=2, train_on_validation=True))

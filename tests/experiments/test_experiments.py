@@ -1,0 +1,172 @@
+"""Every experiment from the command line: what it writes, and that it does nothing twice."""
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+import fphi
+from cli_helpers import fphi as command
+from cli_helpers import quietly, refused
+from experiments_helpers import KEYS, SMALLER, experimented
+from fphi.experiments import StoppedError, experiments
+from fphi.experiments.parts.numbers import gain_of, mean_of
+
+Capture = pytest.CaptureFixture[str]
+NAMES = tuple(experiments())
+RUNS = ("config.yaml", "best.safetensors", "log.csv")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One folder for all, where equal trainings are shared."""
+    return tmp_path_factory.mktemp("experiments")
+
+
+@pytest.fixture(scope="module")
+def records(folder: Path) -> dict[str, dict[str, Any]]:
+    with pytest.MonkeyPatch.context() as fewer:
+        fewer.setattr("fphi.experiments.optimizer._RULES", ("adam",))
+        fewer.setattr("fphi.experiments.classes._COUNTS", (10, 1000))
+        return {name: experimented(folder, name) for name in NAMES}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_experiment_writes_its_picture_its_json_and_its_trainings(
+    name: str, folder: Path, records: dict[str, dict[str, Any]]
+) -> None:
+    record = records[name]
+    assert tuple(record) == KEYS
+    assert record["experiment"] == name
+    assert record["options"]["steps"] == 1
+    assert record["findings"]
+    assert all(isinstance(line, str) and line for line in record["findings"])
+    assert set(record["versions"]) == {"fphi", "torch", "python"}
+    for training in record["trainings"]:
+        assert set(training) == {"name", "method", "seed", "run", "command"}
+        assert all((folder / training["run"] / file).is_file() for file in RUNS)
+        assert training["command"].startswith(f"fphi train {training['method']} --out ")
+    with Image.open(folder / record["picture"]) as picture:
+        picture.load()
+        assert picture.format == "PNG"
+        assert min(picture.size) >= 500
+
+
+def test_what_is_trained_is_not_trained_again(folder: Path, records: dict[str, dict[str, Any]]) -> None:
+    """Neither by the same experiment nor by another that plans the same; the second result is the first."""
+    before = {p: p.stat().st_mtime_ns for p in folder.rglob("last.safetensors")}
+    assert experimented(folder, "inner-steps") == records["inner-steps"]
+    assert {p: p.stat().st_mtime_ns for p in folder.rglob("last.safetensors")} == before
+
+
+def test_a_command_of_the_record_trains_the_same(
+    folder: Path, records: dict[str, dict[str, Any]], tmp_path: Path
+) -> None:
+    training = records["classes"]["trainings"][0]
+    words = shlex.split(training["command"])[1:]
+    words[words.index("--out") + 1] = str(tmp_path / "again")
+    quietly(*words)
+    one, other = (run / "best.safetensors" for run in (folder / training["run"], tmp_path / "again"))
+    assert one.read_bytes() == other.read_bytes()
+
+
+def test_python_runs_them_by_the_same_names(tmp_path: Path, records: dict[str, dict[str, Any]]) -> None:
+    small: dict[str, Any] = {"steps": 1, "meta_batch": 2, "test_tasks": 2, "seeds": 1}
+    record = fphi.experiments.run("sine", out=tmp_path, **small)
+    assert record["measured"] == records["sine"]["measured"]
+    with pytest.raises(fphi.FphiError, match="unknown experiment 'cosine': choose one of"):
+        fphi.experiments.run("cosine")
+
+
+def test_a_stopped_experiment_says_so_and_goes_on(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch, records: dict[str, dict[str, Any]]
+) -> None:
+    words = ("experiment", "sine", "--out", tmp_path, "--meta-batch", 2, "--test-tasks", 3, "--steps", 2)
+    with monkeypatch.context() as stopping:
+        stopping.setattr("fphi.run.disk.interrupt.Interrupt.requested", True)
+        assert command(*words) == 130
+        assert capsys.readouterr().err.splitlines()[-1] == (
+            "stopped at step 1 of MAML, seed 0 (1 of 2); the same command goes on"
+        )
+        with pytest.raises(StoppedError):
+            fphi.experiments.run("sine", out=tmp_path, steps=2, meta_batch=2, test_tasks=3)
+    assert not (tmp_path / "sine.json").exists()
+    assert command(*words) == 0
+    gone_on = (tmp_path / "sine.json").read_text("utf-8")
+    whole = tmp_path / "whole"
+    assert command(*(whole if word is tmp_path else word for word in words)) == 0
+    assert (whole / "sine.json").read_text("utf-8").replace("/whole", "") == gone_on
+
+
+def test_without_a_name_they_are_listed_a_line_each(capsys: Capture) -> None:
+    assert command("experiment") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines if line.startswith("  ")] == sorted(NAMES)
+    assert max(map(len, lines)) <= 110
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("tangent",), "unknown experiment 'tangent': choose one of"),
+        (("sine", "--shots", 0), "--shots is 0; it must be at least 1"),
+        (("sine", "--tasks", "omniglot"), "--tasks"),
+        (("classes", "--tasks", "digits"), "--tasks digits has no training classes to choose from"),
+        (
+            ("classes", "--train-classes", 5000),
+            "5000 training classes: there are 917; ask for at most as many",
+        ),
+    ],
+)
+def test_what_cannot_be_is_refused(
+    words: tuple[object, ...], message: str, tmp_path: Path, capsys: Capture
+) -> None:
+    assert message in refused(capsys, "experiment", *words, "--out", tmp_path)
+
+
+def test_the_smallest_are_of_experiments_that_there_are() -> None:
+    assert set(SMALLER) <= set(NAMES)
+
+
+def test_means_are_over_tasks_of_the_means_over_trainings() -> None:
+    one, other = torch.tensor([0.0, 1.0, 1.0, 0.0]), torch.tensor([1.0, 1.0, 1.0, 1.0])
+    found = mean_of([{"loss": one}, {"loss": other}], "loss")
+    assert found["mean"] == pytest.approx(0.75)
+    assert found["by_seed"] == pytest.approx([0.5, 1.0])
+    assert found["ci95"] == pytest.approx(1.96 * (4 * 0.25**2 / 3) ** 0.5 / 2)
+    gain = gain_of([{"inductive": other}], [{"inductive": one, "transductive": 1 - one}])
+    assert gain["mean"] == pytest.approx(0.5)
+    assert gain["ci95"] == pytest.approx(1.96 * (4 * 0.5**2 / 3) ** 0.5 / 2)
+
+
+def test_what_experiments_say_of_themselves_holds(records: dict[str, dict[str, Any]]) -> None:
+    """Exact facts among their numbers, whatever the training."""
+    sine = records["sine"]["measured"]
+    assert sine["task_blind"]["exact"] == pytest.approx(3.0056693556)
+    assert sine["task_blind"]["flat_line"] == pytest.approx(4.2516666667)
+    assert sine["MAML"]["loss_by_step"][0] == pytest.approx(sine["MAML"]["before"]["mean"])
+    assert sine["MAML"]["loss_by_step"][1] == pytest.approx(sine["MAML"]["after_1_step"]["mean"])
+    similarity = records["feature-reuse"]["measured"]["similarity"]
+    anil = similarity["ANIL"]["cka"]  # whose body does not adapt
+    assert all(value == pytest.approx(1) for layer, value in anil.items() if layer != "head")
+    assert anil["head"] < 1
+    reptile = records["reptile-gradient"]["measured"]
+    assert reptile["identity_error"] < 1e-10
+    zeroth, first = (reptile["expansion"][key] for key in ("beyond_g2_at_phi", "beyond_first_order"))
+    assert first[-1] < 0.1 * zeroth[-1]
+    domains = records["domains"]["measured"]
+    apart = (
+        domains["MAML"]["accuracy"]["transductive"]["mean"]
+        - domains["pooled"]["accuracy"]["transductive"]["mean"]
+    )
+    assert domains["gain"]["mean"] == pytest.approx(apart)
+    panels = records["optimizer"]["measured"]["loss_by_step"]
+    assert {name: len(courses["lstm"]) for name, courses in panels.items()} == {
+        "quadratics": 3, "20 units": 5, "40 units": 3, "2 layers": 3, "ReLU": 3
+    }  # fmt: skip
+    for courses in panels.values():
+        starts = [losses[0] for losses in courses.values()]
+        assert starts == pytest.approx([starts[0]] * 2)  # all rules begin at the same place
