@@ -165,7 +165,7 @@ def test_saved_and_loaded_answers_the_same(case: Case, tmp_path: object) -> None
 
 @every_learner
 def test_no_call_changes_state(case: Case) -> None:
-    learner, tasks = case.build("vmap").double(), random_tasks(2, queries=1)
+    learner, tasks = case.build("vmap").double(), random_tasks(2, shots=1, queries=1)
     before = {k: v.clone() for k, v in learner.state_dict().items()}
     meta_gradient(learner, tasks, chunk_size=1, threads=2)
     evaluate(learner, tasks)
