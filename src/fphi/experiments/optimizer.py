@@ -75,8 +75,8 @@ class Optimizer(Experiment):
         digits = {"tasks": "digits", "ways": 10, "shots": self.shots, **steps}
         quadratics = {"tasks": "quadratics", **steps}
         planned = {
-            f"{_LEARNED} on quadratics": Planned("lstm-optimizer", 300, quadratics),
-            f"{_LEARNED} on 20 units": Planned("lstm-optimizer", 100, {**digits, "meta_batch": 4}),
+            f"{_LEARNED} on quadratics": Planned("lstm-optimizer", 100, quadratics),
+            f"{_LEARNED} on 20 units": Planned("lstm-optimizer", 80, {**digits, "meta_batch": 4}),
         }
         for network, options in {"quadratics": quadratics, **_NETWORKS}.items():
             own = options if network == "quadratics" else {**digits, "meta_batch": 2, **options}

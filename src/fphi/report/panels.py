@@ -16,6 +16,7 @@ __all__ = ["Curve", "Panel", "draw_panels"]
 
 _WIDTH, _HEIGHT = 4.6, 3.6  # of a panel, in inches
 _REFERENCES = ("--", ":", "-.")
+_FEW = 5  # places that are all named
 
 
 @dataclass(frozen=True)
@@ -109,10 +110,7 @@ def _draw(axes: Axes, panel: Panel) -> None:
         axes.axhline(value, color="#777777", linestyle=_REFERENCES[place % 3], label=name)
     style_axes(axes, panel.ylabel, panel.xlabel)
     axes.set_title(panel.title, color=INK, fontsize=10)
-    if "x" in panel.log:
-        axes.set_xscale("log")
-    if "y" in panel.log:
-        axes.set_yscale("log")
+    _scale(axes, panel)
     if panel.ticks:
         axes.set_xticks(range(len(panel.ticks)), panel.ticks)
         axes.set_xlim(-0.5, len(panel.ticks) - 0.5)
@@ -120,3 +118,17 @@ def _draw(axes: Axes, panel: Panel) -> None:
         axes.set_ylim(*panel.limits)
     if len(panel.curves) + len(panel.references) > 1:
         axes.legend(frameon=False, labelcolor=INK, fontsize=8)
+
+
+def _scale(axes: Axes, panel: Panel) -> None:
+    """Logarithmic where it is asked for, with plain numbers beside; places are those of the curves if few."""
+    from matplotlib.ticker import FormatStrFormatter, NullFormatter
+
+    for name, axis in (("x", axes.xaxis), ("y", axes.yaxis)):
+        if name in panel.log:
+            axes.set(**{f"{name}scale": "log"})
+            axis.set_major_formatter(FormatStrFormatter("%g"))
+            axis.set_minor_formatter(NullFormatter())
+    places = sorted({float(x) for curve in panel.curves.values() for x in curve.x})
+    if "x" in panel.log and len(places) <= _FEW:
+        axes.set_xticks(places)
