@@ -1,9 +1,10 @@
 """One step of within-task training, for a batch of tasks at once, with the derivative order asked for."""
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from math import comb
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor
@@ -17,7 +18,7 @@ from fphi.within.randomness import RandomState
 from fphi.within.surroundings import ordinary, surroundings
 from fphi.within.trial import is_mapped, leaves_of
 
-__all__ = ["DerivativeOrder", "StepFrom", "TaskLosses", "descend", "descend_recomputed"]
+__all__ = ["DerivativeOrder", "StepFrom", "TaskLosses", "descend", "descend_recomputed", "last_of"]
 
 # Of what a derivative by φ is taken through an inner step. 0: of nothing (evaluation). 1: of the step, whose
 # gradient counts as a constant. 2: of its gradient too.
@@ -25,6 +26,7 @@ DerivativeOrder = Literal[0, 1, 2]
 TaskLosses = Callable[[Parameters], Tensor]
 StepFrom = Callable[[Parameters, State, int, DerivativeOrder], tuple[Parameters, State]]
 Tensors = tuple[Tensor, ...]
+T = TypeVar("T")
 Steps = Callable[[Tensors, int, DerivativeOrder], Tensors]
 
 
@@ -72,6 +74,11 @@ def descend(
         if isinstance(optimizer, InnerOptimizer) and optimizer.reads_loss:
             state = optimizer.observe(lost if order == 2 else lost.detach(), state)
         return optimizer.update(dict(zip(inputs, gradients, strict=True)), state, inputs, step)
+
+
+def last_of(trajectory: Iterator[T]) -> T:
+    """Where a trajectory ends; what comes before is not kept."""
+    return deque(trajectory, maxlen=1).pop()
 
 
 def _leaf(parameter: Tensor) -> Tensor:

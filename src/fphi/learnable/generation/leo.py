@@ -1,7 +1,6 @@
 """Latent embedding optimization: a generated classifier, improved by gradient steps on its code."""
 
 import copy
-from collections import deque
 from collections.abc import Iterator
 from functools import partial
 from typing import NamedTuple
@@ -21,7 +20,7 @@ from fphi.tasks.types import Examples, Task
 from fphi.within.optimizers import InnerOptimizer, Parameters, UpdateRule, learned_rate
 from fphi.within.surroundings import ordinary
 from fphi.within.task_map import Batching
-from fphi.within.unroll import DerivativeOrder, TaskLosses, descend
+from fphi.within.unroll import DerivativeOrder, TaskLosses, descend, last_of
 
 __all__ = ["LEOLearner", "Terms", "orthogonality"]
 
@@ -126,13 +125,13 @@ class LEOLearner(GeneratingLearner):
 
     def generate(self, support: Examples) -> Tensor:
         own = self._read(support)
-        last = deque(self._trajectory(own), maxlen=1).pop()
+        last = last_of(self._trajectory(own))
         return own.averages @ last
 
     def solve(self, support: Examples, query_x: Tensor) -> Tensor:
         embedded, queries = self.embed(support.x, query_x)
         own = self._read(Examples(embedded, support.y))
-        last = deque(self._trajectory(own), maxlen=1).pop()
+        last = last_of(self._trajectory(own))
         return self._answers(queries, last, own)
 
     @torch.no_grad()

@@ -2,7 +2,6 @@
 
 import copy
 import warnings
-from collections import deque
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Literal
@@ -38,7 +37,7 @@ from fphi.within.refusal import (
 from fphi.within.stand_in import own_parameters
 from fphi.within.surroundings import ordinary
 from fphi.within.task_map import Batching, TaskMap, call_network, is_costly
-from fphi.within.unroll import DerivativeOrder, StepFrom, descend
+from fphi.within.unroll import DerivativeOrder, StepFrom, descend, last_of
 
 __all__ = ["GradientLearner"]
 
@@ -128,7 +127,7 @@ class GradientLearner(LearningAlgorithm):
         """θ' = F_φ(S) for one task: the network's parameters by name, the adapted ones replaced."""
         batch = Examples(support.x[None], support.y[None])
         trajectory = self._trajectory(batch, self._inputs(batch.x), self._steps_now(), self._order_now())
-        adapted = self._last(trajectory)
+        adapted = last_of(trajectory)
         prefix = "" if self.adapts == "all" else "head."
         return {**own_parameters(self.network), **{prefix + k: p[0] for k, p in adapted.items()}}
 
@@ -141,7 +140,7 @@ class GradientLearner(LearningAlgorithm):
         """See `LearningAlgorithm.solve`; ``steps``: inner steps, None: as many as it takes."""
         steps = self._steps_now() if steps is None else steps
         inputs = self._inputs(support.x)
-        adapted = self._last(self._trajectory(support, inputs, steps, self._order_now()))
+        adapted = last_of(self._trajectory(support, inputs, steps, self._order_now()))
         return self._answers(adapted, support.x, query_x, steps)
 
     def solve_alone(self, support: Examples, query_x: Tensor) -> Tensor:
@@ -154,9 +153,9 @@ class GradientLearner(LearningAlgorithm):
     ) -> AnswersAtTest:
         """See `LearningAlgorithm.answers_at_test`; all of them come of one adaptation, without a graph."""
         steps = max(self.test_steps, steps or 0)
-        by_step, inductive = [], None
-        for step, now in enumerate(self._trajectory(support, self._inputs(support.x), steps, order=0)):
-            by_step.append(self._answers(now, support.x, query_x, step))
+        by_step, inductive, seen = [], None, self._seen(support.x, query_x)
+        for step, now in enumerate(self._trajectory(support, seen[0], steps, order=0)):
+            by_step.append(self._answers_to(seen, now, step))
             if alone and step == self.test_steps:
                 with each_query_alone(self):
                     inductive = self._answers(now, support.x, query_x, step)
@@ -205,11 +204,17 @@ class GradientLearner(LearningAlgorithm):
         return over_network(self.over_tasks, self.network.get_submodule("body"), None, x)
 
     def _answers(self, adapted: Parameters, support_x: Tensor, query_x: Tensor, step: int) -> Tensor:
+        return self._answers_to(self._seen(support_x, query_x), adapted, step)
+
+    def _seen(self, support_x: Tensor, query_x: Tensor) -> tuple[Tensor, Tensor]:
+        """What the adapted part sees of a support and a query set, whatever step it is at."""
         if self.adapts == "all":
-            return run_network(self.over_tasks, self.network, adapted, support_x, query_x, step)
+            return support_x, query_x
         body = self.network.get_submodule("body")
-        features = run_network(self.over_tasks, body, None, support_x, query_x)
-        return run_network(self.over_tasks, self.part, adapted, self._inputs(support_x), features, step)
+        return self._inputs(support_x), run_network(self.over_tasks, body, None, support_x, query_x)
+
+    def _answers_to(self, seen: tuple[Tensor, Tensor], adapted: Parameters, step: int) -> Tensor:
+        return run_network(self.over_tasks, self.part, adapted, *seen, step)
 
     def _begin(self, support: Examples) -> Parameters:
         """Where each task begins, by name ``[B, *shape]``: at φ."""
@@ -292,7 +297,3 @@ class GradientLearner(LearningAlgorithm):
 
     def _support_loss(self, parameters: Parameters, x: Tensor, y: Tensor) -> Tensor:
         return self.task_loss(call_network(self.part, parameters, x), y)
-
-    @staticmethod
-    def _last(trajectory: Iterator[Parameters]) -> Parameters:
-        return deque(trajectory, maxlen=1).pop()  # none before it is kept

@@ -17,6 +17,7 @@ from fphi.within.optimizers import Parameters, UpdateRule
 from fphi.within.stand_in import own_parameters
 from fphi.within.surroundings import ordinary
 from fphi.within.task_map import Batching, is_costly
+from fphi.within.unroll import last_of
 
 __all__ = ["ImplicitLearner"]
 
@@ -79,7 +80,7 @@ class ImplicitLearner(GradientLearner):
         support, query = tasks
         inputs, labels = ordinary(self._inputs(support.x)), ordinary(support.y)
         seen = Examples(inputs.detach(), labels)
-        reached = self._last(self._trajectory(seen, seen.x, self.steps, order=0))
+        reached = last_of(self._trajectory(seen, seen.x, self.steps, order=0))
         theta = {name: p.detach().requires_grad_() for name, p in reached.items()}
         phi = {name: p for name, p in own_parameters(self).items() if p.requires_grad}
 
