@@ -24,6 +24,7 @@ def linear_cka(x: Tensor, y: Tensor, *, debiased: bool = False) -> float:
     Raises:
         FphiError: the numbers of examples differ, there are too few, or features do not vary.
 
+    >>> import torch
     >>> x = torch.tensor([[1.0, 0.0], [0.0, 1.0], [2.0, 1.0]])
     >>> round(linear_cka(x, 3 * x.flip(1) + 1), 6)
     1.0
