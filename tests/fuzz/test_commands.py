@@ -117,9 +117,8 @@ def chosen(draw: st.DrawFn, known: dict[str, list[str]]) -> tuple[str, list[str]
 def test_trainings(asked: tuple[str, list[str]]) -> None:
     method, words = asked
     with folder() as place:
-        # What learns to optimize has a smaller network by itself: its memory is many numbers for each weight.
-        others = "--network" in OPTIONS[method] and "--unroll" not in OPTIONS[method]
-        small = ["--network=conv4-stride"] if others else []
+        small = ["--network=conv4-stride"] if "--network" in OPTIONS[method] else []
+        small += ["--inner-steps=3"] if "--unroll" in OPTIONS[method] else []  # they take many by themselves
         told = answer("trainings", "train", method, "--out", place / "run", *SHORT, *small, *words, *LAST)
         if told is None:
             require_free(place / "run")

@@ -16,6 +16,7 @@ from fphi.tasks.types import Examples, Task
 from fphi.within import Parameters, UpdateRule, adam, learned_rate, sgd
 from fphi.within.implicit import conjugate_gradient, neumann
 from fphi.within.optimizers import SGD, State
+from graph_memory import held_at_most
 
 
 class Linear(nn.Module):
@@ -159,30 +160,11 @@ def test_a_task_whose_system_is_solved_does_not_end_the_others() -> None:
     )
 
 
-class Held:
-    """Bytes that a graph keeps."""
-
-    now = most = 0
-
-    def __init__(self, tensor: Tensor) -> None:
-        self.tensor = tensor
-        Held.now += tensor.nbytes
-        Held.most = max(Held.most, Held.now)
-
-    def __del__(self) -> None:
-        Held.now -= self.tensor.nbytes
-
-
-def peak(learner: GradientLearner, tasks: Task) -> int:
-    Held.now = Held.most = 0
-    with torch.autograd.graph.saved_tensors_hooks(Held, lambda held: held.tensor):
-        meta_gradient(learner, tasks, threads=1)
-    return Held.most
-
-
 def test_the_memory_does_not_depend_on_the_number_of_steps() -> None:
     def at(kind: type[GradientLearner], steps: int) -> int:
-        return peak(kind(MLP(4, (8,), 2), sgd(0.1), steps, batching="loop").double(), labelled_tasks())
+        return held_at_most(
+            kind(MLP(4, (8,), 2), sgd(0.1), steps, batching="loop").double(), labelled_tasks()
+        )
 
     assert at(ImplicitLearner, 40) == at(ImplicitLearner, 4) > 0
     assert at(GradientLearner, 40) > 8 * at(GradientLearner, 4)

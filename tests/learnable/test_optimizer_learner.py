@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from fphi.errors import FphiError
 from fphi.learnable import OptimizerLearner
+from fphi.learnable.optimizer import optimizer_learner
 from fphi.methods.base import Setting
 from fphi.methods.lstm_optimizer import LSTMOptimizerMethod
 from fphi.methods.tuned_optimizer import TunedOptimizer
@@ -16,6 +17,7 @@ from fphi.tasks.types import Examples, Task
 from fphi.within import LSTMOptimizer, UpdateRule, adam, learned_rate, sgd
 from fphi.within.hand_designed import RMSprop, TunedRate
 from fphi.within.progress import tell_progress
+from graph_memory import held_at_most
 from learners import conv, random_tasks
 
 QUADRATICS = QuadraticTasks()
@@ -248,3 +250,38 @@ def test_a_short_training_beats_every_rate_of_gradient_descent() -> None:
         rates = [0.002, 0.004, 0.008, 0.012, 0.016, 0.02, 0.03]
         best = min(float(learner(sgd(rate), steps=10).float().task_losses(unseen).mean()) for rate in rates)
     assert reached < best
+
+
+@pytest.mark.parametrize("unroll", [2, 4, None])
+@pytest.mark.parametrize("stretches", ["all", "one"])
+@pytest.mark.parametrize("order", [1, 2])
+def test_a_stretch_that_is_computed_again_has_the_same_gradient(
+    unroll: int | None, stretches: str, order: int
+) -> None:
+    stored, again = (
+        learner(small_lstm(), memory=memory, unroll=unroll, stretches=stretches, order=order)
+        for memory in ("stored", "recomputed")
+    )
+    loss, gradients = meta_gradient(stored, problems(), threads=1)
+    loss_again, gradients_again = meta_gradient(again, problems(), threads=1)
+    torch.testing.assert_close(loss_again, loss, rtol=1e-12, atol=0)
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(gradients_again[name], gradient, rtol=1e-9, atol=1e-14)
+
+
+def test_what_would_take_gigabytes_is_computed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An LSTM's graph holds some hundred numbers for each weight and each step."""
+    own = learner(small_lstm(), steps=40, unroll=None)
+    stored = held_at_most(own, problems(1))
+    carried = 10 * (1 + 4 * 3)  # of ten numbers, each with two layers' output and cell
+    monkeypatch.setattr(optimizer_learner, "_STORED", 40 * carried)
+    assert held_at_most(own, problems(1)) == stored
+    monkeypatch.setattr(optimizer_learner, "_STORED", 40 * carried - 1)
+    assert held_at_most(own, problems(1)) < stored / 10
+
+
+def test_the_usual_stretch_is_stored() -> None:
+    """That of the problems that a rule is learned on is small, and computing it again would take longer."""
+    stored, usual = (learner(small_lstm(), memory=m) for m in ("stored", "auto"))
+    gradients = [meta_gradient(own, problems(), threads=1)[1] for own in (stored, usual)]
+    assert all(torch.equal(gradients[0][name], gradients[1][name]) for name in gradients[0])

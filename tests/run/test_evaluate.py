@@ -1,6 +1,7 @@
 """Across-task testing: the numbers are what they say they are."""
 
 import math
+from typing import ClassVar
 
 import pytest
 import torch
@@ -9,10 +10,12 @@ from torch import Tensor, nn
 from fphi.errors import FphiError
 from fphi.learnable import GradientLearner, LearningAlgorithm, PrototypicalLearner
 from fphi.networks import MLP, BatchNorm, Conv4
+from fphi.objective import meta_gradient
+from fphi.objective.meta_gradient import size_of_task
 from fphi.run.meta.evaluate import Evaluation, Interval, calibrate_on, evaluate
 from fphi.tasks import SineTasks, Task, load_tasks
 from fphi.tasks.types import Examples
-from fphi.within import sgd
+from fphi.within import Parameters, sgd
 from fphi.within.answers import are_right
 from learners import SIZE, conv, random_tasks
 
@@ -42,6 +45,56 @@ def test_chunks_do_not_change_an_evaluation() -> None:
     whole, parts = evaluate(learner, tasks), evaluate(learner, tasks, chunk_size=2)
     assert torch.equal(whole.transductive, parts.transductive)
     torch.testing.assert_close(whole.losses, parts.losses)
+
+
+class Counting(GradientLearner):
+    """One that tells, together with its copies, how many tasks they are given each time they learn."""
+
+    given: ClassVar[list[int]] = []
+
+    def _begin(self, support: Examples) -> Parameters:
+        self.given.append(len(support.x))
+        return super()._begin(support)
+
+
+@pytest.fixture
+def given(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    monkeypatch.setattr(Counting, "given", [])
+    return Counting.given
+
+
+def test_a_large_network_has_fewer_tasks_at_once(given: list[int]) -> None:
+    """Each of them has a copy of the weights: these are as large as 18 examples, of which a task has 12."""
+    network = nn.Sequential(nn.Flatten(), nn.Linear(SIZE * SIZE, 9200), nn.Linear(9200, 3))
+    learner, tasks = Counting(network, sgd(0.1), 1), random_tasks(42, dtype=torch.float32)
+    evaluate(learner, tasks, inductive=False)
+    assert max(given) == 256 // 18 < 256 // 12
+    given.clear()
+    meta_gradient(learner, tasks, threads=1)
+    assert sum(given) == 42
+    assert size_of_task(learner, 12, 12 * SIZE * SIZE) == 18
+
+
+def test_whether_queries_share_is_found_with_one_adaptation(given: list[int]) -> None:
+    """Which is most of the work where there are many inner steps."""
+    learner = Counting(nn.Sequential(nn.Flatten(), nn.Linear(SIZE * SIZE, 3)), sgd(0.1), 1)
+    tasks = random_tasks(1, dtype=torch.float32)
+    assert not learner.shares_queries(tasks.support, tasks.query.x)
+    assert given == [1]
+
+
+class Centred(GradientLearner):
+    """Its answers depend on each other, by what its own `solve` does after the network."""
+
+    def solve(self, support: Examples, query_x: Tensor, steps: int | None = None) -> Tensor:
+        answers = super().solve(support, query_x, steps)
+        return answers - answers.mean(1, keepdim=True)
+
+
+def test_a_solve_of_a_class_of_its_own_is_what_is_tried() -> None:
+    learner = Centred(nn.Sequential(nn.Flatten(), nn.Linear(SIZE * SIZE, 3)), sgd(0.1), 1)
+    tasks = random_tasks(1, dtype=torch.float32)
+    assert learner.shares_queries(tasks.support, tasks.query.x)
 
 
 def test_a_learner_that_knows_the_answer_is_always_right() -> None:

@@ -22,6 +22,7 @@ from fphi.run.disk.directory import claim
 from fphi.run.disk.files import read_sealed
 from fphi.run.meta.loop import Training, TrainingResult, train
 from run_fakes import SIZE, FakeLearner, FakeTasks, momentum, run
+from waiting import Clock
 
 SHORT = Training(steps=24, meta_batch=4, validate_every=7, log_every=3, tensorboard=False)
 
@@ -381,3 +382,21 @@ def test_a_device_that_is_not_there_is_named(tmp_path: Path) -> None:
         pytest.skip("this machine has the device")
     with pytest.raises(FphiError, match=r"cannot run on 1 device.s. of kind 'mps'.*--accelerator cpu"):
         run(tmp_path / "run", replace(SHORT, accelerator="mps"))
+
+
+def test_a_step_that_is_not_done_in_time_is_given_up(
+    tmp_path: Path, whole: tuple[Path, FakeLearner, TrainingResult], clock: Clock
+) -> None:
+    """φ is as before it; and a training that goes on takes it again, as if it had never been stopped."""
+
+    def at(indices: Sequence[int]) -> None:
+        clock.now += 1 if indices[0] < 12 * SHORT.meta_batch else 100
+
+    short = replace(SHORT, max_time="50s")
+    _, result = run(tmp_path / "run", short, tasks=FakeTasks(at=at))
+    assert (result.step, result.interrupted) == (12, False)
+    assert (tmp_path / "run" / "best.safetensors").exists()
+    assert rows(tmp_path / "run")[-1]["step"] == "12"
+    _, result = run(tmp_path / "run", SHORT, resume=True)
+    assert result.step == SHORT.steps
+    assert state(tmp_path / "run")[0] == state(whole[0])[0]

@@ -14,7 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from fphi.errors import FphiError
 from fphi.learnable.checking import checks
 from fphi.learnable.modes import evaluation_mode, keep_batch_statistics
-from fphi.learnable.rows import rows_share
+from fphi.learnable.rows import answers_after, rows_share
 from fphi.learnable.targets import AnswersAtTest, fitting, require_answerable, require_scalar
 from fphi.networks.batch_norm import BatchNorm, network_pass, norm_modes
 from fphi.ranges import checked
@@ -154,6 +154,10 @@ class LearningAlgorithm(nn.Module):
         """How many examples of a task are at work at once in training; chunks of tasks are sized by it."""
         return tasks.support.x.shape[1] + tasks.query.x.shape[1]
 
+    def numbers_at_once(self) -> int:
+        """How many numbers each task has of its own meanwhile, as its adapted parameters; see there."""
+        return 0
+
     @checks
     def summed_gradient(self, tasks: Task) -> tuple[Tensor, list[Tensor]]:
         """The tasks' summed loss, and its gradient for each of `parameters` that requires one."""
@@ -188,9 +192,13 @@ class LearningAlgorithm(nn.Module):
             support: see `solve`.
             query_x: see `solve`.
         """
-        first = Examples(support.x[:1], support.y[:1])
-        known = any(_uses_query_batch(m) for m in self.modules())
-        return known or rows_share(lambda queries: self.solve(first, queries), query_x)
+        if any(map(_uses_query_batch, self.modules())):
+            return True
+        return rows_share(answers_after(self, Examples(support.x[:1], support.y[:1])), query_x)
+
+    def answering(self, support: Examples) -> Callable[[Tensor], Tensor]:
+        """What `solve` answers after learning from ``support``, for any queries, which may come later."""
+        return partial(self.solve, support)
 
     def train(self, mode: bool = True) -> Self:
         """As in torch; but torch's norm layers use running statistics only where these hold something.

@@ -1,13 +1,15 @@
 """Whether what is answered for one row of a batch depends on the others, found by changing them."""
 
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from fphi.within.randomness import RandomState
 
-__all__ = ["rows_share"]
+__all__ = ["answers_after", "rows_share"]
 
 
 @torch.no_grad()
@@ -32,6 +34,17 @@ def rows_share(outputs: Callable[[Tensor], Tensor], rows: Tensor) -> bool:
             return True
     drawn.restore()
     return False
+
+
+def answers_after(learner: Any, support: Any) -> Callable[[Tensor], Tensor]:
+    """``learner.answering(support)``, unless its class has another ``solve``, which then is what answers."""
+    once = issubclass(_owner(learner, "answering"), _owner(learner, "solve"))
+    return learner.answering(support) if once else partial(learner.solve, support)
+
+
+def _owner(thing: object, method: str) -> type:
+    """The class whose ``method`` is called."""
+    return next(cls for cls in type(thing).__mro__ if method in vars(cls))
 
 
 def _altered(x: Tensor) -> Tensor:

@@ -25,13 +25,16 @@ from fphi.within.surroundings import (
     ordinary,
     surroundings,
 )
+from fphi.within.time_limit import require_time
 
-__all__ = ["meta_gradient", "split_tasks"]
+__all__ = ["meta_gradient", "size_of_task", "split_tasks"]
+
+# What counts as an example: so many values of the input, or so many numbers of a task's own.
+_VALUES, _NUMBERS = 28 * 28, 2**17
 
 # Examples in a chunk of tasks on a CPU, of which there are at most `tasks_at_once`: large enough to pay for
 # each operation's overhead, small enough for the caches.
 _CHUNK_EXAMPLES = 640
-_VALUES = 28 * 28  # of an example that counts as one; larger ones count for more
 
 
 @checked(threads=Range(1, 1024))
@@ -73,6 +76,17 @@ def meta_gradient(
     return loss, dict(zip(names, totals, strict=True))
 
 
+def size_of_task(learner: LearningAlgorithm, examples: int, values: int) -> int:
+    """How many usual examples a task is as large as, for work and memory.
+
+    Args:
+        learner: that is to solve it.
+        examples: of the task.
+        values: in all of them.
+    """
+    return max(1, examples, values // _VALUES, learner.numbers_at_once() // _NUMBERS)
+
+
 def split_tasks(tasks: Task, size: int) -> list[Task]:
     """Chunks of at most ``size`` tasks each, as even as that allows."""
     count = tasks.query.x.shape[0]
@@ -82,6 +96,7 @@ def split_tasks(tasks: Task, size: int) -> list[Task]:
 
 
 def _summed_gradient(learner: LearningAlgorithm, chunk: Task) -> tuple[Tensor, list[Tensor]]:
+    require_time()
     with explaining(learner, chunk.support, chunk.query.x):
         return learner.summed_gradient(chunk)
 
@@ -96,7 +111,7 @@ def _default_chunk(learner: LearningAlgorithm, tasks: Task) -> int:
     if tasks.query.x.device.type != "cpu":
         return count
     examples = learner.examples_at_once(tasks)
-    size = max(1, examples, examples * tasks.query.x[0, 0].numel() // _VALUES)
+    size = size_of_task(learner, examples, examples * tasks.query.x[0, 0].numel())
     share = max(2, -(-count // (os.cpu_count() or 1)))  # one task takes nearly as much overhead as two
     return max(1, min(learner.tasks_at_once, _CHUNK_EXAMPLES // size, share))
 

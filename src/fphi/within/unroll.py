@@ -16,6 +16,7 @@ from fphi.errors import FphiError
 from fphi.within.optimizers import InnerOptimizer, Parameters, State, UpdateRule
 from fphi.within.randomness import RandomState
 from fphi.within.surroundings import ordinary, surroundings
+from fphi.within.time_limit import require_time
 from fphi.within.trial import is_mapped, leaves_of
 
 __all__ = ["DerivativeOrder", "StepFrom", "TaskLosses", "descend", "descend_recomputed", "last_of"]
@@ -53,6 +54,7 @@ def descend(
 
     The tasks' parameters are apart, so the gradient of the summed losses holds every task's own.
     """
+    require_time()
     if order == 0:
         parameters, state = _detached(parameters), {k: _detached(v) for k, v in state.items()}
     with torch.inference_mode(False), torch.enable_grad():

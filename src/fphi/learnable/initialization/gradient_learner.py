@@ -2,7 +2,7 @@
 
 import copy
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Literal
 
@@ -60,11 +60,9 @@ class GradientLearner(LearningAlgorithm):
         loss: scalar loss of one task, for support and query alike.
         adapts: ``"all"`` parameters, or those of the ``"head"``.
         test_steps: inner steps in ``eval()``; None: as in training.
-        minibatch: support examples per inner step, without replacement until all were used;
-            None: the whole support set in every step.
+        minibatch: support examples per inner step, each once before any comes again; None: all.
         test_minibatch: the same in ``eval()``; None: as in training.
-        memory: ``"stored"`` keeps the activations of all steps for the meta-gradient;
-            ``"recomputed"`` keeps those of one step, and computes each step up to three times.
+        memory: ``"stored"`` keeps all steps' activations, ``"recomputed"`` one's, and computes each thrice.
         first_order_until: the fraction of a training before which the order is 1.
         step_weights: how much the query loss after each step counts in training; None: the last alone.
         batching: see `LearningAlgorithm`.
@@ -93,14 +91,11 @@ class GradientLearner(LearningAlgorithm):
             raise FphiError(
                 f"adapts='head' needs a network with .body and .head, not {type(network).__name__}"
             )
-        self.network = network
-        self.optimizer = copy.deepcopy(optimizer)
+        self.network, self.optimizer = network, copy.deepcopy(optimizer)
         self.steps, self.test_steps = steps, steps if test_steps is None else test_steps
         self.order: Literal[1, 2] = order
         self.adapts, self.memory = adapts, memory
-        self._parts_tried: set[bool] = (
-            set()
-        )  # modes of the network in which it was seen to be head after body
+        self._parts_tried: set[bool] = set()  # modes of the network that was seen to be head after body
         self.minibatch, self.test_minibatch = minibatch, test_minibatch or minibatch
         self.first_order_until, self.step_weights, self.progress = first_order_until, step_weights, 0.0
         set_steps(network, steps)
@@ -118,6 +113,9 @@ class GradientLearner(LearningAlgorithm):
         """The initial values of what inner steps move; what requires no gradient stays as it is."""
         own, left = own_parameters(self.part), self._not_adapted
         return {name: p for name, p in own.items() if p.requires_grad and name not in left}
+
+    def numbers_at_once(self) -> int:
+        return sum(p.numel() for p in self.adaptable.values())
 
     def set_progress(self, fraction: float) -> None:
         """See `fphi.within.progress`; on it depend the order and the weights of the steps in training."""
@@ -138,10 +136,13 @@ class GradientLearner(LearningAlgorithm):
 
     def solve(self, support: Examples, query_x: Tensor, steps: int | None = None) -> Tensor:
         """See `LearningAlgorithm.solve`; ``steps``: inner steps, None: as many as it takes."""
+        return self.answering(support, steps)(query_x)
+
+    def answering(self, support: Examples, steps: int | None = None) -> Callable[[Tensor], Tensor]:
+        """See `LearningAlgorithm.answering`, and `solve`."""
         steps = self._steps_now() if steps is None else steps
-        inputs = self._inputs(support.x)
-        adapted = last_of(self._trajectory(support, inputs, steps, self._order_now()))
-        return self._answers(adapted, support.x, query_x, steps)
+        adapted = last_of(self._trajectory(support, self._inputs(support.x), steps, self._order_now()))
+        return lambda query_x: self._answers(adapted, support.x, query_x, steps)
 
     def solve_alone(self, support: Examples, query_x: Tensor) -> Tensor:
         with each_query_alone(self):

@@ -1,5 +1,6 @@
 """NIL: no inner loop at test; what the body has learned is compared, and the head is left out."""
 
+from collections.abc import Callable
 from typing import ClassVar
 
 import torch
@@ -38,14 +39,18 @@ class NILLearner(GradientLearner):
             )
         return super().adapt(support)
 
-    def solve(self, support: Examples, query_x: Tensor, steps: int | None = None) -> Tensor:
-        """See `LearningAlgorithm.solve`; answers in ``eval()`` are log-probabilities, without any step."""
+    def answering(self, support: Examples, steps: int | None = None) -> Callable[[Tensor], Tensor]:
+        """See `GradientLearner.answering`; in ``eval()`` log-probabilities, without any step."""
         if self.training:
-            return super().solve(support, query_x, steps)
+            return super().answering(support, steps)
         examples = over_network(self.over_tasks, self._body, None, support.x)
-        queries = run_network(self.over_tasks, self._body, None, support.x, query_x)
-        cosines = _directions(queries) @ _directions(examples).mT
-        return attended_labels(cosines, support.y)
+
+        def answers(query_x: Tensor) -> Tensor:
+            queries = run_network(self.over_tasks, self._body, None, support.x, query_x)
+            cosines = _directions(queries) @ _directions(examples).mT
+            return attended_labels(cosines, support.y)
+
+        return answers
 
     @torch.no_grad()
     def answers_at_test(

@@ -89,6 +89,10 @@ class PretrainedLearner(EmbeddingLearner):
     def examples_at_once(self, tasks: Task) -> int:
         return self.pretext.copies * super().examples_at_once(tasks)
 
+    def numbers_at_once(self) -> int:
+        tuned = self.adapt_by == "all" and not self.training
+        return sum(p.numel() for p in self.parameters()) if tuned else 0
+
     def solve(self, support: Examples, query_x: Tensor) -> Tensor:
         if self.adapt_by == "centroids":
             return self._compared(support, query_x)

@@ -9,7 +9,7 @@ from fphi.ranges import number, require_ranges
 from fphi.within.optimizers import Parameters, State
 from fphi.within.unroll import DerivativeOrder, StepFrom
 
-__all__ = ["AnnealedWeights", "LossAfter", "StepWeights", "sum_of", "summing", "with_sum"]
+__all__ = ["AnnealedWeights", "LossAfter", "StepWeights", "sum_of", "summing", "with_sum", "without_sum"]
 
 # Of the number of inner steps and the fraction of the training that is done: the weights of the query losses
 # after step 1, 2, …; None: the last one alone counts.
@@ -60,8 +60,7 @@ def summing(step_from: StepFrom, loss_after: LossAfter, weights: Sequence[float]
     def summed(
         now: Parameters, carried: State, step: int, order: DerivativeOrder
     ) -> tuple[Parameters, State]:
-        state = {name: part for name, part in carried.items() if name != _SUM}
-        now, state = step_from(now, state, step, order)
+        now, state = step_from(now, without_sum(carried), step, order)
         total = sum_of(carried) + weights[step] * loss_after(now, step + 1)
         return now, {**state, _SUM: {_SUM: total}}
 
@@ -76,3 +75,8 @@ def with_sum(state: State, inputs: Tensor) -> State:
 def sum_of(carried: State) -> Tensor:
     """The sum ``[B]`` so far."""
     return carried[_SUM][_SUM]
+
+
+def without_sum(carried: State) -> State:
+    """The update rule's own state."""
+    return {name: part for name, part in carried.items() if name != _SUM}

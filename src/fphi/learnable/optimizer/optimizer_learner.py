@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, Literal, Self
 
 import torch
@@ -10,17 +11,20 @@ from torch import Tensor, nn
 
 from fphi.learnable.base import Loss
 from fphi.learnable.initialization.gradient_learner import GradientLearner
+from fphi.learnable.initialization.recomputing import descend_again
+from fphi.learnable.initialization.step_weights import sum_of, summing, with_sum, without_sum
 from fphi.ranges import Range, checked
 from fphi.tasks.types import Examples, Task
-from fphi.within.optimizers import Parameters, UpdateRule
+from fphi.within.optimizers import Parameters, State, UpdateRule
 from fphi.within.stand_in import own_parameters
 from fphi.within.surroundings import ordinary
 from fphi.within.task_map import Batching
-from fphi.within.unroll import DerivativeOrder
+from fphi.within.unroll import DerivativeOrder, StepFrom
 
 __all__ = ["OptimizerLearner"]
 
-_NUMBERS = 64
+_WORK = 2048  # of the rule on one number, beside that of a step without a rule that is learned
+_STORED = 2**26  # numbers that are carried from step to step of a stretch: beyond that its graph takes GB
 
 
 class OptimizerLearner(GradientLearner):
@@ -44,6 +48,8 @@ class OptimizerLearner(GradientLearner):
         unroll: steps that are differentiated together; None: all.
         stretches: how many of the stretches of a way each meta-step differentiates, ``"all"`` or ``"one"``.
         start: deviation of the numbers that the network starts from; None: each tensor's as in ``network``.
+        memory: see `GradientLearner`; ``"auto"`` recomputes what would take gigabytes, as an LSTM does that
+            keeps some hundred numbers for each weight of a large network and for each step.
         order: 1 takes gradients as constants, as the paper does; 2 does not.
         loss: see `GradientLearner`, as the rest.
         test_steps: see there.
@@ -63,6 +69,7 @@ class OptimizerLearner(GradientLearner):
         unroll: int | None = 20,
         stretches: Literal["all", "one"] = "all",
         start: float | None = None,
+        memory: Literal["auto", "stored", "recomputed"] = "auto",
         order: Literal[1, 2] = 1,
         loss: Loss = F.cross_entropy,
         test_steps: int | None = None,
@@ -77,9 +84,11 @@ class OptimizerLearner(GradientLearner):
             loss=loss,
             test_steps=test_steps,
             minibatch=minibatch,
+            memory="stored" if memory == "auto" else memory,
             batching=batching,
         )
         self.unroll, self.stretches, self.start = unroll, stretches, start
+        self.recomputes_what_is_large = memory == "auto"
         # A plain attribute: torch counts the parameters of what is a module's own as the module's.
         del self.network
         self.__dict__["network"] = network
@@ -98,8 +107,11 @@ class OptimizerLearner(GradientLearner):
         return super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
 
     def examples_at_once(self, tasks: Task) -> int:
-        """The rule's work is on the network's numbers: 64 of them count as an example."""
-        return max(1, sum(p.numel() for p in self.adaptable.values()) // _NUMBERS)
+        """The rule's work, which is on the network's numbers, is much more than that on examples."""
+        return 1
+
+    def numbers_at_once(self) -> int:
+        return _WORK * super().numbers_at_once()
 
     def task_losses(self, tasks: Task) -> Tensor:
         """lⁿ ``[B]``: the query loss after each step, averaged over the steps."""
@@ -124,23 +136,51 @@ class OptimizerLearner(GradientLearner):
 
     def _stretches(self, tasks: Task, order: DerivativeOrder) -> Iterator[Tensor]:
         """Of each stretch that counts now the losses ``[B]`` after its steps: a part of lⁿ."""
-        support, steps = tasks.support, self._steps_now()
-        given = Examples(*map(ordinary, support))
-        now = self._begin(support)
+        steps = self._steps_now()
+        now = self._begin(tasks.support)
         state = self.optimizer.init(now)
         length = self.unroll or max(1, steps)
         firsts = range(0, steps, length)
         counted = self._counted(len(firsts))
         for first in firsts[: counted.stop]:
             now, state = _constant(now), {part: _constant(values) for part, values in state.items()}
-            losses, counts = [], first >= firsts[counted.start]
-            for step in range(first, min(steps, first + length)):
-                now, state = self._step(given, now, state, step, order if counts else 0)
-                if counts:
-                    answers = self._answers(now, support.x, tasks.query.x, step + 1)
-                    losses.append(self.losses(answers, tasks.query.y))
-            if counts:
-                yield torch.stack(losses).sum(0) * (len(firsts) / len(counted) / steps)
+            stretch = range(first, min(steps, first + length))
+            if first < firsts[counted.start]:
+                for step in stretch:
+                    now, state = self._step(_ordinary(tasks.support), now, state, step, 0)
+                continue
+            now, state, losses = self._along(tasks, now, state, stretch, order)
+            yield losses * (len(firsts) / len(counted) / steps)
+
+    def _along(
+        self, tasks: Task, now: Parameters, state: State, stretch: range, order: DerivativeOrder
+    ) -> tuple[Parameters, State, Tensor]:
+        """Parameters and state after the steps of a stretch, and the summed losses ``[B]`` after each."""
+        given = _ordinary(tasks.support)
+
+        def loss_after(reached: Parameters, steps: int) -> Tensor:
+            answers = self._answers(reached, tasks.support.x, tasks.query.x, steps)
+            return self.losses(answers, tasks.query.y)
+
+        if order > 0 and self._recomputes(now, state, len(stretch)):
+
+            def step_on(seen: Examples) -> StepFrom:
+                return summing(partial(self._step, seen), loss_after, [1.0] * stretch.stop)
+
+            carried = with_sum(state, given.x)
+            now, carried = descend_again(
+                self, _begun_at(stretch.start, step_on), given, now, carried, len(stretch), order
+            )
+            return now, without_sum(carried), sum_of(carried)
+        losses = []
+        for step in stretch:
+            now, state = self._step(given, now, state, step, order)
+            losses.append(loss_after(now, step + 1))
+        return now, state, torch.stack(losses).sum(0)
+
+    def _recomputes(self, now: Parameters, state: State, steps: int) -> bool:
+        carried = sum(t.numel() for part in (now, *state.values()) for t in part.values())
+        return self.memory == "recomputed" or (self.recomputes_what_is_large and carried * steps > _STORED)
 
     def _counted(self, stretches: int) -> range:
         """The numbers of those of ``stretches`` that count now."""
@@ -167,6 +207,20 @@ class OptimizerLearner(GradientLearner):
         if parameter.numel() < 2:
             return parameter + torch.zeros_like(drawn)
         return parameter.mean() + parameter.std() * drawn
+
+
+def _ordinary(support: Examples) -> Examples:
+    return Examples(*map(ordinary, support))
+
+
+def _begun_at(first: int, step_on: Callable[[Examples], StepFrom]) -> Callable[[Examples], StepFrom]:
+    """The same steps, counted from 0 where they are counted from ``first``."""
+
+    def counted(seen: Examples) -> StepFrom:
+        step_from = step_on(seen)
+        return lambda now, state, step, order: step_from(now, state, first + step, order)
+
+    return counted
 
 
 def _constant(tensors: Parameters) -> Parameters:

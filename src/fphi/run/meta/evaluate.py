@@ -13,7 +13,7 @@ from fphi.learnable.base import LearningAlgorithm, evaluation_mode
 from fphi.learnable.checking import checked_tasks, explaining
 from fphi.learnable.targets import IGNORED, are_labels
 from fphi.networks.calibration import calibrate
-from fphi.objective.meta_gradient import split_tasks
+from fphi.objective.meta_gradient import size_of_task, split_tasks
 from fphi.ranges import Range, checked
 from fphi.run.disk.finite import require_finite
 from fphi.tasks.distribution import TaskDistribution
@@ -24,7 +24,6 @@ __all__ = ["Evaluation", "Interval", "calibrate_on", "device_of", "evaluate"]
 
 # Examples that are evaluated at once: as many as the caches hold, on a CPU; it bounds the memory too.
 _EXAMPLES = {"cpu": 256, "other": 4096}
-_VALUES = 28 * 28  # of an example that counts as one; larger ones count for more
 
 
 @dataclass(frozen=True)
@@ -227,18 +226,19 @@ def _chunks(
 ) -> Iterator[Task]:
     if isinstance(tasks, Task):
         tasks = checked_tasks(learner, tasks)
-        yield from split_tasks(tasks, size or _fitting([part.x.shape[1:] for part in tasks], device))
+        yield from split_tasks(tasks, size or _fitting(learner, tasks, device))
         return
-    size = size or _fitting([part.x.shape for part in tasks.task(split, start)], device)
+    size = size or _fitting(learner, tasks.drawn(split, [start]), device)
     for first in range(start, start + count, size):
         yield tasks.drawn(split, range(first, min(first + size, start + count)))
 
 
-def _fitting(task: list[torch.Size], device: torch.device) -> int:
-    """How many tasks to solve at once, whose inputs have these shapes."""
-    examples, values = sum(shape[0] for shape in task), sum(math.prod(shape) for shape in task)
+def _fitting(learner: LearningAlgorithm, tasks: Task, device: torch.device) -> int:
+    """How many of the tasks to solve at once."""
+    shapes = [part.x.shape[1:] for part in tasks]
+    examples, values = sum(shape[0] for shape in shapes), sum(math.prod(shape) for shape in shapes)
     at_once = _EXAMPLES["cpu" if device.type == "cpu" else "other"]
-    return max(1, at_once // max(1, examples, values // _VALUES))
+    return max(1, at_once // size_of_task(learner, examples, values))
 
 
 def calibrate_on(learner: LearningAlgorithm, tasks: TaskDistribution, count: int = 20) -> None:

@@ -157,21 +157,25 @@ def _loop(
             return Requests(interrupt.requested, due, now - session >= limit)
 
         while not ended:
-            loss, granted = meta_step(ranks, run, state.step, ask)
-            state = replace(state, step=state.step + 1, seconds=time.monotonic() - began)
-            row = LogRow(state.step, loss, run.optimizer.learning_rate, state.seconds)
+            loss, granted = meta_step(ranks, run, state.step, ask, session + limit)
+            done = state.step + (loss is not None)  # the time was up within this step, and φ is as before it
+            state = replace(state, step=done, seconds=time.monotonic() - began)
 
             validated = _validation_is_due(state.step, run) or (granted.end and run.validate is not None)
             if validated or any(granted) or state.step == training.steps:
                 require_finite_weights(ranks, run, state.step)  # before they are kept
+            validation_loss: float | None = None
             if validated:
                 accuracy, validation_loss = ranks.first(lambda: _validate(run))
                 state = compare_with_best(ranks, run, state, accuracy, validation_loss)
-                row = replace(row, validation_accuracy=accuracy, validation_loss=validation_loss)
-            if validated or state.step % training.log_every == 0 or state.step == training.steps:
-                for log in logs:
-                    log.write(row)
-            line(state.step, loss, accuracy)
+            if loss is not None:
+                row = LogRow(state.step, loss, run.optimizer.learning_rate, state.seconds)
+                if validated:
+                    row = replace(row, validation_accuracy=accuracy, validation_loss=validation_loss)
+                if validated or state.step % training.log_every == 0 or state.step == training.steps:
+                    for log in logs:
+                        log.write(row)
+                line(state.step, loss, accuracy)
 
             ended = granted.end or _is_over(state, training)
             if granted.stop or granted.save or validated or ended:

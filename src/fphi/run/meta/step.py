@@ -15,6 +15,7 @@ from fphi.run.meta.ranks import Ranks
 from fphi.run.meta.training import MetaTraining
 from fphi.tasks.types import Task
 from fphi.within.progress import tell_progress
+from fphi.within.time_limit import TimeIsUpError, time_limit
 
 __all__ = ["Requests", "meta_step", "require_finite_weights"]
 
@@ -34,8 +35,8 @@ class Requests(NamedTuple):
 
 
 def meta_step(
-    ranks: Ranks, run: MetaTraining, step: int, ask: Callable[[], Requests]
-) -> tuple[float, Requests]:
+    ranks: Ranks, run: MetaTraining, step: int, ask: Callable[[], Requests], end: float
+) -> tuple[float | None, Requests]:
     """Update φ once, on tasks step·B to (step+1)·B−1.
 
     The learner, and every module within, that has a method ``set_progress`` is told step / steps before:
@@ -46,9 +47,11 @@ def meta_step(
         run: what is trained.
         step: meta-steps done before.
         ask: called once the gradient is known, so that a signal during its computation counts.
+        end: by ``time.monotonic()``; a process that works alone gives this step up once it is past.
 
     Returns:
-        The mean task loss before the update, and what every rank is to do now.
+        The mean task loss before the update, None where the step was given up and φ is as it was; and what
+        every rank is to do now.
 
     Raises:
         FphiError: the loss or a gradient is not finite; φ is as it was.
@@ -58,8 +61,11 @@ def meta_step(
     own = ranks.share(range(step * training.meta_batch, (step + 1) * training.meta_batch))
     tell_progress(run.learner, step / training.steps)
     batch = run.tasks.drawn("train", list(own)).to(ranks.device)
-    with ranks.precision():
-        loss, gradients = _gradient(ranks, run, batch, step + 1)
+    try:
+        with ranks.precision(), time_limit(end if ranks.size == 1 else None):
+            loss, gradients = _gradient(ranks, run, batch, step + 1)
+    except TimeIsUpError:
+        return None, ask()
     requests = ask()
     if ranks.size > 1:
         loss, gradients, requests = _over_ranks(

@@ -56,7 +56,8 @@ class Training:
         precision: "bf16-mixed" computes in bfloat16 where that is safe.
         tensorboard: whether to write event files for TensorBoard too (extra fphi[tensorboard]).
         max_time: when the training ends at the latest, after validation, with what is best by then: "90s",
-            "10m", "2h". The learning rate falls as for all steps. None: after all steps.
+            "10m", "2h". A step that is not done by then is given up; several processes finish it. The
+            learning rate falls as for all steps. None: after all steps.
     """
 
     steps: int = count(2000, 1_000_000_000)
