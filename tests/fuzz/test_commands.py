@@ -16,7 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cli_helpers import TINY, fphi, quietly, the_error, trained
+from experiments_helpers import SMALL as SMALL_EXPERIMENT
+from experiments_helpers import SMALLER
 from fphi.experiment.schema import Schema
+from fphi.experiments.running import Asked
 from fphi.methods.base import FewShotMethod
 from fphi.methods.table import methods
 from fuzzing import inputs, limited, tally
@@ -168,6 +171,87 @@ def test_other_commands(asked: tuple[str, list[str]], run: Path) -> None:
         few = ("--test-tasks", 2) if command == "evaluate" else ()
         told = answer(command, command, *first, *few, *words, *(["--json"] if command == "evaluate" else []))
         if told is not None and command == "evaluate":
+            json.loads(told, parse_constant=pytest.fail)
+
+
+SINE = (
+    "--tasks=sine",
+    "--steps=2",
+    "--meta-batch=1",
+    "--validate-every=1",
+    "--validation-tasks=2",
+    "--trials=2",
+)
+TUNED = [
+    "outer_lr",
+    "inner_lr",
+    "inner_steps",
+    "steps",
+    "network",
+    "schedule",
+    "threads",
+    "seed",
+    "nothing",
+    "",
+]
+RANGES = [
+    "0.01:1",
+    "0.01:1:log",
+    "1,3,5",
+    "1:0",
+    "0:1:log",
+    "nan:1",
+    "1:1e300",
+    ",",
+    ":",
+    "true,false",
+    "1:2:3:4",
+]
+SIZES = ("steps", "meta_batch", "seeds", "test_tasks")  # which are large where nobody says how large
+EXPERIMENTS = {name: Asked.parser(name) for name in ("sine", "inner-steps", "reptile-gradient", "stability")}
+OF_EXPERIMENTS = {
+    name: [
+        a.option_strings[0]
+        for a in parser._actions
+        if a.option_strings and a.dest not in ("help", "out", *SIZES)
+    ]
+    for name, parser in EXPERIMENTS.items()
+}
+
+
+@inputs(12)
+@given(data=st.data())
+def test_tunings(data: st.DataObject) -> None:
+    """Whatever is varied, and over whatever values: every trial is counted, and the best one is one of them."""
+    varied, option = ("outer_lr", "0.01:1:log"), []
+    match data.draw(st.sampled_from(["name", "values", "option", "both"])):
+        case "name":
+            varied = data.draw(st.sampled_from(TUNED)), varied[1]
+        case "values":
+            varied = varied[0], data.draw(st.sampled_from(RANGES) | st.sampled_from(WORDS))
+        case "both":
+            varied = data.draw(
+                st.tuples(st.sampled_from(TUNED), st.sampled_from(RANGES) | st.sampled_from(WORDS))
+            )
+        case _:
+            named = data.draw(st.sampled_from([*OPTIONS["maml"], "--trials", "--prune-after"]))
+            option = [f"{named}={data.draw(st.sampled_from(WORDS) | st.sampled_from(USUAL))}"]
+    with folder() as place:
+        words = ("--vary={}={}".format(*varied), *SINE, *option, *LAST, "--json")
+        told = answer("tunings", "tune", "maml", "--out", place / "run", *words)
+        if told is not None:
+            found = json.loads(told, parse_constant=pytest.fail)
+            assert found["best"] in {trial["number"] for trial in found["trials"]}
+
+
+@inputs(12)
+@given(asked=chosen(OF_EXPERIMENTS))
+def test_experiments(asked: tuple[str, list[str]]) -> None:
+    name, words = asked
+    with folder() as place:
+        small = (*SMALL_EXPERIMENT, *SMALLER.get(name, ()))
+        told = answer("experiments", "experiment", name, "--out", place / "run", *small, *words, "--json")
+        if told is not None:
             json.loads(told, parse_constant=pytest.fail)
 
 
