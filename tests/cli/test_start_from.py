@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from cli_helpers import SMALL, evaluated, fphi, quietly, refused, save_images, trained
 from fphi.report.files import read_tests
 from fphi.report.rows import ResultRow, methods_table
+from fphi.run.disk.files import read_sealed, write_sealed
 
 Capture = pytest.CaptureFixture[str]
 
@@ -132,3 +133,44 @@ def test_a_run_of_which_nothing_fits_is_refused(prototypical: Path, tmp_path: Pa
     words = ("--network", "mlp", "--start-from", prototypical, "--out", tmp_path / "run")
     said = refused(capsys, "train", "maml", *words)
     assert "no parameter in common" in said
+
+
+def statistics(run: Path) -> dict[str, torch.Tensor]:
+    return {k: t for k, t in load_file(run / "best.safetensors").items() if ".running_" in k}
+
+
+COSINE = ("--ways", 3, "--train-ways", 5, "--norm", "running", "--distance", "cosine", "--freeze", "network")
+
+
+@pytest.mark.parametrize("validate", [0, 1])
+def test_what_is_frozen_keeps_its_statistics_and_learns_with_them(validate: int, tmp_path: Path) -> None:
+    """Else what is learned upon it is tested on other features than it was trained on."""
+    words = ("--ways", 3, "--train-ways", 5, "--norm", "running")
+    start = trained(tmp_path / "start", *words, method="prototypical", steps=1)
+    on_it = (*COSINE, "--validate-every", validate, "--start-from")
+    run = trained(tmp_path / "run", *on_it, start, method="prototypical", steps=2)
+    assert len(statistics(start)) == 8
+    assert all(torch.equal(kept, statistics(start)[name]) for name, kept in statistics(run).items())
+
+    # What a step sees are these statistics: with others it learns something else.
+    other = shutil.copytree(start, tmp_path / "other")
+    tensors, content = read_sealed(start / "best.safetensors")
+    doubled = {name: 2 * t if ".running_" in name else t for name, t in tensors.items()}
+    write_sealed(other / "best.safetensors", doubled, content)
+    changed = trained(tmp_path / "changed", *on_it, other, method="prototypical", steps=2)
+    one, two = (load_file(folder / "best.safetensors") for folder in (run, changed))
+    learned = [name for name in one if not name.startswith("network.")]
+    assert learned
+    assert any(not torch.equal(one[name], two[name]) for name in learned)
+
+
+def test_what_is_frozen_and_brings_no_statistics_gets_those_of_the_training_tasks(
+    prototypical: Path, tmp_path: Path
+) -> None:
+    words = (*COSINE, "--start-from", prototypical)
+    whole = trained(tmp_path / "whole", *words, method="prototypical", steps=3)
+    begun = trained(tmp_path / "one", *words, method="prototypical", steps=1)
+    assert len(statistics(whole)) == 8
+    for name, tensor in statistics(whole).items():
+        assert bool(tensor.any())
+        assert torch.equal(tensor, statistics(begun)[name])

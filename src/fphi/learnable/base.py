@@ -213,7 +213,7 @@ class LearningAlgorithm(nn.Module):
 
 def _uses_query_batch(module: nn.Module) -> bool:
     if isinstance(module, BatchNorm):
-        return module.mode in ("query-batch", "per-step") or (module.is_running and module.training)
+        return module.mode in ("query-batch", "per-step") or (module.is_running and module.uses_batch)
     return isinstance(module, _BatchNorm) and (module.training or module.running_mean is None)
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from fphi.networks.batch_norm import BatchNorm
 from fphi.within.stand_in import EXCHANGE, stand_in
 
-__all__ = ["evaluation_mode", "keep_batch_statistics"]
+__all__ = ["evaluation_mode", "has_fresh_statistics", "keep_batch_statistics"]
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -33,11 +33,11 @@ def evaluation_mode(learner: M) -> Iterator[M]:
 def keep_batch_statistics(learner: nn.Module) -> None:
     """Let foreign norm layers use the batch's statistics in ``eval()`` too, where their own hold nothing."""
     for module in learner.modules():
-        if not isinstance(module, BatchNorm) and _untouched(module):
+        if not isinstance(module, BatchNorm) and has_fresh_statistics(module):
             module.training = True
 
 
-def _untouched(module: nn.Module) -> bool:
+def has_fresh_statistics(module: nn.Module) -> bool:
     """Whether a module has running statistics, torch's or of that name, and they are as they begin."""
     mean, variance = (getattr(module, f"running_{what}", None) for what in ("mean", "var"))
     if not isinstance(mean, Tensor) or not isinstance(variance, Tensor):

@@ -142,6 +142,9 @@ class BatchNorm(nn.Module):
     Written from `_Moments` and one multiply-add, not with ``F.batch_norm``: every derivative of it is
     right under ``torch.func.vmap``. No call moves a buffer: `calibrate` is the one place that does.
 
+    A layer with ``keeps_statistics`` uses what is stored in training too, and `calibrate` leaves it as it is:
+    that of a network which is trained no more.
+
     Args:
         channels: number of channels.
         mode: see above.
@@ -163,7 +166,7 @@ class BatchNorm(nn.Module):
         super().__init__()
         self.mode, self.eps = mode, eps
         self.records = Records()
-        self.collects = False
+        self.collects = self.keeps_statistics = False
         shape = (1, channels) if self.is_per_step else (channels,)
         self.weight = nn.Parameter(torch.ones(shape)) if affine == "scale+shift" else None
         self.bias = nn.Parameter(torch.zeros(shape)) if affine != "none" else None
@@ -188,7 +191,7 @@ class BatchNorm(nn.Module):
     @property
     def uses_batch(self) -> bool:
         """Whether the statistics come from the rows at hand and not from buffers."""
-        return not self.is_running or self.training or self._adapts
+        return not self.is_running or (self.training and not self.keeps_statistics) or self._adapts
 
     @property
     def _adapts(self) -> bool:

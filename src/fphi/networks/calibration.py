@@ -25,10 +25,12 @@ def calibrate(network: nn.Module, batches: Iterable[T], call: Callable[[T], obje
         batches: what the statistics are taken of: inputs ``[n, *input]``, or what ``call`` takes.
         call: passes a batch through the layers; by default ``network`` itself.
     """
-    layers = [m for m in network.modules() if isinstance(m, BatchNorm) and m.is_running]
+    layers = [
+        m for m in network.modules() if isinstance(m, BatchNorm) and m.is_running and not m.keeps_statistics
+    ]
     if not layers:
         return
-    was_training = network.training
+    was_training = {module: module.training for module in network.modules()}
     network.train()
     for layer in layers:
         layer.collects, layer.records = True, Records()
@@ -40,7 +42,8 @@ def calibrate(network: nn.Module, batches: Iterable[T], call: Callable[[T], obje
     finally:
         for layer in layers:
             layer.collects, layer.records = False, Records()
-        network.train(was_training)
+        for module, training in was_training.items():
+            module.training = training
 
 
 def _set_running(layer: BatchNorm) -> None:

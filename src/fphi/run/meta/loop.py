@@ -2,8 +2,8 @@
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -28,6 +28,7 @@ from fphi.run.disk.files import Json, write_text
 from fphi.run.disk.interrupt import Interrupt, interrupts
 from fphi.run.meta.best import compare_with_best, keep_best
 from fphi.run.meta.evaluate import calibrate_on
+from fphi.run.meta.freezing import frozen, take_statistics
 from fphi.run.meta.logs import Log, LogRow, MetricsLogger, open_logs
 from fphi.run.meta.ranks import Ranks, launch
 from fphi.run.meta.step import Requests, meta_step, require_finite_weights
@@ -103,7 +104,7 @@ def _train(ranks: Ranks, run: MetaTraining, resume: bool, progress: bool) -> Tra
     run.learner.to(ranks.device)
     run = replace(run, tasks=run.tasks.on(ranks.device))
     with ExitStack() as stack:
-        stack.enter_context(_frozen(run.learner, training.freeze))
+        stack.enter_context(frozen(run.learner, training.freeze))
         out = run.folder
         ranks.first(lambda: stack.enter_context(claim(out, resume, begun=lambda: has_begun(out))))
         state = _begin(ranks, run, resume, progress)
@@ -112,8 +113,8 @@ def _train(ranks: Ranks, run: MetaTraining, resume: bool, progress: bool) -> Tra
             logs = stack.enter_context(open_logs(out, state.step, training.tensorboard, run.loggers))
         line = stack.enter_context(progress_line(state.step, training, progress and ranks.is_first))
         state, ended = _loop(ranks, run, state, logs, line)
-    if ended:
-        ranks.first(lambda: keep_best(run, state))
+        if ended:
+            ranks.first(lambda: keep_best(run, state))
     return _result(state, training, ended)
 
 
@@ -205,30 +206,14 @@ def _begin(ranks: Ranks, run: MetaTraining, resume: bool, progress: bool) -> Tra
     return checkpoint.state
 
 
-@contextmanager
-def _frozen(learner: LearningAlgorithm, part: str | None) -> Iterator[None]:
-    """Within it the parameters of ``part`` require no gradient, and so no optimizer moves them."""
-    learning = {name: p for name, p in learner.named_parameters() if p.requires_grad}
-    chosen = [p for name, p in learning.items() if part is not None and f"{name}.".startswith(f"{part}.")]
-    if part is not None and not 0 < len(chosen) < len(learning):
-        parts = sorted({name.split(".")[0] for name in learning})
-        what = "every parameter" if chosen else "no parameter"
-        raise FphiError(f"--freeze {part} is {what} of this learner; it has the parts {', '.join(parts)}")
-    for parameter in chosen:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in chosen:
-            parameter.requires_grad_()
-
-
 def _save_new(run: MetaTraining, progress: bool) -> None:
+    shared: list[str] = []
     if run.training.start_from is not None:
         source = Path(run.training.start_from) / BEST
         shared = load_shared_parameters(source, run.learner)
         if progress:
             say(f"begins with {len(shared)} of {len(run.learner.state_dict())} tensors as in {source}")
+    take_statistics(run.learner, run.tasks, shared)
     for name, text in run.texts.items():
         write_text(run.folder / name, text)
     _save(run, TrainingState(), [])
