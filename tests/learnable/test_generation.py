@@ -332,6 +332,19 @@ def test_step_sizes_are_learned_one_for_each_number_of_a_row() -> None:
     assert all(bool((gradients[name] != 0).all()) for name in sizes)
 
 
+def test_a_gradient_that_is_nan_gives_way_to_a_pull_to_zero() -> None:
+    """Of 1e-4 times half the squared parameters for each task."""
+    learner = leo(loss=lambda answers, y: nn.functional.cross_entropy(answers * 1e200 * 1e200, y))
+    tasks = embedded_tasks(batch=2)
+    with pytest.warns(UserWarning, match="LEO's loss or gradient is nan"):
+        loss, gradients = meta_gradient(learner, tasks, threads=1)
+    learned = dict(learner.named_parameters())
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(gradient, 1e-4 * learned[name].detach())
+    squares = sum(float(p.detach().square().sum()) for p in learned.values())
+    assert float(loss) == pytest.approx(0.5e-4 * squares)
+
+
 # What LEO draws in training.
 
 

@@ -1,6 +1,7 @@
 """Latent embedding optimization: a generated classifier, improved by gradient steps on its code."""
 
 import copy
+import warnings
 from collections.abc import Iterator
 from functools import partial
 from typing import NamedTuple
@@ -18,12 +19,14 @@ from fphi.learnable.generation.noise import TaskNoise
 from fphi.ranges import Range, checked
 from fphi.tasks.types import Examples, Task
 from fphi.within.optimizers import InnerOptimizer, Parameters, UpdateRule, learned_rate
+from fphi.within.stand_in import own_parameters
 from fphi.within.surroundings import ordinary
 from fphi.within.task_map import Batching
 from fphi.within.unroll import DerivativeOrder, TaskLosses, descend, last_of
 
 __all__ = ["LEOLearner", "Terms", "orthogonality"]
 
+_PULL = 1e-4  # of a task whose loss is nan: so much of half the squared parameters is its loss
 _NAME = "each"  # of what an inner loop moves: a row for each example
 
 
@@ -155,6 +158,20 @@ class LEOLearner(GeneratingLearner):
             + self.encoder_penalty * terms.encoder
             + self.orthogonality_weight * terms.decoder
         )
+
+    def summed_gradient(self, tasks: Task) -> tuple[Tensor, list[Tensor]]:
+        """See `LearningAlgorithm.summed_gradient`; where it is nan, a small pull to 0, as in the paper.
+
+        A sampled code that the inner loop makes diverge so costs one step, of which a warning tells.
+        """
+        loss, gradients = super().summed_gradient(tasks)
+        if not any(bool(value.isnan().any()) for value in (loss, *gradients)):
+            return loss, gradients
+        warnings.warn("LEO's loss or gradient is nan: φ is drawn to 0 a little instead", stacklevel=2)
+        learned = [p.detach() for p in own_parameters(self).values() if p.requires_grad]
+        pull = _PULL * len(tasks.query.x)
+        total = torch.stack([p.square().sum() for p in learned]).sum()
+        return pull / 2 * total.to(loss), [pull * p for p in learned]
 
     def terms(self, tasks: Task) -> Terms:
         """The parts of the loss, which `task_losses` weighs in training."""
