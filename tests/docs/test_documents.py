@@ -55,7 +55,7 @@ def commands(page: str) -> list[list[str]]:
 @pytest.fixture(autouse=True)
 def table_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     """Methods of the documents are in the table for one test."""
-    monkeypatch.setattr(table, "_TABLE", dict(table.methods()))
+    monkeypatch.setattr(table._TABLE, "entries", dict(table.methods()))
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")])
