@@ -287,3 +287,20 @@ def test_recomputed_steps_have_the_gradient_of_stored_ones(name: str, order: int
     assert found["stored"][0] == found["recomputed"][0]
     for key, gradient in found["stored"][1].items():
         torch.testing.assert_close(found["recomputed"][1][key], gradient, rtol=1e-9, atol=1e-13)
+
+
+def test_many_coordinates_step_in_blocks_as_all_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no derivative is taken through them."""
+    rule = LSTMOptimizer(hidden=3).double()
+    now = {"a": torch.randn(2, 5, 7, dtype=torch.float64), "b": torch.randn(2, 4, dtype=torch.float64)}
+    state = rule.init(now)
+    state = {part: {k: torch.randn_like(t) for k, t in own.items()} for part, own in state.items()}
+    gradients = {name: torch.randn_like(p) for name, p in now.items()}
+    moved, after = rule.update(gradients, state, now, 0)
+    monkeypatch.setattr("fphi.within.lstm_optimizer._BLOCK", 16)
+    with torch.no_grad():
+        in_blocks, carried = rule.update(gradients, state, now, 0)
+    for name in now:
+        torch.testing.assert_close(in_blocks[name], moved[name].detach(), rtol=1e-12, atol=0)
+        for part in after:
+            torch.testing.assert_close(carried[part][name], after[part][name].detach(), rtol=1e-12, atol=0)

@@ -1,5 +1,6 @@
 """An update rule that is an LSTM (Andrychowicz et al., NIPS 2016)."""
 
+import torch
 from torch import Tensor, nn
 
 from fphi.ranges import Range, checked
@@ -7,6 +8,8 @@ from fphi.within.coordinates import CoordinateLSTM, preprocessed
 from fphi.within.optimizers import InnerOptimizer, Parameters, State
 
 __all__ = ["LSTMOptimizer"]
+
+_BLOCK = 4096  # coordinates
 
 
 class LSTMOptimizer(InnerOptimizer):
@@ -46,12 +49,29 @@ class LSTMOptimizer(InnerOptimizer):
         moved: Parameters = {}
         after: State = {part: {} for part in state}
         for name, p in parameters.items():
-            x = self._read(gradients[name])
-            for i, layer in enumerate(self.layers):
-                x, cell = layer(x, state[f"output{i}"][name], state[f"cell{i}"][name])
-                after[f"output{i}"][name], after[f"cell{i}"][name] = x, cell
-            moved[name] = p + self.scale * self.step(x).squeeze(-1)
+            own = [values[name] for values in state.values()]
+            moved[name], *carried = self._in_blocks(gradients[name], p, own)
+            for part, values in zip(after.values(), carried, strict=True):
+                part[name] = values
         return moved, after
+
+    def _in_blocks(self, gradient: Tensor, p: Tensor, state: list[Tensor]) -> list[Tensor]:
+        """See `_stepped`; without derivatives as many coordinates at a time as the caches hold."""
+        if torch.is_grad_enabled() or p.numel() <= _BLOCK:
+            return self._stepped(gradient, p, state)
+        given = [gradient.flatten(), p.flatten(), *(values.flatten(0, -2) for values in state)]
+        blocks = zip(*(torch.split(values, _BLOCK) for values in given), strict=True)
+        steps = [self._stepped(g, own, carried) for g, own, *carried in blocks]
+        joined = [torch.cat(parts) for parts in zip(*steps, strict=True)]
+        return [values.view(like.shape) for values, like in zip(joined, (p, *state), strict=True)]
+
+    def _stepped(self, gradient: Tensor, p: Tensor, state: list[Tensor]) -> list[Tensor]:
+        """Coordinates after a step, and their state: output and cell ``[..., hidden]`` of each layer."""
+        x, after = self._read(gradient), []
+        for layer, output, cell in zip(self.layers, state[::2], state[1::2], strict=True):
+            x, c = layer(x, output, cell)
+            after += [x, c]
+        return [p + self.scale * self.step(x).squeeze(-1), *after]
 
     def _read(self, gradient: Tensor) -> Tensor:
         return gradient.unsqueeze(-1) if self.p is None else preprocessed(gradient, self.p)
