@@ -164,13 +164,17 @@ def test_saved_and_loaded_answers_the_same(case: Case, tmp_path: object) -> None
 
 
 @every_learner
-def test_no_call_changes_state(case: Case) -> None:
+def test_no_call_changes_state_nor_threads_an_evaluation(case: Case) -> None:
     learner, tasks = case.build("vmap").double(), random_tasks(2, shots=1, queries=1)
     before = {k: v.clone() for k, v in learner.state_dict().items()}
     meta_gradient(learner, tasks, chunk_size=1, threads=2)
-    evaluate(learner, tasks)
+    tests = []
+    for threads in (1, 2):
+        torch.manual_seed(0)
+        tests.append(evaluate(learner, tasks, chunk_size=1, threads=threads).per_task())
     for name, value in learner.state_dict().items():
         assert torch.equal(value, before[name]), name
+    assert all(torch.equal(values, tests[1][name]) for name, values in tests[0].items())
 
 
 @every_learner

@@ -61,7 +61,8 @@ def cache_of_parametrizations() -> object:
 
 
 def surroundings() -> Callable[[], AbstractContextManager[None]]:
-    """Enters, where and when it is called, the mixed precision that is at work now."""
+    """Enters, where and when it is called, what is at work now: mixed precision, derivatives or none."""
+    gradients = torch.is_grad_enabled()
     precision = [
         (device, torch.get_autocast_dtype(device), torch.is_autocast_enabled(device)) for device in _DEVICES
     ]
@@ -72,6 +73,7 @@ def surroundings() -> Callable[[], AbstractContextManager[None]]:
             for device, dtype, enabled in precision:
                 if enabled != torch.is_autocast_enabled(device) or dtype != torch.get_autocast_dtype(device):
                     stack.enter_context(torch.autocast(device, dtype, enabled))
+            stack.enter_context(torch.set_grad_enabled(gradients))
             yield
 
     return entered

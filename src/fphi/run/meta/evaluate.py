@@ -3,6 +3,8 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
 from typing import Any
 
 import torch
@@ -14,6 +16,7 @@ from fphi.learnable.checking import checked_tasks, explaining
 from fphi.learnable.targets import IGNORED, are_labels
 from fphi.networks.calibration import calibrate
 from fphi.objective.meta_gradient import size_of_task, split_tasks
+from fphi.objective.spreading import default_threads, spread
 from fphi.ranges import Range, checked
 from fphi.run.disk.finite import require_finite
 from fphi.tasks.distribution import TaskDistribution
@@ -122,7 +125,7 @@ class Evaluation:
 _STATISTICS = {"inductive": "support+1", "transductive": "query-batch"}
 
 
-@checked(start=Range(0, 10**15), steps=Range(0, 10_000))
+@checked(start=Range(0, 10**15), steps=Range(0, 10_000), threads=Range(1, 1024))
 @torch.no_grad()
 def evaluate(
     learner: LearningAlgorithm,
@@ -134,6 +137,7 @@ def evaluate(
     steps: int | None = None,
     inductive: bool = True,
     chunk_size: int | None = None,
+    threads: int | None = None,
 ) -> Evaluation:
     """Evaluate a learner on a batch of tasks, or on tasks ``start … start+count-1`` of a split.
 
@@ -146,6 +150,7 @@ def evaluate(
         steps: inner steps up to which ``by_step`` goes; None: as many as the learner takes at test.
         inductive: False leaves the inductive accuracy out where it would cost extra passes.
         chunk_size: tasks solved at once; None: by the size of a task.
+        threads: see `fphi.meta_gradient`.
 
     Raises:
         FphiError: an argument or a task is none, or the learner's weights are nan or infinite.
@@ -153,20 +158,23 @@ def evaluate(
     if isinstance(tasks, TaskDistribution) and split not in tasks.splits:
         raise FphiError(f"split is {split!r}; these tasks have {', '.join(tasks.splits)}")
     require_finite(learner.state_dict(), "the learner", learner)
-    results: list[_Chunk] = []
-    measures: list[dict[str, Tensor]] = []
+    done: list[tuple[_Chunk, dict[str, Tensor]]] = []
     with evaluation_mode(learner) as answering:
         shares = None
         device = device_of(learner)
-        for chunk in _chunks(learner, tasks, split, start, count, chunk_size, device):
-            own = checked_tasks(learner, chunk.to(device))
-            with explaining(answering, own.support, own.query.x):
-                if shares is None:
-                    shares = answering.shares_queries(own.support, own.query.x)
-                results.append(_evaluate_chunk(answering, own, steps, inductive, shares))
-                measures.append(answering.measures(own))
+        threads = threads or default_threads(device)
+        chunks = _chunks(learner, tasks, split, start, count, chunk_size, device)
+        # So many at a time that threads are rarely idle, and tasks are not all in memory.
+        while group := list(islice(chunks, 8 * threads)):
+            group = [checked_tasks(learner, chunk.to(device)) for chunk in group]
+            if shares is None:
+                first = group[0]
+                with explaining(answering, first.support, first.query.x):
+                    shares = answering.shares_queries(first.support, first.query.x)
+            done += spread(answering, group, partial(_evaluate_chunk, steps, inductive, shares), threads)
     if shares is None:
         raise FphiError("the batch holds no task; evaluation needs at least one")
+    results, measures = zip(*done, strict=True)
     joined = [torch.cat(parts, dim=-1).cpu() for parts in zip(*results, strict=True)]
     transductive, alone, losses, step_accuracy, step_loss = joined
     by_step = [
@@ -182,6 +190,14 @@ _Chunk = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 
 
 def _evaluate_chunk(
+    steps: int | None, inductive: bool, shares: bool, learner: LearningAlgorithm, tasks: Task
+) -> tuple[_Chunk, dict[str, Tensor]]:
+    """What is measured of these tasks: as everywhere, and by the learner."""
+    with explaining(learner, tasks.support, tasks.query.x):
+        return _measured(learner, tasks, steps, inductive, shares), learner.measures(tasks)
+
+
+def _measured(
     learner: LearningAlgorithm, tasks: Task, steps: int | None, inductive: bool, shares: bool
 ) -> _Chunk:
     """Transductive and inductive accuracy, loss ``[B]``; accuracy and loss by step ``[steps, B]``."""
