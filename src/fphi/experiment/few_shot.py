@@ -207,6 +207,7 @@ def _validation(tasks: TaskDistribution, training: Training) -> Validate | None:
             count=training.validation_tasks,
             inductive=False,
             chunk_size=training.chunk_size,
+            threads=training.threads,
         )
         return (result.accuracy if len(result.transductive) else None), result.loss
 
