@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -195,7 +196,7 @@ def test_pba_fires_an_entry_with_its_probability_and_magnitude() -> None:
 
 def test_the_order_of_pba_is_the_published_one() -> None:
     assert len(PBA_OPERATIONS) == len(set(PBA_OPERATIONS)) == 15
-    assert PBA_OPERATIONS[0], PBA_OPERATIONS[-1] == ("Rotate", "Contrast")
+    assert (PBA_OPERATIONS[0], PBA_OPERATIONS[-1]) == ("Rotate", "Contrast")
     assert set(PBA_OPERATIONS) == set(NAMES) - {"SamplePairing", "Identity"}
 
 
@@ -236,9 +237,9 @@ def test_magnitudes_are_bounded_by_the_scale_and_a_policy_has_sub_policies() -> 
 
 @pytest.mark.parametrize("place", [0, 1, 59])
 def test_pba_refuses_what_is_none_of_its_vectors(place: int) -> None:
-    vector = [0] * 60
+    vector: list[Any] = [0] * 60
     for wrong in (-1, 11 if place == 0 else 10, 1.0, True):
-        vector[place] = wrong  # type: ignore[call-overload]
+        vector[place] = wrong
         with pytest.raises(FphiError, match=f"number {place} of a policy of PBA is {wrong}; it must be"):
             PBAPolicy(tuple(vector))
     with pytest.raises(FphiError, match="has 59 numbers; it must have 60"):

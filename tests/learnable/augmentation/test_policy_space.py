@@ -1,5 +1,6 @@
 """The space of AutoAugment: how large it is, how it is written, and that every optimizer searches it."""
 
+from collections.abc import Callable
 from random import Random
 
 import pytest
@@ -79,7 +80,7 @@ def gradient(independent: bool) -> PolicyGradient:
     return PolicyGradient(policy, adam, update=PolicyUpdate("ppo", batch=10, epochs=3))
 
 
-OPTIMIZERS = {
+OPTIMIZERS: dict[str, Callable[[], SearchOptimizer]] = {
     "evolution": lambda: AgingEvolution(SMALL, size=20, sample=8),
     "ppo": lambda: gradient(False),
     "independent": lambda: gradient(True),

@@ -59,7 +59,7 @@ class RandAugment(AugmentationPolicy):
 
     def plan(self, chance: Tensor) -> Plan:
         operations = _drawn(chance[:, : self.count])
-        rest = chance[:, self.count :].reshape(-1, self.count, CHANCES)
+        rest = chance[:, self.count :].reshape(len(chance), self.count, CHANCES)
         return Plan(
             operations, torch.full(operations.shape, float(self.magnitude), dtype=torch.float64), rest
         )

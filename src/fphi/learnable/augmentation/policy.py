@@ -188,5 +188,5 @@ class Policy(AugmentationPolicy):
         count = len(operations)
         drawn = (chance[:, 0] * count).long().clamp(max=count - 1)
         fires = chance[:, 1 : 1 + self.steps] < probabilities[drawn]
-        rest = chance[:, 1 + self.steps :].reshape(-1, self.steps, CHANCES)
+        rest = chance[:, 1 + self.steps :].reshape(len(chance), self.steps, CHANCES)
         return Plan(torch.where(fires, operations[drawn], -1), magnitudes[drawn], rest)

@@ -86,4 +86,4 @@ class PBAPolicy(AugmentationPolicy):
         chosen = (place[:, None] == steps[:, None]) & (steps <= count)[..., None]
         entry = order.gather(1, chosen.long().argmax(2))
         operations = torch.where(chosen.any(2), _PLACES[entry], -1)
-        return Plan(operations, magnitudes[entry], rest.reshape(-1, _MOST, CHANCES))
+        return Plan(operations, magnitudes[entry], rest.reshape(len(chance), _MOST, CHANCES))
