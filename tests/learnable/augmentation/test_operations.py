@@ -84,6 +84,19 @@ def test_the_scale_of_fast_autoaugment_is_what_pillow_gives(operation: str, mode
             assert np.abs(found - expected).max() <= (operation in ROUNDED), (u, chance)
 
 
+def test_long_images_and_far_shifts_are_reckoned_with_more_bits() -> None:
+    pixels = np.arange(40_000, dtype=np.int64).reshape(1, -1) % 251
+    images = as_tensor(pixels.astype(np.uint8))
+    for amount in (9_000.0, -17_000.0, 39_999.0):
+        found = operate(
+            "TranslateX", images, doubles(abs(amount)), doubles(0.9 if amount > 0 else 0.1, 0)[None]
+        )
+        expected = np.roll(pixels, -int(amount), 1)[0]
+        inside = (np.arange(40_000) + amount >= 0) & (np.arange(40_000) + amount < 40_000)
+        assert np.array_equal(levels(found)[0][inside], expected[inside])
+        assert len(set(levels(found)[0][~inside].tolist())) == 1
+
+
 @EVERY
 @SCALE
 def test_the_neutral_magnitude_changes_nothing(operation: str, scale: ScaleName) -> None:

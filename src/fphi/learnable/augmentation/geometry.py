@@ -61,11 +61,16 @@ def moved(images: Tensor, matrix: Tensor, fill: Tensor) -> Tensor:
     """
     height, width = images.shape[-2:]
     matrix = torch.cat([matrix[..., :2], matrix[..., 2:] + matrix[..., :2].sum(2, keepdim=True) / 2], 2)
-    by_x, by_y, rest = (matrix * _ONE + 0.5).floor().long().to(images.device)[..., None, None].unbind(2)
-    x, y = torch.arange(width, device=images.device), torch.arange(height, device=images.device)[:, None]
-    column, row = ((by_x * x + (by_y * y + rest)) >> 16).unbind(1)  # [n, H, W]
-    inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
-    place = torch.where(inside, row * width + column, height * width).flatten(1)[:, None]
-    # What comes from outside comes from one more pixel: quicker than to put it in afterwards.
-    pixels = torch.cat([images.flatten(2), fill.flatten(1).expand(len(images), -1, 1)], 2)
-    return pixels.gather(2, place.expand(-1, images.shape[1], -1)).view_as(images)
+    farthest = matrix.abs() @ torch.tensor([width, height, 1.0], dtype=matrix.dtype, device=matrix.device)
+    # Half as many bits take less time, and are enough for any image but the largest.
+    kind = torch.int32 if farthest.numel() and farthest.max() < _ONE // 4 else torch.int64
+    places = (matrix * _ONE + 0.5).floor().to(images.device, kind)
+    by_x, by_y, rest = places[..., None, None].unbind(2)
+    x, y = (torch.arange(size, dtype=kind, device=images.device) for size in (width, height))
+    column, row = ((by_x * x + (by_y * y[:, None] + rest)) >> 16).unbind(1)  # [n, H, W]
+    # What comes from outside comes from a frame around the image.
+    framed = fill.expand(len(images), -1, height + 2, width + 2).clone()
+    framed[..., 1:-1, 1:-1] = images
+    place = (row.clamp(-1, height) + 1) * (width + 2) + (column.clamp(-1, width) + 1)
+    place = place.flatten(1)[:, None].long().expand(-1, images.shape[1], -1)
+    return framed.flatten(2).gather(2, place).view_as(images)
