@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -211,9 +212,13 @@ def test_the_order_of_pba_is_the_published_one() -> None:
         (("Rotate", float("nan"), 1), "the probability of Rotate is nan; it must be a finite number"),
         (("Rotate", 0.5, 11), "the magnitude of Rotate is 11; it must be at most 10"),
         (("Rotate", 0.5, -1), "the magnitude of Rotate is -1; it must be at least 0"),
+        (("Rotate", "0.5", 1), "the probability of Rotate is '0.5'; it must be a number"),
+        (("Rotate", 0.5, None), "the magnitude of Rotate is None; it must be a number"),
+        (("Rotate", 0.5, 1, 1), "a policy is made of lists of .operation, probability, magnitude."),
+        (7, "a policy is made of lists of .operation, probability, magnitude."),
     ],
 )
-def test_no_policy_is_made_of_such_a_step(step: tuple[str, float, float], message: str) -> None:
+def test_no_policy_is_made_of_such_a_step(step: Any, message: str) -> None:
     with pytest.raises(FphiError, match=message):
         Policy.of([[("Invert", 1, 0), step]])
 
@@ -244,6 +249,36 @@ def test_pba_refuses_what_is_none_of_its_vectors(place: int) -> None:
             PBAPolicy(tuple(vector))
     with pytest.raises(FphiError, match="has 59 numbers; it must have 60"):
         PBAPolicy((0,) * 59)
+
+
+def test_values_of_other_types_are_refused() -> None:
+    makes: dict[str, Callable[[], object]] = {
+        "count is '2'; it must be a whole number": lambda: RandAugment("2"),  # type: ignore[arg-type]
+        "magnitude is None; it must be a number": lambda: RandAugment(2, None),  # type: ignore[arg-type]
+        "scale is None; it must be one of": lambda: TrivialAugment(None),  # type: ignore[arg-type]
+        "fill is 'red'; it must be": lambda: TrivialAugment(fill="red"),  # type: ignore[arg-type]
+        "fill is .*; it must be one grey level or three": lambda: TrivialAugment(fill=(1, 2)),
+        "a policy of PBA is a list": lambda: PBAPolicy([0] * 60),  # type: ignore[arg-type]
+        "sub_policies is .* each of type Step": lambda: Policy((("Rotate",),)),  # type: ignore[arg-type]
+        "a policy is made of lists": lambda: Policy.of([("Rotate", 1, 2)]),  # type: ignore[list-item]
+        "segments is .*; it must be": lambda: Schedule((("3", MIXED),)),  # type: ignore[arg-type]
+    }
+    for message, make in makes.items():
+        with pytest.raises(FphiError, match=message):
+            make()
+
+
+def test_numbers_of_another_shape_are_refused() -> None:
+    x = images(3)
+    with pytest.raises(
+        FphiError, match=r"the chance is torch.float64 \[2, 7\]; give numbers of shape \[3, 7\]"
+    ):
+        MIXED(x, MIXED.draw(2))
+    good = torch.zeros(3), torch.zeros(3, 2), torch.ones(3, dtype=torch.bool)
+    for place, name in enumerate(("magnitudes", "chance", "switches")):
+        given = [value if i != place else value[:2] for i, value in enumerate(good)]
+        with pytest.raises(FphiError, match=rf"the {name} is torch.\w+ \[2.*; give numbers of shape \[3"):
+            operate("Invert", x, *given)
 
 
 def test_normalised_images_are_no_batch_for_a_policy() -> None:

@@ -8,7 +8,7 @@ from torch import Tensor
 from fphi.learnable.augmentation.operations import CHANCES, FILL, OPERATIONS, Fill, checked_fill
 from fphi.learnable.augmentation.policy import AugmentationPolicy, Plan
 from fphi.learnable.augmentation.scales import ScaleName, scale_of
-from fphi.ranges import Range, require_number
+from fphi.ranges import count, number, require_ranges
 
 __all__ = ["EVERYDAY", "RandAugment", "TrivialAugment"]
 
@@ -41,16 +41,15 @@ class RandAugment(AugmentationPolicy):
         FphiError: an argument is out of its range.
     """
 
-    count: int = 2
-    magnitude: float = 5
-    fill: Fill = field(default=FILL)
+    count: int = count(2, 16)
+    magnitude: float = number(5.0, 0, 10)
+    fill: Fill = number(FILL, 0, 255)
 
     scale: ScaleName = field(default="autoaugment", init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Refuse what is out of range."""
-        require_number("count", self.count, Range(1, 16))
-        require_number("magnitude", self.magnitude, Range(0, 10))
+        require_ranges(RandAugment, vars(self))
         checked_fill(self.fill)
 
     @property
@@ -80,11 +79,11 @@ class TrivialAugment(AugmentationPolicy):
     """
 
     scale: ScaleName = "wide"
-    fill: Fill = field(default=FILL)
+    fill: Fill = number(FILL, 0, 255)
 
     def __post_init__(self) -> None:
         """Refuse what is out of range."""
-        scale_of(self.scale)
+        require_ranges(TrivialAugment, vars(self))
         checked_fill(self.fill)
 
     @property

@@ -20,7 +20,7 @@ from fphi.ranges import Range
 
 __all__ = [
     "CHANCES", "FILL", "NAMES", "OPERATIONS", "Fill", "Operation", "augmented", "checked_fill", "operate",
-    "require_images",
+    "require_images", "require_numbers",
 ]  # fmt: skip
 
 CHANCES = 2
@@ -148,6 +148,10 @@ def operate(
     if operation not in OPERATIONS:
         raise FphiError(f"there is no operation {operation!r}; there are {', '.join(OPERATIONS)}")
     require_images(images)
+    require_numbers("the magnitudes", magnitudes, len(images))
+    require_numbers("the chance", chance, len(images), CHANCES)
+    if on is not None:
+        require_numbers("the switches", on, len(images))
     others = images if others is None else others
     changed = _changed(
         {operation: slice(None)}, images, magnitudes, chance, scale_of(scale), others, _colour(fill, images)
@@ -228,6 +232,16 @@ def require_images(images: Tensor) -> None:
             f"images are {images.dtype} {list(images.shape)}; give floats in 0 to 1 of shape [n, C, H, W] "
             "with one channel or three"
         )
+
+
+def require_numbers(name: str, given: Tensor, *shape: int) -> None:
+    """Refuse what is no tensor of numbers of this shape.
+
+    Raises:
+        FphiError: it is none.
+    """
+    if tuple(given.shape) != shape or given.dtype.is_complex:
+        raise FphiError(f"{name} is {given.dtype} {list(given.shape)}; give numbers of shape {list(shape)}")
 
 
 def checked_fill(fill: Fill) -> Fill:

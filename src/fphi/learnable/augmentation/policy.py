@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 import torch
@@ -17,14 +17,14 @@ from fphi.learnable.augmentation.operations import (
     augmented,
     checked_fill,
     require_images,
+    require_numbers,
 )
 from fphi.learnable.augmentation.scales import ScaleName, scale_of
-from fphi.ranges import Range, require_number
+from fphi.ranges import Range, number, require_number, require_ranges
 
 __all__ = ["AugmentationPolicy", "Plan", "Policy", "Step"]
 
 _ORDER = tuple(OPERATIONS)
-_SHARE = Range(0, 1)
 _SLACK = 1e-3  # by which interpolation may have gone beyond
 
 
@@ -75,6 +75,7 @@ class AugmentationPolicy(ABC):
         """
         require_images(images)
         _require_range(images)
+        require_numbers("the chance", chance, len(images), self.numbers)
         plan = self.plan(chance.cpu())
         return augmented(
             images,
@@ -105,18 +106,27 @@ class Step:
         operation: a name of `OPERATIONS`.
         probability: that it is applied.
         magnitude: how strongly, on the policy's scale.
+
+    Raises:
+        FphiError: an argument is out of its range.
     """
 
     operation: str
-    probability: float
-    magnitude: float = 0
+    probability: float = number(1.0, 0, 1)
+    magnitude: float = number(0.0, 0, 10)
+
+    def __post_init__(self) -> None:
+        """Refuse what is no step."""
+        if not isinstance(self.operation, str) or self.operation not in OPERATIONS:
+            raise FphiError(f"there is no operation {self.operation!r}; there are {', '.join(OPERATIONS)}")
+        require_ranges(Step, vars(self), self._named)
 
     def require(self, most: float) -> None:
-        """Refuse what is no step of a scale of 0 … ``most``."""
-        if self.operation not in OPERATIONS:
-            raise FphiError(f"there is no operation {self.operation!r}; there are {', '.join(OPERATIONS)}")
-        require_number(f"the probability of {self.operation}", self.probability, _SHARE)
-        require_number(f"the magnitude of {self.operation}", self.magnitude, Range(0, most))
+        """Refuse a magnitude that is none of a scale of 0 … ``most``."""
+        require_number(self._named("magnitude"), self.magnitude, Range(0, most))
+
+    def _named(self, name: str) -> str:
+        return f"the {name} of {self.operation}"
 
 
 @dataclass(frozen=True)
@@ -136,10 +146,11 @@ class Policy(AugmentationPolicy):
 
     sub_policies: tuple[tuple[Step, ...], ...]
     scale: ScaleName = "autoaugment"
-    fill: Fill = field(default=FILL)
+    fill: Fill = number(FILL, 0, 255)
 
     def __post_init__(self) -> None:
         """Refuse what is no policy."""
+        require_ranges(Policy, vars(self))
         checked_fill(self.fill)
         most = scale_of(self.scale).most
         if not self.sub_policies:
@@ -160,7 +171,13 @@ class Policy(AugmentationPolicy):
         >>> Policy.of([[("Rotate", 0.7, 2), ("Invert", 0.1, 0)]]).sub_policies[0][0].probability
         0.7
         """
-        return cls(tuple(tuple(Step(*step) for step in steps) for steps in sub_policies), scale, fill)
+        try:
+            rows = tuple(tuple(Step(*step) for step in steps) for steps in sub_policies)
+        except TypeError as error:
+            raise FphiError(
+                "a policy is made of lists of (operation, probability, magnitude), a list for each sub-policy"
+            ) from error
+        return cls(rows, scale, fill)
 
     @property
     def steps(self) -> int:

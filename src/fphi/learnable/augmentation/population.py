@@ -10,6 +10,7 @@ from fphi.errors import FphiError
 from fphi.learnable.augmentation.operations import CHANCES, FILL, OPERATIONS, Fill, checked_fill
 from fphi.learnable.augmentation.policy import AugmentationPolicy, Plan
 from fphi.learnable.augmentation.scales import ScaleName
+from fphi.ranges import number, require_ranges
 
 __all__ = ["PBA_OPERATIONS", "PBAPolicy"]
 
@@ -43,13 +44,18 @@ class PBAPolicy(AugmentationPolicy):
     """
 
     vector: tuple[int, ...]
-    fill: Fill = field(default=FILL)
+    fill: Fill = number(FILL, 0, 255)
 
     scale: ScaleName = field(default="autoaugment", init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Refuse what is none of its integers."""
+        require_ranges(PBAPolicy, {"fill": self.fill})
         checked_fill(self.fill)
+        if not isinstance(self.vector, tuple):
+            raise FphiError(
+                f"a policy of PBA is a {type(self.vector).__name__}; give a tuple of whole numbers"
+            )
         if len(self.vector) != 2 * _ENTRIES:
             raise FphiError(f"a policy of PBA has {len(self.vector)} numbers; it must have {2 * _ENTRIES}")
         for place, value in enumerate(self.vector):

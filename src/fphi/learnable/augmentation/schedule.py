@@ -9,6 +9,7 @@ from typing import Any
 from fphi.errors import FphiError
 from fphi.learnable.augmentation.policy import AugmentationPolicy
 from fphi.learnable.augmentation.population import PBAPolicy
+from fphi.ranges import require_ranges
 
 __all__ = ["Schedule"]
 
@@ -30,6 +31,7 @@ class Schedule:
 
     def __post_init__(self) -> None:
         """Refuse what has no epochs."""
+        require_ranges(Schedule, vars(self))
         if not self.segments:
             raise FphiError("a schedule has no segments; give at least one")
         for epochs, _ in self.segments:
