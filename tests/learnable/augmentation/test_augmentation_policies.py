@@ -1,6 +1,8 @@
 """Policies: what is drawn for each image, how often, and that nothing but the given numbers decides."""
 
+import hashlib
 import math
+import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -126,6 +128,14 @@ def test_frequencies_are_the_probabilities() -> None:
 def test_the_sub_policy_is_drawn_for_each_image_and_not_for_the_batch() -> None:
     plan = MIXED.plan(MIXED.draw(40, seeded()))
     assert len(set(plan.operations[:, 0].tolist())) > 3
+
+
+def test_each_step_has_its_own_magnitude() -> None:
+    plan = MIXED.plan(MIXED.draw(2000, seeded()))
+    fired = plan.operations >= 0
+    pairs = zip(plan.operations[fired].tolist(), plan.magnitudes[fired].tolist(), strict=True)
+    steps = [step for steps in MIXED.sub_policies for step in steps]
+    assert {(NAMES[place], m) for place, m in pairs} == {(step.operation, step.magnitude) for step in steps}
 
 
 def test_signs_are_drawn_for_each_application() -> None:
@@ -300,6 +310,21 @@ def test_published_policies_are_5_searched_ones_of_25_sub_policies(name: str) ->
             for steps in part.sub_policies
         )
         assert space.policy(space.parse(text)) == part
+
+
+@pytest.mark.parametrize(
+    ("name", "digest"),
+    [
+        ("autoaugment-cifar10", "2a04f4f555b99fb2"),
+        ("autoaugment-svhn", "c7dfe7cde356d595"),
+        ("pba-cifar10", "831355ae5f26c736"),
+        ("pba-svhn", "21595b8e71c7c89d"),
+    ],
+)
+def test_no_number_of_a_published_policy_has_changed(name: str, digest: str) -> None:
+    """Since it was compared with the published ones."""
+    numbers = re.findall(r"[A-Z][A-Za-z]+|\d+(?:\.\d+)?", repr(published(name)))
+    assert hashlib.sha256(" ".join(numbers).encode()).hexdigest()[:16] == digest
 
 
 def test_published_names_lead_to_policies() -> None:

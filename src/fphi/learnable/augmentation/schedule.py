@@ -60,8 +60,8 @@ class Schedule:
     def stretched(self, epochs: int) -> "Schedule":
         """The schedule of a longer or shorter training.
 
-        A multiple of the length multiplies every segment. Otherwise its boundaries come to the nearest
-        epoch, and a segment may have none left.
+        A multiple of the length multiplies every segment. Otherwise each epoch has the policy of its middle,
+        and a segment may have none left.
 
         Raises:
             FphiError: there would be no epoch.
@@ -70,7 +70,7 @@ class Schedule:
             raise FphiError(f"epochs is {epochs}; it must be at least 1")
         whole = self.epochs
         ends = accumulate((length for length, _ in self.segments), initial=0)
-        bounds = [(2 * end * epochs + whole) // (2 * whole) for end in ends]
+        bounds = [(2 * end * epochs + whole - 1) // (2 * whole) for end in ends]
         pairs = zip(pairwise(bounds), self.segments, strict=True)
         return Schedule(tuple((end - start, policy) for (start, end), (_, policy) in pairs if end > start))
 
