@@ -15,6 +15,7 @@ import safetensors.torch
 import torch
 from PIL import Image
 
+from fphi.augmentation import load as load_augmentation
 from fphi.experiment.architecture import Architecture
 from fphi.experiment.classes import CLASSES, read_division
 from fphi.experiment.config import Config
@@ -109,6 +110,15 @@ def _config(path: Path) -> None:
     Config.read(path.parent).to_yaml(path.parent)
 
 
+def _augmentation(path: Path) -> None:
+    augment = load_augmentation(path)
+    augment.set_epoch(1)
+    augmented = augment(torch.rand(2, 1, 4, 4, generator=torch.Generator().manual_seed(0)))
+    assert 0 <= augmented.min() <= augmented.max() <= 1
+    augment.save(path)
+    assert load_augmentation(path).augmenting == augment.augmenting
+
+
 def _cache(path: Path) -> None:
     pool = _load(path)
     assert pool is None or np.array_equal(pool.images, labelled_pool([2, 3]).images)
@@ -151,6 +161,19 @@ _TEST = {
 _ASKED = {"asked": 0, "tokens": [0, 1], "parent": None}
 _TOLD = {"told": 0, "loss": 0.5, "seconds": 1.0, "failure": "", "measures": {"a": 1}, "standing": {}}
 _EPOCH = {"epoch": 1, "seconds": 2.5, "loss": 0.5}
+_POLICY = {
+    "augmentation": "policy",
+    "scale": "fast",
+    "fill": [0, 1, 2.5],
+    "sub_policies": [[["Rotate", 0.5, 0.1], ["Color", 1, 1]]],
+}
+_PBA = {"augmentation": "pba", "fill": [0], "vector": [1, 2] * 30}
+_RAND = {"augmentation": "randaugment", "fill": [9], "count": 2, "magnitude": 3.5}
+_TRIVIAL = {"augmentation": "trivialaugment", "fill": [9], "scale": "wide"}
+_SCHEDULE = {
+    "augmentation": "schedule",
+    "segments": [{"epochs": 2, "policy": p} for p in (_POLICY, _PBA, _RAND, _TRIVIAL)],
+}
 _MACRO = {"".join(digits): {"test_acc": [90.0], "params": 10} for digits in product("012", repeat=8)}
 _FEW_MACRO = dict(list(_MACRO.items())[:3])
 
@@ -162,6 +185,8 @@ FORMATS = {
     "epochs": Format("history.jsonl", _epochs, (_EPOCH, {**_EPOCH, "epoch": 2})),
     "classes": Format(CLASSES, _division, ({"train": ["a", "b"], "test": ["c"]},)),
     "macro table": Format("table.json", _table(load_nasbench_macro), (_FEW_MACRO,)),
+    "policy": Format("policy.json", _augmentation, (_POLICY,)),
+    "schedule": Format("schedule.json", _augmentation, (_SCHEDULE,)),
     "scores": Format("tests/5w1s.safetensors", _scores),
     "log": Format("log.csv", _log),
     "checkpoint": Format("last.safetensors", _checkpoint),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from fphi.errors import DataError, FphiError
 
 if TYPE_CHECKING:
+    from fphi import augmentation as augmentation
     from fphi import experiments as experiments
     from fphi import optim as optim
     from fphi.experiment import compare, evaluate, load, train, tune
@@ -132,7 +133,7 @@ _HOMES = {
         "sgd",
     ),
 }
-_MODULES = ("experiments", "optim")  # named by themselves: fphi.optim.load
+_MODULES = ("augmentation", "experiments", "optim")  # named by themselves: fphi.optim.load
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 

@@ -1,0 +1,35 @@
+"""Learned augmentation: operations on images, policies of them, and the space that they are chosen from."""
+
+from fphi.learnable.augmentation.fixed import RandAugment, TrivialAugment
+from fphi.learnable.augmentation.operations import CHANCES, FILL, NAMES, OPERATIONS, Operation, operate
+from fphi.learnable.augmentation.policy import AugmentationPolicy, Plan, Policy, Step
+from fphi.learnable.augmentation.population import PBA_OPERATIONS, PBAPolicy
+from fphi.learnable.augmentation.published import PUBLISHED, published
+from fphi.learnable.augmentation.scales import SCALES, Amount, Scale, ScaleName
+from fphi.learnable.augmentation.schedule import Schedule
+from fphi.learnable.augmentation.space import PolicySpace
+
+__all__ = [
+    "CHANCES",
+    "FILL",
+    "NAMES",
+    "OPERATIONS",
+    "PBA_OPERATIONS",
+    "PUBLISHED",
+    "SCALES",
+    "Amount",
+    "AugmentationPolicy",
+    "Operation",
+    "PBAPolicy",
+    "Plan",
+    "Policy",
+    "PolicySpace",
+    "RandAugment",
+    "Scale",
+    "ScaleName",
+    "Schedule",
+    "Step",
+    "TrivialAugment",
+    "operate",
+    "published",
+]
