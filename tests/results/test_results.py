@@ -25,7 +25,7 @@ NAMES = [run.relative_to(RESULTS).as_posix() for run in RUNS]
 
 # Their weights are being trained again.
 WITHOUT_WEIGHTS = {
-    "P-KOCH/siamese", "P-MANN/lstm", "P-MANN/mann",
+    "P-MANN/lstm", "P-MANN/mann",
 }  # fmt: skip
 
 each_run = pytest.mark.parametrize("run", RUNS, ids=NAMES)
