@@ -13,7 +13,7 @@ from fphi.learnable.weighting import WeightNet
 from fphi.objective.example_weights import look_ahead, products
 from fphi.objective.hypergradient import Step
 from fphi.optimize.restored import restore_optimizer
-from fphi.optimize.reweighting import LossPerExample, Weighed, Weighting, require_finite
+from fphi.optimize.reweighting import LossPerExample, Weighed, Weighting
 from fphi.ranges import checked
 from fphi.tasks.types import Examples
 from fphi.within.implicit import gradient_by
@@ -55,14 +55,15 @@ class MetaWeightNet(Weighting):
         self.adam = torch.optim.Adam(self.net.parameters(), lr=lr, weight_decay=weight_decay)
         self.virtual_lr = virtual_lr
 
-    def weigh(self, batch: Examples, clean: Examples) -> Weighed:
+    def _weigh(self, batch: Examples, clean: Examples) -> Weighed:
         """See `Weighting.weigh`; the weighting network takes its step."""
         before = RandomState.now(others=False)
         losses = self._checked(self.model(batch.x), batch)
         weights = self.net(losses)
         helps, clean_loss, rate = self._helps(batch, clean, losses, weights / len(losses), before)
-        require_finite(losses, helps, clean_loss)
         phi = dict(self.net.named_parameters())
+        if not bool(torch.isfinite(helps).all()):  # nothing of it may reach the weighting network
+            raise FphiError("the losses are no longer finite: the model diverges; choose a smaller rate")
         slope = gradient_by(-rate / len(losses) * (helps @ weights), phi)
         for name, p in phi.items():
             p.grad = slope[name]

@@ -25,10 +25,13 @@ from fphi.within import Parameters
 from fphi.within.implicit import gradient_by
 from fphi.within.randomness import RandomState
 
-__all__ = ["Form", "LossPerExample", "Reweight", "Weighed", "Weighting", "require_finite"]
+__all__ = ["Form", "LossPerExample", "Pair", "Reweight", "Weighed", "Weighting"]
 
 # Of the model's answers and the targets, both [n, …]: the loss of each example [n].
 LossPerExample = Callable[[Tensor, Tensor], Tensor]
+
+# Inputs and targets, as a DataLoader gives them.
+Pair = Examples | tuple[Tensor, Tensor] | list[Tensor]
 
 # Of the hypergradient: products of gradients, or the unrolled step that they are derived from.
 Form = Literal["product", "unrolled"]
@@ -81,18 +84,33 @@ class Weighting(ABC):
         if not self._theta():
             raise FphiError("the model has no parameter that requires a gradient; there is nothing to train")
 
-    @abstractmethod
-    def weigh(self, batch: Examples, clean: Examples) -> Weighed:
+    def weigh(self, batch: Pair, clean: Pair) -> Weighed:
         """Weigh a minibatch by a clean one, for a step that the caller takes.
 
         Of the model only the running statistics of norm layers move, as in one ordinary pass of ``batch``.
 
-        Raises:
-            FphiError: a loss is not finite, or not one for each example.
-        """
+        Args:
+            batch: inputs ``[n, …]`` and targets ``[n, …]``.
+            clean: such a pair of examples that can be trusted, of any number.
 
-    def step(self, batch: Examples, clean: Examples) -> Weighed:
+        Raises:
+            FphiError: a loss is not finite, or not one for each example; these are no such pairs.
+        """
+        weighed = self._weigh(_examples("batch", batch), _examples("clean", clean))
+        if not all(bool(torch.isfinite(part).all()) for part in weighed):
+            raise FphiError("the losses are no longer finite: the model diverges; choose a smaller rate")
+        return weighed
+
+    @abstractmethod
+    def _weigh(self, batch: Examples, clean: Examples) -> Weighed:
+        """See `weigh`."""
+
+    def step(self, batch: Pair, clean: Pair) -> Weighed:
         """Weigh a minibatch, and take the model's step; none where no example helps.
+
+        Args:
+            batch: see `weigh`.
+            clean: see `weigh`.
 
         Raises:
             FphiError: see `weigh`.
@@ -161,12 +179,10 @@ class Reweight(Weighting):
         super().__init__(model, optimizer, loss)
         self.form = form
 
-    def weigh(self, batch: Examples, clean: Examples) -> Weighed:
-        """See `Weighting.weigh`."""
+    def _weigh(self, batch: Examples, clean: Examples) -> Weighed:
         moved: dict[str, Tensor] = {}
-        weigh = self._by_products if self.form == "product" else self._unrolled
-        losses, helps, clean_loss = weigh(batch, clean, moved)
-        require_finite(losses, helps, clean_loss)
+        form = self._by_products if self.form == "product" else self._unrolled
+        losses, helps, clean_loss = form(batch, clean, moved)
         weights = batch_weights(helps)
         loss = weights @ losses
         if weights.any():
@@ -206,10 +222,15 @@ class Reweight(Weighting):
         return losses, -found.gradient["epsilon"], found.loss
 
 
-def require_finite(*values: Tensor) -> None:
-    """Raise an `FphiError` if a number is not finite."""
-    if not all(bool(torch.isfinite(value).all()) for value in values):
-        raise FphiError("the losses are no longer finite: the model diverges; choose a smaller learning rate")
+def _examples(name: str, pair: Pair) -> Examples:
+    if not (isinstance(pair, tuple | list) and len(pair) == 2 and all(isinstance(t, Tensor) for t in pair)):
+        raise FphiError(f"{name} is no pair of tensors; give the inputs and the targets, as (x, y)")
+    x, y = pair
+    if not (x.dim() and y.dim() and len(x) == len(y) > 0):
+        raise FphiError(
+            f"{name} has inputs {list(x.shape)} and targets {list(y.shape)}; give equally many, at least 1"
+        )
+    return Examples(x, y)
 
 
 def _cross_entropies(answers: Tensor, y: Tensor) -> Tensor:
