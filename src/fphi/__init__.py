@@ -11,6 +11,7 @@ from fphi.errors import DataError, FphiError
 if TYPE_CHECKING:
     from fphi import experiments as experiments
     from fphi import optim as optim
+    from fphi import weighting as weighting
     from fphi.experiment import compare, evaluate, load, train, tune
     from fphi.learnable import (
         AnnealedWeights,
@@ -132,7 +133,7 @@ _HOMES = {
         "sgd",
     ),
 }
-_MODULES = ("experiments", "optim")  # named by themselves: fphi.optim.load
+_MODULES = ("experiments", "optim", "weighting")  # named by themselves: fphi.optim.load
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 

@@ -22,7 +22,7 @@ from fphi.optimize.weighted_training import WeighedObjective
 from fphi.ranges import SEED, Range, require_number
 from fphi.tasks.supervised import Supervised
 from fphi.tasks.types import Examples
-from fphi.within.training import NetworkTraining, TrainingFailedError
+from fphi.within.training import NetworkTraining
 
 __all__ = [
     "Approach",
@@ -63,7 +63,8 @@ class WeightedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         epochs: passes over the training examples.
         batch_size: examples of a step.
         clean_batch_size: clean examples of a step, at most.
-        lr: of the first step; it falls to 0 along half a cosine.
+        lr: of the first step; it falls to 0 along half a cosine. None: 0.1, or 0.03 for Meta-Weight-Net, which
+            has to know wrong labels before the network knows them by heart.
         weight_decay: of the network.
         weight_lr: of Meta-Weight-Net's weighting network (paper: 1e-3, for trainings of 60,000 steps).
         random_state: of everything random.
@@ -73,7 +74,8 @@ class WeightedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         sample_weight_: how much each example counted ``[n]``, on average over the training; their mean is 1.
         suspicion_: of each example ``[n]``, 1 less the mean probability of its label during the training.
         label_issues_: where the suspicion is above a half: the examples' numbers, most suspicious first.
-        weighting_: what weighed the examples; of Meta-Weight-Net ``weighting_.net.curve(losses)`` says how.
+        weight_net_: Meta-Weight-Net's weighting network, or None: ``weight_net_.curve(losses)`` is the weights
+            of examples with these losses.
 
     >>> rng = np.random.default_rng(0)
     >>> X = rng.normal(size=(200, 2))
@@ -93,9 +95,9 @@ class WeightedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         epochs: int = 40,
         batch_size: int = 100,
         clean_batch_size: int = 100,
-        lr: float = 0.1,
+        lr: float | None = None,
         weight_decay: float = 5e-4,
-        weight_lr: float = 1e-2,
+        weight_lr: float = 0.03,
         random_state: int = 0,
     ) -> None:
         self.method, self.network, self.hidden, self.epochs = method, network, hidden, epochs
@@ -155,7 +157,7 @@ class WeightedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 f"an example of X has shape {list(examples.shape[1:])}; those of fit had "
                 f"{list(self._mean.shape)}"
             )
-        parts = self._standardised(examples).split(1000)
+        parts = torch.split(self._standardised(examples), 1000)
         logits = torch.cat([self.module_(part) for part in parts])
         probabilities: NDArray[np.float64] = logits.double().softmax(1).numpy()
         return probabilities
@@ -166,8 +168,12 @@ class WeightedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         require_number("clean_batch_size", self.clean_batch_size, Range(1))
         require_number("weight_lr", self.weight_lr, Range(0, open=True))
         require_number("random_state", self.random_state, SEED)
+        usual = 0.1 if self.method == "reweight" else 0.03
         return NetworkTraining(
-            epochs=self.epochs, batch_size=self.batch_size, lr=self.lr, weight_decay=self.weight_decay
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            lr=usual if self.lr is None else self.lr,
+            weight_decay=self.weight_decay,
         )
 
     def _read_classes(self, y: NDArray[Any], y_clean: NDArray[Any]) -> None:
@@ -200,11 +206,9 @@ class WeightedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
         seed, examples = self.random_state, len(data.train.y)
         objective = WeighedObjective(begin, data.validation, examples, self.clean_batch_size, seed)
-        try:
-            self.module_ = training.train(module, data, seed, objective=objective).module
-        except TrainingFailedError as error:
-            raise FphiError(f"the training {error}; choose a smaller lr") from error
-        self.weighting_ = objective.weighting
+        self.module_ = training.train(module, data, seed, objective=objective).module
+        weighting = objective.weighting
+        self.weight_net_ = weighting.net if isinstance(weighting, MetaWeightNet) else None
         self.sample_weight_ = objective.weights.numpy()
         self.suspicion_ = objective.suspicion.numpy()
         order = np.argsort(-self.suspicion_, kind="stable")

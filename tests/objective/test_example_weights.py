@@ -99,7 +99,8 @@ class Cube(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradient: Tensor) -> Tensor:
         (x,) = ctx.saved_tensors
-        return 3 * x**2 * gradient[0]
+        slope: Tensor = 3 * x**2 * gradient[0]
+        return slope
 
 
 class Cubed(nn.Module):
@@ -143,6 +144,10 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
 }
 
 
+def parameters(module: nn.Module) -> Parameters:
+    return {**dict(module.named_parameters())}
+
+
 def problem(kind: str) -> tuple[nn.Module, Callable[[Parameters], Tensor], Callable[[Parameters], Tensor]]:
     torch.set_default_dtype(torch.float64)
     network = NETWORKS[kind]()
@@ -163,7 +168,7 @@ def problem(kind: str) -> tuple[nn.Module, Callable[[Parameters], Tensor], Calla
 @pytest.mark.parametrize("kind", NETWORKS)
 def test_products_are_the_unrolled_step_in_every_network(kind: str) -> None:
     network, losses, validation = problem(kind)
-    theta = dict(network.named_parameters())
+    theta = parameters(network)
     towards = gradient_by(validation(theta), theta)
     values, helps = products(losses, theta, towards)
     epsilon = {"epsilon": torch.zeros(7)}
@@ -191,7 +196,7 @@ def test_products_are_the_unrolled_step_in_every_network(kind: str) -> None:
 def test_the_weighting_network_s_gradient_is_autograd_s_and_that_of_differences(kind: str) -> None:
     network, losses, validation = problem(kind)
     net, step = WeightNet(6), Step(0.5)
-    theta, phi = dict(network.named_parameters()), dict(net.named_parameters())
+    theta, phi = parameters(network), parameters(net)
     values = losses(theta)
     weights = net(values)
     look = look_ahead(values, weights / 7, validation, theta, step)
@@ -199,7 +204,8 @@ def test_the_weighting_network_s_gradient_is_autograd_s_and_that_of_differences(
     found = gradient_by(-0.5 / 7 * (helps @ weights), phi)
 
     def training(theta: Parameters, phi: Parameters) -> Tensor:
-        return (functional_call(net, phi, (losses(theta),)) * losses(theta)).mean()
+        weights: Tensor = functional_call(net, phi, (losses(theta),))
+        return (weights * losses(theta)).mean()
 
     wanted = exact(training, lambda t, p: validation(t), theta, phi, step)
     assert float(look.loss) == pytest.approx(float(wanted.loss), rel=1e-12)
@@ -231,14 +237,14 @@ def test_what_is_orthogonal_teaches_nothing() -> None:
     _, helps = products(first, theta, look.slope)
     assert look.slope["w"].tolist() == [0, 2]
     assert helps.tolist() == [0, 0, 0]
-    slope = gradient_by(helps @ net(losses), dict(net.named_parameters()))
+    slope = gradient_by(helps @ net(losses), parameters(net))
     assert all(not g.any() for g in slope.values())
 
 
 def test_a_batch_that_is_the_clean_one_helps_by_its_mean_gradient() -> None:
     """Σ helps = n ‖mean gradient‖²."""
     network, losses, _ = problem("linear")
-    theta = dict(network.named_parameters())
+    theta = parameters(network)
     mean = gradient_by(losses(theta).mean(), theta)
     _, helps = products(losses, theta, mean)
     assert float(helps.sum()) == pytest.approx(7 * sum(float((g**2).sum()) for g in mean.values()))

@@ -8,7 +8,7 @@ gives the same.
 import warnings
 from collections.abc import Callable
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,8 +18,12 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from fphi.objective.hypergradient import Step, virtual_step
 from fphi.within import Parameters
 from fphi.within.implicit import gradient_by
+from fphi.within.randomness import RandomState
 
-__all__ = ["ExampleLosses", "Look", "look_ahead", "products"]
+__all__ = ["ExampleLosses", "Look", "look_ahead", "primal", "products"]
+
+_make_dual: Callable[[Tensor, Tensor], Tensor] = forward_ad.make_dual
+_unpack_dual: Callable[[Tensor], Any] = forward_ad.unpack_dual
 
 # Of θ: the losses [n] of the examples. It changes nothing, and gives the same again for the same θ.
 ExampleLosses = Callable[[Parameters], Tensor]
@@ -64,16 +68,24 @@ def products(losses: ExampleLosses, theta: Parameters, direction: Parameters) ->
     derivative (functions of `torch.autograd.Function` mostly) has its backward pass differentiated instead.
     """
     _make_ready()
+    before = RandomState.now(others=False)
     try:
         # Attention by its formula: the fast ones have no derivative of this kind.
         with forward_ad.dual_level(), sdpa_kernel(SDPBackend.MATH):
-            dual = {k: forward_ad.make_dual(p, direction[k]) for k, p in theta.items()}
-            values, slopes = forward_ad.unpack_dual(losses(dual))
+            dual = {k: _make_dual(p, direction[k]) for k, p in theta.items()}
+            values, slopes = _unpack_dual(losses(dual))
     except (NotImplementedError, RuntimeError) as error:
         if not any(sign in str(error) for sign in ("forward AD", "forward mode", "jvp")):
             raise
+        before.restore()
         return _products_backward(losses, theta, direction)
     return values, torch.zeros_like(values) if slopes is None else slopes.detach()
+
+
+def primal(tensor: Tensor) -> Tensor:
+    """Within the losses that `products` calls, the value alone of a dual number, without a graph."""
+    value: Tensor = _unpack_dual(tensor).primal.detach()
+    return value
 
 
 @cache
@@ -82,7 +94,7 @@ def _make_ready() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         with forward_ad.dual_level():
-            forward_ad.make_dual(torch.zeros(1), torch.zeros(1))
+            _make_dual(torch.zeros(1), torch.zeros(1))
 
 
 def _products_backward(

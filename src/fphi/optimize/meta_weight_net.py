@@ -16,6 +16,7 @@ from fphi.optimize.restored import restore_optimizer
 from fphi.optimize.reweighting import LossPerExample, Weighed, Weighting
 from fphi.ranges import checked
 from fphi.tasks.types import Examples
+from fphi.within import Parameters
 from fphi.within.implicit import gradient_by
 from fphi.within.randomness import RandomState
 
@@ -61,9 +62,9 @@ class MetaWeightNet(Weighting):
         losses = self._checked(self.model(batch.x), batch)
         weights = self.net(losses)
         helps, clean_loss, rate = self._helps(batch, clean, losses, weights / len(losses), before)
-        phi = dict(self.net.named_parameters())
         if not bool(torch.isfinite(helps).all()):  # nothing of it may reach the weighting network
             raise FphiError("the losses are no longer finite: the model diverges; choose a smaller rate")
+        phi: Parameters = {**dict(self.net.named_parameters())}
         slope = gradient_by(-rate / len(losses) * (helps @ weights), phi)
         for name, p in phi.items():
             p.grad = slope[name]

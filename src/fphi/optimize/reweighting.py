@@ -11,13 +11,12 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.autograd import forward_ad
 from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
 from fphi.errors import FphiError
 from fphi.learnable.weighting import batch_weights
-from fphi.objective.example_weights import products
+from fphi.objective.example_weights import primal, products
 from fphi.objective.hypergradient import Step, exact
 from fphi.ranges import checked
 from fphi.tasks.types import Examples
@@ -139,7 +138,7 @@ class Weighting(ABC):
         buffers = {name: b.clone() for name, b in self.model.named_buffers()}
         losses = self._checked(functional_call(self.model, {**buffers, **theta}, (batch.x,)), batch)
         if keep is not None:
-            keep.update({name: forward_ad.unpack_dual(b).primal.detach() for name, b in buffers.items()})
+            keep.update({name: primal(b) for name, b in buffers.items()})
         return losses
 
     def _checked(self, answers: Tensor, batch: Examples) -> Tensor:

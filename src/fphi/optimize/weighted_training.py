@@ -67,7 +67,8 @@ class WeighedObjective:
     def weights(self) -> Tensor:
         """The mean weight of each example ``[n]`` over all its steps; their mean is 1."""
         means = self._weights / self._visits.clamp(min=1)
-        return means / means.mean().clamp(min=torch.finfo(means.dtype).tiny)
+        weights: Tensor = means / means.mean().clamp(min=torch.finfo(means.dtype).tiny)
+        return weights
 
     @property
     def suspicion(self) -> Tensor:
@@ -76,4 +77,5 @@ class WeighedObjective:
         A model that clean examples keep from learning wrong labels by heart finds these improbable; a
         mean over the whole training counts the time before it does, too. The loss must be the cross-entropy.
         """
-        return 1 - self._confidence / self._visits.clamp(min=1)
+        suspicion: Tensor = 1 - self._confidence / self._visits.clamp(min=1)
+        return suspicion
