@@ -27,6 +27,7 @@ from fphi.within.training import NetworkTraining
 __all__ = [
     "Approach",
     "MetaWeightNet",
+    "Pair",
     "Reweight",
     "Weighed",
     "WeightNet",
@@ -63,8 +64,8 @@ class WeightedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         epochs: passes over the training examples.
         batch_size: examples of a step.
         clean_batch_size: clean examples of a step, at most.
-        lr: of the first step; it falls to 0 along half a cosine. None: 0.1, or 0.03 for Meta-Weight-Net, which
-            has to know wrong labels before the network knows them by heart.
+        lr: of the first step; it falls to 0 along half a cosine. None: 0.1, or 0.03 for Meta-Weight-Net,
+            which has to know wrong labels before the network knows them by heart.
         weight_decay: of the network.
         weight_lr: of Meta-Weight-Net's weighting network (paper: 1e-3, for trainings of 60,000 steps).
         random_state: of everything random.
@@ -74,8 +75,8 @@ class WeightedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         sample_weight_: how much each example counted ``[n]``, on average over the training; their mean is 1.
         suspicion_: of each example ``[n]``, 1 less the mean probability of its label during the training.
         label_issues_: where the suspicion is above a half: the examples' numbers, most suspicious first.
-        weight_net_: Meta-Weight-Net's weighting network, or None: ``weight_net_.curve(losses)`` is the weights
-            of examples with these losses.
+        weight_net_: Meta-Weight-Net's weighting network, or None: ``weight_net_.curve(losses)`` are the
+            weights of examples with these losses.
 
     >>> rng = np.random.default_rng(0)
     >>> X = rng.normal(size=(200, 2))

@@ -96,7 +96,7 @@ class Weighting(ABC):
             FphiError: a loss is not finite, or not one for each example; these are no such pairs.
         """
         weighed = self._weigh(_examples("batch", batch), _examples("clean", clean))
-        if not all(bool(torch.isfinite(part).all()) for part in weighed):
+        if not bool(torch.isfinite(weighed.loss + weighed.helps.sum() + weighed.clean_loss)):
             raise FphiError("the losses are no longer finite: the model diverges; choose a smaller rate")
         return weighed
 
