@@ -16,11 +16,12 @@ from fphi.tasks.supervised import load_supervised
 from fphi.weighting import MetaWeightNet, Pair, Reweight, Weighting, endless
 from fphi.within.cleaning import confident_issues
 
+Data = Dataset[tuple[Tensor, ...]]
 Begin = Callable[[nn.Module, torch.optim.Optimizer], Weighting]
 
 
 def train(
-    data: Dataset[Pair], clean: Dataset[Pair], test: Pair, begin: Begin | None, epochs: int, lr: float
+    data: Data, clean: Data, test: Pair, begin: Begin | None, epochs: int, lr: float
 ) -> tuple[nn.Module, list[float], Weighting | None]:
     """An ordinary loop; ``begin`` makes what weighs the examples, None trains plainly."""
     torch.manual_seed(0)
@@ -38,7 +39,7 @@ def train(
                 weighting.step(batch, next(clean_batches))
             else:
                 optimizer.zero_grad()
-                cross_entropy(model(batch[0]), batch[1]).backward()
+                cross_entropy(model(batch[0]), batch[1]).backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
         schedule.step()
         with torch.no_grad():
@@ -46,13 +47,13 @@ def train(
     return model, accuracies, weighting
 
 
-def cleaned(noisy: TensorDataset, clean: TensorDataset, test: Pair, epochs: int, lr: float) -> Dataset[Pair]:
+def cleaned(noisy: TensorDataset, clean: TensorDataset, test: Pair, epochs: int, lr: float) -> Data:
     """The examples whose labels are not in doubt, and the clean ones: each third judged by the rest."""
     x, y = noisy.tensors
     probabilities = torch.empty(len(y), 10)
     for fold in torch.randperm(len(y), generator=torch.Generator().manual_seed(0)).tensor_split(3):
         rest = torch.ones(len(y), dtype=torch.bool).index_fill(0, fold, False)
-        others = ConcatDataset([Subset(noisy, rest.nonzero().flatten().tolist()), clean])
+        others: Data = ConcatDataset([Subset(noisy, rest.nonzero().flatten().tolist()), clean])
         model, _, _ = train(others, clean, test, None, epochs, lr)
         with torch.no_grad():
             probabilities[fold] = model(x[fold]).softmax(1)
@@ -72,9 +73,9 @@ def main() -> dict[str, tuple[float, float]]:
     task = corrupted(digits, options.noise, options.share, options.imbalance, seed=0)
     noisy, clean = TensorDataset(*task.data.train), TensorDataset(*task.data.validation)
     test: tuple[Tensor, Tensor] = task.data.test
-    both = ConcatDataset([noisy, clean])
+    both: Data = ConcatDataset([noisy, clean])
     print(f"{len(noisy)} examples, {int(task.wrong.sum())} of them with wrong labels; {len(clean)} clean")
-    ways: dict[str, tuple[Dataset[Pair], Begin | None, float]] = {
+    ways: dict[str, tuple[Data, Begin | None, float]] = {
         "plain": (both, None, 0.1),
         "cleaned": (cleaned(noisy, clean, test, options.epochs, 0.1), None, 0.1),
         "reweight": (noisy, Reweight, 0.1),

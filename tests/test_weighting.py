@@ -46,10 +46,10 @@ def noisy() -> Noisy:
 def test_it_learns_what_plain_training_cannot_and_finds_the_wrong_labels(
     noisy: Noisy, method: Approach
 ) -> None:
-    model = noisy.fit(WeightedClassifier(method, epochs=30))
-    training = NetworkTraining(batch_size=100, lr=0.1, weight_decay=5e-4, epochs=30)
+    model = noisy.fit(WeightedClassifier(method))
+    training = NetworkTraining(batch_size=100, lr=0.1, weight_decay=5e-4, epochs=40)
     plain = training.train(fphi.MLP(64, (128, 128), 10), noisy.task.data, 0).test_accuracy()
-    assert model.score(noisy.X_test, noisy.y_test) > 0.9 > plain + 0.03
+    assert model.score(noisy.X_test, noisy.y_test) > 0.9 > plain + 0.05
     issues = model.label_issues_
     assert noisy.wrong[issues].mean() > 0.9  # precision
     assert noisy.wrong[issues].sum() > 0.8 * noisy.wrong.sum()  # recall
