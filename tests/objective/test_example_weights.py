@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy
 
 from fphi.learnable.weighting import WeightNet, batch_weights
 from fphi.networks import BatchNorm
-from fphi.objective.example_weights import look_ahead, products
+from fphi.objective.example_weights import difference_products, look_ahead, products
 from fphi.objective.hypergradient import Step, exact, virtual_step
 from fphi.within import Parameters
 from fphi.within.implicit import gradient_by
@@ -190,6 +190,19 @@ def test_products_are_the_unrolled_step_in_every_network(kind: str) -> None:
         constant, again = products(losses, {k: p.detach() for k, p in theta.items()}, towards)
     assert torch.allclose(again, helps)
     assert not constant.requires_grad
+
+
+@pytest.mark.parametrize("kind", ["linear", "attention", "recurrent"])
+def test_differences_are_near_the_products_where_the_network_is_smooth(kind: str) -> None:
+    network, losses, validation = problem(kind)
+    theta = parameters(network)
+    towards = gradient_by(validation(theta), theta)
+    _, helps = products(losses, theta, towards)
+    near = difference_products(losses, theta, towards, scale=1e-4)
+    assert torch.allclose(near, helps, rtol=1e-6, atol=1e-7 * float(helps.abs().max()))
+    assert torch.allclose(difference_products(losses, theta, towards), helps, rtol=1e-2, atol=1e-3)
+    nowhere = {k: torch.zeros_like(p) for k, p in theta.items()}
+    assert difference_products(losses, theta, nowhere).tolist() == [0] * 7
 
 
 @pytest.mark.parametrize("kind", ["linear", "batch norm", "own batch norm"])

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, scaled_dot_product_attention
 
 from fphi.errors import FphiError
 from fphi.learnable.weighting import WeightNet, batch_weights
@@ -57,6 +57,26 @@ def test_both_forms_take_the_same_steps() -> None:
         assert float(one.clean_loss) == pytest.approx(float(other.clean_loss), rel=1e-6)
     for name, value in models[0].state_dict().items():
         assert torch.allclose(value.double(), models[1].state_dict()[name].double(), rtol=1e-6), name
+
+
+def test_attention_is_no_matter_to_either_form() -> None:
+    """Torch's fast attention has none of the derivatives that are needed; its formula has them all."""
+
+    class Attending(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner, self.head = nn.Linear(6, 6), nn.Linear(36, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.inner(x)
+            answers: Tensor = self.head(scaled_dot_product_attention(x, x, x).flatten(1))
+            return answers
+
+    torch.set_default_dtype(torch.float64)
+    model = Attending()
+    forms = [Reweight(model, sgd(model)), Reweight(model, sgd(model), form="unrolled")]
+    one, other = (form.weigh(pair(0), pair(1)).weights for form in forms)
+    assert torch.allclose(one, other, rtol=1e-6)
 
 
 def test_a_step_of_reweighting_is_one_of_the_weighted_losses() -> None:
@@ -180,6 +200,21 @@ def test_weights_are_detached_from_the_losses_and_divided_by_n() -> None:
     net(losses).sum().backward()
     assert losses.grad is None
     assert net.curve([1.0, 1.0])[0] == pytest.approx(float(net(torch.ones(1)).detach()))
+
+
+def test_the_difference_takes_nearly_the_exact_steps() -> None:
+    torch.set_default_dtype(torch.float64)
+    found = []
+    for derivative in ("exact", "difference"):
+        model = network()
+        torch.manual_seed(0)
+        found.append(MetaWeightNet(model, sgd(model), derivative=derivative).step(pair(0), pair(1)))
+    exact, difference = found
+    assert torch.allclose(
+        exact.helps, difference.helps, rtol=0.05, atol=0.02 * float(exact.helps.abs().max())
+    )
+    assert torch.allclose(exact.weights, difference.weights, rtol=1e-3)
+    assert not torch.equal(exact.helps, difference.helps)
 
 
 def test_a_training_goes_on_from_its_state_bit_for_bit() -> None:

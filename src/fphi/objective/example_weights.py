@@ -17,10 +17,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from fphi.objective.hypergradient import Step, virtual_step
 from fphi.within import Parameters
-from fphi.within.implicit import gradient_by
+from fphi.within.implicit import dot, gradient_by
 from fphi.within.randomness import RandomState
 
-__all__ = ["ExampleLosses", "Look", "look_ahead", "primal", "products"]
+__all__ = ["ExampleLosses", "Look", "difference_products", "look_ahead", "primal", "products"]
 
 _make_dual: Callable[[Tensor, Tensor], Tensor] = forward_ad.make_dual
 _unpack_dual: Callable[[Tensor], Any] = forward_ad.unpack_dual
@@ -80,6 +80,29 @@ def products(losses: ExampleLosses, theta: Parameters, direction: Parameters) ->
         before.restore()
         return _products_backward(losses, theta, direction)
     return values, torch.zeros_like(values) if slopes is None else slopes.detach()
+
+
+def difference_products(
+    losses: ExampleLosses, theta: Parameters, direction: Parameters, scale: float = 0.01
+) -> Tensor:
+    """`products` without the losses, by a central difference: two passes that keep nothing.
+
+    As in DARTS (arXiv 1806.09055). It crosses kinks of ReLUs, and of float32 it has some four digits.
+
+    Args:
+        losses: see `products`.
+        theta: see `products`.
+        direction: see `products`.
+        scale: distance from θ to the two points.
+    """
+    norm = dot(direction, direction).sqrt()
+    radius = scale / norm if bool(norm > 0) else norm
+    with torch.no_grad():
+        before = RandomState.now(others=False)
+        there = losses({k: p + radius * direction[k] for k, p in theta.items()})
+        before.restore()
+        back = losses({k: p - radius * direction[k] for k, p in theta.items()})
+    return (there - back) * (norm / (2 * scale))
 
 
 def primal(tensor: Tensor) -> Tensor:

@@ -3,14 +3,14 @@
 Shu, Xie, Yi, Zhao, Zhou, Xu, Meng, NeurIPS 2019, arXiv 1902.07379.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from fphi.errors import FphiError
 from fphi.learnable.weighting import WeightNet
-from fphi.objective.example_weights import look_ahead, products
+from fphi.objective.example_weights import ExampleLosses, difference_products, look_ahead, products
 from fphi.objective.hypergradient import Step
 from fphi.optimize.restored import restore_optimizer
 from fphi.optimize.reweighting import LossPerExample, Weighed, Weighting
@@ -36,6 +36,8 @@ class MetaWeightNet(Weighting):
         lr: of the weighting network (paper: 1e-3).
         weight_decay: of it (paper: 1e-4).
         virtual_lr: of the step that looks ahead; None: the optimizer's at the time.
+        derivative: of the losses towards the clean loss's gradient: exact, or by a difference, which is
+            faster for convolutions and norm layers.
     """
 
     @checked()
@@ -49,12 +51,13 @@ class MetaWeightNet(Weighting):
         lr: float = 1e-3,
         weight_decay: float = 1e-4,
         virtual_lr: float | None = None,
+        derivative: Literal["exact", "difference"] = "exact",
     ) -> None:
         super().__init__(model, optimizer, loss)
         like = next(iter(self._theta().values()))
         self.net = WeightNet().to(like.device, like.dtype) if net is None else net
         self.adam = torch.optim.Adam(self.net.parameters(), lr=lr, weight_decay=weight_decay)
-        self.virtual_lr = virtual_lr
+        self.virtual_lr, self.derivative = virtual_lr, derivative
 
     def _weigh(self, batch: Examples, clean: Examples) -> Weighed:
         """See `Weighting.weigh`; the weighting network takes its step."""
@@ -87,9 +90,14 @@ class MetaWeightNet(Weighting):
         after = RandomState.now(others=False)
         before.restore()
         with torch.no_grad():
-            _, helps = products(lambda dual: self._losses(dual, batch), theta, look.slope)
+            helps = self._products(lambda moved: self._losses(moved, batch), theta, look.slope)
         after.restore()
         return helps, look.loss, rate
+
+    def _products(self, losses: ExampleLosses, theta: Parameters, direction: Parameters) -> Tensor:
+        if self.derivative == "difference":
+            return difference_products(losses, theta, direction)
+        return products(losses, theta, direction)[1]
 
     def state_dict(self) -> dict[str, Any]:
         """See `Weighting.state_dict`."""
