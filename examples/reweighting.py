@@ -35,11 +35,15 @@ def train(
     accuracies = []
     for _ in range(epochs):
         for batch in DataLoader(data, batch_size=100, shuffle=True):
-            if weighting is not None:
-                weighting.step(batch, next(clean_batches))
+            if weighting is None:
+                loss = cross_entropy(model(batch[0]), batch[1])
             else:
+                loss = weighting.weigh(batch, next(clean_batches)).loss
+            if loss.requires_grad:  # where no example helps there is no step
                 optimizer.zero_grad()
-                cross_entropy(model(batch[0]), batch[1]).backward()  # type: ignore[no-untyped-call]
+                loss.backward()  # type: ignore[no-untyped-call]
+                # The weights of a minibatch may all be on one example.
+                nn.utils.clip_grad_norm_(model.parameters(), 5.0)
                 optimizer.step()
         schedule.step()
         with torch.no_grad():
