@@ -19,14 +19,13 @@ from fphi.run.disk.files import read_sealed
 from fphi.run.search.weights import WeightFolder
 from fphi.tasks.supervised import Supervised
 from fphi.tasks.types import Examples
+from fphi.within.distorting import cut_out, mirrored, shifted
+from fphi.within.minibatches import endless_minibatches, rows_of_minibatches
 from fphi.within.training import (
+    BatchLoss,
     NetworkTraining,
     TrainedNetwork,
     TrainingFailedError,
-    _cut_out,
-    _minibatches,
-    _mirrored,
-    _shifted,
     accuracy,
 )
 from search_fakes import TinySpace, Told, blobs
@@ -101,12 +100,43 @@ def test_training_learns_and_says_so_epoch_by_epoch(data: Supervised) -> None:
 
 
 def test_every_example_is_seen_once_an_epoch_in_batches_of_one_size() -> None:
-    examples = Examples(torch.arange(33.0), torch.arange(33))
     generator = torch.Generator().manual_seed(0)
-    batches = list(_minibatches(examples, -(-33 // 16), generator))
-    assert [len(batch.y) for batch in batches] == [11, 11, 11]  # not 16, 16, 1
-    assert torch.cat([batch.y for batch in batches]).sort().values.tolist() == list(range(33))
-    assert all(torch.equal(batch.x, batch.y.float()) for batch in batches)
+    batches = list(rows_of_minibatches(33, -(-33 // 16), generator))
+    assert [len(rows) for rows in batches] == [11, 11, 11]  # not 16, 16, 1
+    assert torch.cat(batches).sort().values.tolist() == list(range(33))
+    examples = Examples(torch.arange(33.0), torch.arange(33))
+    endless = endless_minibatches(examples, 16, torch.Generator().manual_seed(0))
+    again = [next(endless) for _ in range(6)]
+    assert all(torch.equal(batch.y, rows) for batch, rows in zip(again, batches, strict=False))
+    assert torch.cat([batch.y for batch in again[3:]]).sort().values.tolist() == list(range(33))
+    assert all(torch.equal(batch.x, batch.y.float()) for batch in again)
+
+
+def test_another_objective_takes_the_place_of_the_mean_cross_entropy(data: Supervised) -> None:
+    """It is told which examples it has; without a graph there is no step."""
+    seen: list[Tensor] = []
+
+    def twice(module: nn.Module, optimizer: torch.optim.Optimizer) -> BatchLoss:
+        def loss(batch: Examples, rows: Tensor) -> Tensor:
+            assert torch.equal(batch.y, data.train.y[rows])
+            seen.append(rows)
+            return 2 * nn.functional.cross_entropy(module(batch.x), batch.y)
+
+        return loss
+
+    plain = replace(QUICK, momentum=0.0, weight_decay=0.0, clip_norm=None)
+    double = replace(plain, lr=2 * plain.lr).train(zeros(data), data, 0)
+    found = plain.train(zeros(data), data, 0, objective=twice)
+    for p, q in zip(found.module.parameters(), double.module.parameters(), strict=True):
+        assert torch.equal(p, q)
+    assert torch.cat(seen).bincount().tolist() == [QUICK.epochs] * len(data.train.y)
+    still = plain.train(
+        zeros(data), data, 0, objective=lambda module, optimizer: lambda batch, rows: torch.tensor(1.0)
+    )
+    assert still.losses == [1.0] * QUICK.epochs
+    assert all(
+        torch.equal(p, q) for p, q in zip(still.module.parameters(), zeros(data).parameters(), strict=True)
+    )
 
 
 def test_modules_are_told_the_progress(data: Supervised) -> None:
@@ -150,19 +180,19 @@ def test_shifted_images_are_windows_of_the_padded_ones() -> None:
     x = torch.randn(200, 2, 5, 6)
     padded = nn.functional.pad(x, (1, 1, 1, 1))
     windows = {(i, j): padded[..., i : i + 5, j : j + 6] for i in range(3) for j in range(3)}
-    shifted = _shifted(x, 1, torch.Generator().manual_seed(0))
-    found = {key: (shifted == window).flatten(1).all(1) for key, window in windows.items()}
+    moved = shifted(x, 1, torch.Generator().manual_seed(0))
+    found = {key: (moved == window).flatten(1).all(1) for key, window in windows.items()}
     assert torch.equal(sum(found.values()), torch.ones(200))  # type: ignore[arg-type]
     assert all(10 <= int(hits.sum()) <= 40 for hits in found.values())
 
 
 def test_half_of_the_images_are_mirrored_and_holes_reach_over_the_border() -> None:
     x = torch.rand(400, 3, 6, 6) + 1
-    mirrored = _mirrored(x, torch.Generator().manual_seed(0))
-    same, turned = ((mirrored == other).flatten(1).all(1) for other in (x, x.flip(-1)))
+    given = mirrored(x, torch.Generator().manual_seed(0))
+    same, turned = ((given == other).flatten(1).all(1) for other in (x, x.flip(-1)))
     assert torch.equal(same, ~turned)
     assert 160 < int(turned.sum()) < 240
-    holes = (_cut_out(x, 4, torch.Generator().manual_seed(0)) == 0).all(1)
+    holes = (cut_out(x, 4, torch.Generator().manual_seed(0)) == 0).all(1)
     assert set(holes.sum((1, 2)).tolist()) == {a * b for a in (2, 3, 4) for b in (2, 3, 4)}
 
 
@@ -174,9 +204,9 @@ def augmented(channels: int) -> tuple[Tensor, Tensor]:
 
 def test_grey_images_are_not_mirrored() -> None:
     x, grey = augmented(1)
-    assert torch.equal(grey, _shifted(x, 1, torch.Generator().manual_seed(0)))
+    assert torch.equal(grey, shifted(x, 1, torch.Generator().manual_seed(0)))
     x, coloured = augmented(3)
-    assert not torch.equal(coloured, _shifted(x, 1, torch.Generator().manual_seed(0)))
+    assert not torch.equal(coloured, shifted(x, 1, torch.Generator().manual_seed(0)))
 
 
 def test_an_outcome_is_a_function_of_seed_and_number_alone() -> None:

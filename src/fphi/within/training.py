@@ -2,14 +2,14 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, pad
+from torch.nn.functional import cross_entropy
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from fphi.errors import FphiError
@@ -17,10 +17,14 @@ from fphi.ranges import count, number, rate, require_ranges, share, weight
 from fphi.tasks.supervised import Supervised
 from fphi.tasks.types import Examples
 from fphi.within.answers import are_right
+from fphi.within.distorting import cut_out, mirrored, shifted
+from fphi.within.minibatches import rows_of_minibatches
 from fphi.within.progress import tell_progress
 
 __all__ = [
+    "BatchLoss",
     "NetworkTraining",
+    "Objective",
     "TrainedNetwork",
     "TrainingFailedError",
     "accuracy",
@@ -29,6 +33,13 @@ __all__ = [
 ]
 
 _EVALUATION_BATCH = 500
+
+# Of a minibatch, and of where its examples stand among the training examples: what the step lowers, a scalar.
+# One without a graph has nothing to step along, and there is no step.
+BatchLoss = Callable[[Examples, Tensor], Tensor]
+
+# Of a network that is about to be trained, and its optimizer.
+Objective = Callable[[nn.Module, torch.optim.Optimizer], BatchLoss]
 
 
 class TrainingFailedError(Exception):
@@ -120,7 +131,12 @@ class NetworkTraining:
             )
 
     def train(
-        self, module: nn.Module, data: Supervised, seed: int, lr: float | None = None
+        self,
+        module: nn.Module,
+        data: Supervised,
+        seed: int,
+        lr: float | None = None,
+        objective: Objective | None = None,
     ) -> TrainedNetwork:
         """Train ``module``, in place.
 
@@ -134,32 +150,42 @@ class NetworkTraining:
             data: trained on ``train``, its accuracy taken on ``validation``.
             seed: of everything random.
             lr: in place of the option of that name: spaces may hold one for each architecture.
+            objective: in place of the mean cross-entropy of a minibatch.
 
         Raises:
             TrainingFailedError: the loss is not finite, or the time was up.
         """
         first_rate = self.lr if lr is None else lr
         with own_randomness(seed, self.threads):
-            return self._train(module, data, torch.Generator().manual_seed(seed), first_rate)
+            generator = torch.Generator().manual_seed(seed)
+            return self._train(module, data, generator, first_rate, objective or _mean_cross_entropy)
 
     def _train(
-        self, module: nn.Module, data: Supervised, generator: torch.Generator, first_rate: float
+        self,
+        module: nn.Module,
+        data: Supervised,
+        generator: torch.Generator,
+        first_rate: float,
+        objective: Objective,
     ) -> TrainedNetwork:
         trained = TrainedNetwork(module, data, [], [], self.last_epochs, self.of_last)
         parameters = [p for p in module.parameters() if p.requires_grad]
         optimizer = self._optimizer(parameters, first_rate)
+        loss_of = objective(module, optimizer)
         count = -(-len(data.train.y) // self.batch_size)
         start = time.monotonic()
         for epoch in range(self.epochs):
             module.train()
             total = 0.0
-            for i, batch in enumerate(_minibatches(data.train, count, generator)):
+            for i, rows in enumerate(rows_of_minibatches(len(data.train.y), count, generator)):
                 done = (epoch + i / count) / self.epochs
                 tell_progress(module, done)
                 if i == count // 2:
                     _average_statistics_from_here(module)
                 optimizer.param_groups[0]["lr"] = self.rate(first_rate, done)
-                total += self._step(module, parameters, optimizer, self._augmented(batch, generator))
+                batch = Examples(data.train.x[rows], data.train.y[rows])
+                loss = loss_of(self._augmented(batch, generator), rows)
+                total += self._step(loss, parameters, optimizer)
                 self._check(total, epoch, time.monotonic() - start)
             trained.losses.append(total / count)
             trained.validation.append(accuracy(module, data.validation))
@@ -182,10 +208,7 @@ class NetworkTraining:
             nesterov=self.nesterov and self.momentum > 0,
         )
 
-    def _step(
-        self, module: nn.Module, parameters: list[nn.Parameter], optimizer: torch.optim.SGD, batch: Examples
-    ) -> float:
-        loss = cross_entropy(module(batch.x), batch.y)
+    def _step(self, loss: Tensor, parameters: list[nn.Parameter], optimizer: torch.optim.SGD) -> float:
         if loss.requires_grad:
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
@@ -207,11 +230,11 @@ class NetworkTraining:
     def _augmented(self, batch: Examples, generator: torch.Generator) -> Examples:
         x = batch.x
         if self.augment:
-            x = _shifted(x, max(x.shape[-2:]) // 8, generator)
+            x = shifted(x, max(x.shape[-2:]) // 8, generator)
             if x.shape[1] == 3:
-                x = _mirrored(x, generator)
+                x = mirrored(x, generator)
         if self.cutout:
-            x = _cut_out(x, self.cutout, generator)
+            x = cut_out(x, self.cutout, generator)
         return Examples(x, batch.y)
 
 
@@ -253,33 +276,5 @@ def own_randomness(seed: int, threads: int) -> Iterator[None]:
             torch.set_num_threads(before)
 
 
-def _minibatches(examples: Examples, count: int, generator: torch.Generator) -> Iterator[Examples]:
-    """One epoch in ``count`` parts of nearly one size: a last one of a single example has no variance."""
-    for rows in torch.randperm(len(examples.y), generator=generator).tensor_split(count):
-        yield Examples(examples.x[rows], examples.y[rows])
-
-
-def _shifted(x: Tensor, most: int, generator: torch.Generator) -> Tensor:
-    """Each image moved by -most … most pixels in both directions."""
-    n, _, height, width = x.shape
-    padded = pad(x, (most, most, most, most))
-    down, right = torch.randint(2 * most + 1, (2, n), generator=generator)
-    rows = (down[:, None] + torch.arange(height))[:, None, :, None]
-    columns = (right[:, None] + torch.arange(width))[:, None, None, :]
-    channels = torch.arange(x.shape[1])[None, :, None, None]
-    return padded[torch.arange(n)[:, None, None, None], channels, rows, columns]
-
-
-def _mirrored(x: Tensor, generator: torch.Generator) -> Tensor:
-    mirrored = torch.randint(2, (len(x), 1, 1, 1), generator=generator).bool()
-    return torch.where(mirrored, x.flip(-1), x)
-
-
-def _cut_out(x: Tensor, side: int, generator: torch.Generator) -> Tensor:
-    """A square of zeros in each image, its centre anywhere: it may reach over the border."""
-    inside = []
-    for size in x.shape[-2:]:
-        start = torch.randint(size, (len(x), 1), generator=generator) - side // 2
-        inside.append((torch.arange(size) >= start) & (torch.arange(size) < start + side))
-    hole = inside[0][:, None, :, None] & inside[1][:, None, None, :]
-    return x.masked_fill(hole, 0.0)
+def _mean_cross_entropy(module: nn.Module, optimizer: torch.optim.Optimizer) -> BatchLoss:
+    return lambda batch, rows: cross_entropy(module(batch.x), batch.y)

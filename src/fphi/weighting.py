@@ -1,0 +1,241 @@
+"""Training with wrong labels or rare classes, where a small clean set says which examples count.
+
+For a training loop of your own `Reweight` and `MetaWeightNet`; for arrays `WeightedClassifier`.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from copy import deepcopy
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin
+from torch import Tensor, nn
+
+from fphi.errors import FphiError
+from fphi.learnable.weighting import WeightNet
+from fphi.networks import MLP
+from fphi.optimize.meta_weight_net import MetaWeightNet
+from fphi.optimize.reweighting import Pair, Reweight, Weighed, Weighting
+from fphi.optimize.weighted_training import WeighedObjective
+from fphi.ranges import SEED, Range, require_number
+from fphi.tasks.supervised import Supervised
+from fphi.tasks.types import Examples
+from fphi.within.training import NetworkTraining
+
+__all__ = [
+    "Approach",
+    "MetaWeightNet",
+    "Pair",
+    "Reweight",
+    "Weighed",
+    "WeightNet",
+    "WeightedClassifier",
+    "Weighting",
+    "endless",
+]
+
+Approach = Literal["reweight", "meta-weight-net"]
+
+
+def endless(loader: Iterable[Pair]) -> Iterator[Pair]:
+    """The minibatches of a loader again and again, shuffled anew each time if the loader shuffles.
+
+    Raises:
+        FphiError: it has none.
+    """
+    while True:
+        empty = True
+        for batch in loader:
+            empty = False
+            yield batch
+        if empty:
+            raise FphiError("the loader of clean examples gives no minibatch; give it at least one example")
+
+
+class WeightedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """A classifier for labels that are partly wrong, as scikit-learn has them; a few clean examples guide it.
+
+    Args:
+        method: "reweight" (arXiv 1803.09050) or "meta-weight-net" (arXiv 1902.07379).
+        network: from examples to ``[n, classes]``, in place of a fully connected one; it is copied.
+        hidden: widths of the fully connected network.
+        epochs: passes over the training examples.
+        batch_size: examples of a step.
+        clean_batch_size: clean examples of a step, at most.
+        lr: of the first step; it falls to 0 along half a cosine. None: 0.1, or 0.03 for Meta-Weight-Net,
+            which has to know wrong labels before the network knows them by heart.
+        weight_decay: of the network.
+        weight_lr: of Meta-Weight-Net's weighting network (paper: 1e-3, for trainings of 60,000 steps).
+        random_state: of everything random.
+
+    Attributes:
+        classes_: the labels in order.
+        sample_weight_: how much each example counted ``[n]``, on average over the training; their mean is 1.
+        suspicion_: of each example ``[n]``, 1 less the mean probability of its label during the training.
+        label_issues_: where the suspicion is above a half: the examples' numbers, most suspicious first.
+        weight_net_: Meta-Weight-Net's weighting network, or None: ``weight_net_.curve(losses)`` are the
+            weights of examples with these losses.
+
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.normal(size=(200, 2))
+    >>> right = (X[:, 0] > 0).astype(int)
+    >>> y = np.where(rng.random(200) < 0.3, 1 - right, right)
+    >>> model = WeightedClassifier(hidden=(16,), epochs=20).fit(X[20:], y[20:], X[:20], right[:20])
+    >>> bool(model.score(X, right) > 0.9)
+    True
+    """
+
+    def __init__(
+        self,
+        method: Approach = "reweight",
+        *,
+        network: nn.Module | None = None,
+        hidden: Sequence[int] = (128, 128),
+        epochs: int = 40,
+        batch_size: int = 100,
+        clean_batch_size: int = 100,
+        lr: float | None = None,
+        weight_decay: float = 5e-4,
+        weight_lr: float = 0.03,
+        random_state: int = 0,
+    ) -> None:
+        self.method, self.network, self.hidden, self.epochs = method, network, hidden, epochs
+        self.batch_size, self.clean_batch_size, self.lr = batch_size, clean_batch_size, lr
+        self.weight_decay, self.weight_lr, self.random_state = weight_decay, weight_lr, random_state
+
+    def fit(self, X: ArrayLike, y: ArrayLike, X_clean: ArrayLike, y_clean: ArrayLike) -> "WeightedClassifier":
+        """Learn.
+
+        Args:
+            X: examples ``[n, …]``.
+            y: their labels ``[n]``, numbers or texts, some of them wrong.
+            X_clean: other examples, whose labels can be trusted.
+            y_clean: these labels; of each class at least one.
+
+        Raises:
+            FphiError: an option or the data do not fit, or the training diverges.
+        """
+        training = self._training()
+        examples, labels = _read("", X, y)
+        clean_examples, clean_labels = _read("_clean", X_clean, y_clean)
+        if clean_examples.shape[1:] != examples.shape[1:]:
+            raise FphiError(
+                f"an example of X has shape {list(examples.shape[1:])} and one of X_clean "
+                f"{list(clean_examples.shape[1:])}; give the same"
+            )
+        self._read_classes(labels, clean_labels)
+        self._mean, deviation = examples.mean(0), examples.std(0)
+        self._deviation = np.where(deviation > 0, deviation, 1)
+        clean = self._examples(clean_examples, clean_labels)
+        data = Supervised("X", self._examples(examples, labels), clean, clean, len(self.classes_))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.random_state)
+            module = self._module(examples.shape[1:])
+        self._train(training, module, data)
+        self.n_features_in_ = examples.shape[1]
+        return self
+
+    def predict(self, X: ArrayLike) -> NDArray[Any]:
+        """The most probable class of each example ``[n]``."""
+        probabilities = self.predict_proba(X)
+        predicted: NDArray[Any] = self.classes_[probabilities.argmax(1)]
+        return predicted
+
+    @torch.no_grad()
+    def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
+        """The probabilities ``[n, classes]`` of ``classes_``.
+
+        Raises:
+            FphiError: nothing is fitted, or the examples have another shape than those.
+        """
+        if not hasattr(self, "module_"):
+            raise FphiError("this WeightedClassifier is not fitted; call fit first")
+        examples = _numbers("X", X)
+        if examples.shape[1:] != self._mean.shape:
+            raise FphiError(
+                f"an example of X has shape {list(examples.shape[1:])}; those of fit had "
+                f"{list(self._mean.shape)}"
+            )
+        parts = torch.split(self._standardised(examples), 1000)
+        logits = torch.cat([self.module_(part) for part in parts])
+        probabilities: NDArray[np.float64] = logits.double().softmax(1).numpy()
+        return probabilities
+
+    def _training(self) -> NetworkTraining:
+        if self.method not in get_args(Approach):
+            raise FphiError(f"method is {self.method!r}; it must be one of {', '.join(get_args(Approach))}")
+        require_number("clean_batch_size", self.clean_batch_size, Range(1))
+        require_number("weight_lr", self.weight_lr, Range(0, open=True))
+        require_number("random_state", self.random_state, SEED)
+        usual = 0.1 if self.method == "reweight" else 0.03
+        return NetworkTraining(
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            lr=usual if self.lr is None else self.lr,
+            weight_decay=self.weight_decay,
+        )
+
+    def _read_classes(self, y: NDArray[Any], y_clean: NDArray[Any]) -> None:
+        self.classes_ = np.unique(y)
+        if len(self.classes_) < 2:
+            raise FphiError(f"all labels of y are {self.classes_[0]!s}; there is nothing to tell apart")
+        missing = np.setdiff1d(self.classes_, y_clean)
+        if len(missing):
+            raise FphiError(f"y_clean has no example of class {missing[0]!s}; give at least one of each")
+        strange = np.setdiff1d(y_clean, self.classes_)
+        if len(strange):
+            raise FphiError(f"y_clean has the class {strange[0]!s}, of which y has no example")
+
+    def _examples(self, X: NDArray[np.float64], y: NDArray[Any]) -> Examples:
+        return Examples(self._standardised(X), torch.from_numpy(np.searchsorted(self.classes_, y)))
+
+    def _standardised(self, X: NDArray[np.float64]) -> Tensor:
+        return torch.from_numpy((X - self._mean) / self._deviation).float()
+
+    def _module(self, shape: tuple[int, ...]) -> nn.Module:
+        if self.network is not None:
+            return deepcopy(self.network)
+        return MLP(int(np.prod(shape)), tuple(self.hidden), len(self.classes_))
+
+    def _train(self, training: NetworkTraining, module: nn.Module, data: Supervised) -> None:
+        def begin(module: nn.Module, optimizer: torch.optim.Optimizer) -> Weighting:
+            if self.method == "reweight":
+                return Reweight(module, optimizer)
+            return MetaWeightNet(module, optimizer, lr=self.weight_lr)
+
+        seed, examples = self.random_state, len(data.train.y)
+        objective = WeighedObjective(begin, data.validation, examples, self.clean_batch_size, seed)
+        self.module_ = training.train(module, data, seed, objective=objective).module
+        weighting = objective.weighting
+        self.weight_net_ = weighting.net if isinstance(weighting, MetaWeightNet) else None
+        self.sample_weight_ = objective.weights.numpy()
+        self.suspicion_ = objective.suspicion.numpy()
+        order = np.argsort(-self.suspicion_, kind="stable")
+        self.label_issues_ = order[self.suspicion_[order] > 0.5]
+
+
+def _numbers(name: str, X: ArrayLike) -> NDArray[np.float64]:
+    try:
+        numbers = np.asarray(X, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise FphiError(f"{name} is no array of numbers; encode texts and categories as numbers") from error
+    if numbers.ndim < 2 or not numbers.size:
+        raise FphiError(f"{name} has shape {list(numbers.shape)}; give examples [n, features], at least one")
+    if not np.isfinite(numbers).all():
+        raise FphiError(f"{name} has values that are not finite; fill in or leave out what is missing")
+    return numbers
+
+
+def _read(suffix: str, X: ArrayLike, y: ArrayLike) -> tuple[NDArray[np.float64], NDArray[Any]]:
+    """Examples and as many labels."""
+    examples, labels = _numbers(f"X{suffix}", X), np.asarray(y)
+    if labels.shape != (len(examples),):
+        raise FphiError(
+            f"y{suffix} has shape {list(labels.shape)} and X{suffix} {len(examples)} examples; "
+            "give a label for each"
+        )
+    if labels.dtype.kind not in "biuUS" and not all(isinstance(label, str) for label in labels):
+        raise FphiError(f"y{suffix} has labels of type {labels.dtype}; give whole numbers or texts")
+    return examples, labels

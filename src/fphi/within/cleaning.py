@@ -1,0 +1,51 @@
+"""Cleaning labels before training: what learned weights have to beat.
+
+Confident learning: Northcutt, Jiang, Chuang, JAIR 2021, arXiv 1911.00068.
+"""
+
+import torch
+from torch import Tensor
+
+from fphi.errors import FphiError
+
+__all__ = ["confident_issues"]
+
+
+def confident_issues(probabilities: Tensor, y: Tensor) -> Tensor:
+    """Which labels are to be doubted, bool ``[n]``.
+
+    A class's threshold is the mean probability of that class over the examples labelled so. An example whose
+    most probable class, among those that reach their thresholds, is another than its label is doubted.
+
+    Args:
+        probabilities: ``[n, classes]``, of models that were not trained on the example (out of fold).
+        y: the labels ``[n]``.
+
+    Raises:
+        FphiError: the shapes do not fit, or a label is no class.
+
+    >>> p = torch.tensor([[0.9, 0.1], [0.8, 0.2], [0.1, 0.9], [0.3, 0.7]])
+    >>> confident_issues(p, torch.tensor([0, 1, 1, 1]))  # thresholds 0.9 and 0.6: the second reaches none
+    tensor([False, False, False, False])
+    >>> confident_issues(p, torch.tensor([0, 0, 1, 0]))  # 0.667 and 0.9
+    tensor([False, False, False, False])
+    >>> confident_issues(p, torch.tensor([0, 0, 0, 1]))  # 0.6 and 0.7: the third is confidently another
+    tensor([False, False,  True, False])
+    """
+    if probabilities.dim() != 2 or y.shape != probabilities.shape[:1]:
+        raise FphiError(
+            f"probabilities {list(probabilities.shape)} and labels {list(y.shape)} do not fit; "
+            "give [n, classes] and [n]"
+        )
+    classes = probabilities.shape[1]
+    if len(y) and not 0 <= int(y.min()) <= int(y.max()) < classes:
+        raise FphiError(
+            f"labels from {int(y.min())} to {int(y.max())} and probabilities of {classes} classes"
+        )
+    members = torch.nn.functional.one_hot(y, classes).to(probabilities.dtype)
+    counts = members.sum(0)
+    thresholds = (members * probabilities).sum(0) / counts.clamp(min=1)
+    # No example is confidently of a class that nothing is labelled.
+    reaches = (probabilities >= thresholds) & (counts > 0)
+    likeliest = probabilities.where(reaches, -1.0).argmax(1)
+    return reaches.any(1) & (likeliest != y)

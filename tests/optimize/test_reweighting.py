@@ -1,0 +1,308 @@
+"""Steps with learned weights: the same in both forms, plain where weights are constant; looks ahead move nothing."""
+
+import copy
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, scaled_dot_product_attention
+
+from fphi.errors import FphiError
+from fphi.learnable.weighting import WeightNet, batch_weights
+from fphi.objective.example_weights import primal
+from fphi.optimize.meta_weight_net import MetaWeightNet
+from fphi.optimize.reweighting import Pair, Reweight, Weighting
+from fphi.optimize.weighted_training import WeighedObjective
+from fphi.tasks.types import Examples
+
+
+def network() -> nn.Sequential:
+    torch.manual_seed(1)
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Identity(), nn.Linear(64, 3)
+    )
+
+
+def pair(seed: int, n: int = 9) -> Pair:
+    generator = torch.Generator().manual_seed(seed)
+    dtype = torch.get_default_dtype()
+    return torch.randn(n, 1, 6, 6, generator=generator, dtype=dtype), torch.randint(
+        3, (n,), generator=generator
+    )
+
+
+def sgd(model: nn.Module, lr: float = 0.1) -> torch.optim.SGD:
+    return torch.optim.SGD(model.parameters(), lr, momentum=0.9, nesterov=True, weight_decay=5e-4)
+
+
+def state(model: nn.Module) -> dict[str, Tensor]:
+    return {k: v.clone() for k, v in model.state_dict().items()}
+
+
+def equal(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+def test_both_forms_take_the_same_steps() -> None:
+    torch.set_default_dtype(torch.float64)
+    models = [network(), network()]
+    product, unrolled = (
+        Reweight(models[0], sgd(models[0])),
+        Reweight(models[1], sgd(models[1]), form="unrolled"),
+    )
+    for i in range(4):
+        one, other = (form.step(pair(i), pair(100 + i)) for form in (product, unrolled))
+        assert torch.allclose(one.weights, other.weights, rtol=1e-6, atol=1e-12)
+        assert float(one.clean_loss) == pytest.approx(float(other.clean_loss), rel=1e-6)
+    for name, value in models[0].state_dict().items():
+        assert torch.allclose(value.double(), models[1].state_dict()[name].double(), rtol=1e-6), name
+
+
+def test_attention_is_no_matter_to_either_form() -> None:
+    """Torch's fast attention has none of the derivatives that are needed; its formula has them all."""
+
+    class Attending(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner, self.head = nn.Linear(6, 6), nn.Linear(36, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.inner(x)
+            answers: Tensor = self.head(scaled_dot_product_attention(x, x, x).flatten(1))
+            return answers
+
+    torch.set_default_dtype(torch.float64)
+    model = Attending()
+    forms = [Reweight(model, sgd(model)), Reweight(model, sgd(model), form="unrolled")]
+    one, other = (form.weigh(pair(0), pair(1)).weights for form in forms)
+    assert torch.allclose(one, other, rtol=1e-6)
+
+
+def test_a_step_of_reweighting_is_one_of_the_weighted_losses() -> None:
+    torch.set_default_dtype(torch.float64)
+    model = network()
+    plain = copy.deepcopy(model)
+    optimizer = sgd(model)
+    weighed = Reweight(model, optimizer).step(pair(0), pair(1))
+    assert float(weighed.weights.sum()) == pytest.approx(1)
+    assert torch.equal(weighed.weights, batch_weights(weighed.helps))
+    other = sgd(plain)
+    x, y = pair(0)
+    (weighed.weights @ cross_entropy(plain(x), y, reduction="none")).backward()  # type: ignore[no-untyped-call]
+    other.step()
+    for name, value in plain.state_dict().items():  # running statistics too: of one pass
+        assert torch.allclose(model.state_dict()[name].double(), value.double(), rtol=1e-12), name
+
+
+def test_permuted_examples_have_permuted_weights() -> None:
+    torch.set_default_dtype(torch.float64)
+    x, y = pair(0)
+    order = torch.tensor([3, 1, 8, 0, 2, 7, 5, 4, 6])
+    for begin in (Reweight, MetaWeightNet):
+        torch.manual_seed(0)
+        weights = begin(network(), sgd(network())).weigh((x, y), pair(1)).weights
+        torch.manual_seed(0)
+        permuted = begin(network(), sgd(network())).weigh((x[order], y[order]), pair(1)).weights
+        assert torch.allclose(permuted, weights[order], rtol=1e-9)
+
+
+class Counting(nn.Linear):
+    """Keeps in a buffer how often it was called."""
+
+    passes: Tensor
+
+    def __init__(self) -> None:
+        super().__init__(2, 2, bias=False)
+        self.register_buffer("passes", torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.passes += 1
+        return super().forward(x)
+
+
+def test_a_batch_in_which_nothing_helps_is_left_out() -> None:
+    """The same examples as the clean ones, all with the other label: not even momentum moves the model."""
+    model = Counting()
+    weighting = Reweight(model, sgd(model))
+    x, y = torch.eye(2), torch.tensor([0, 1])
+    assert not weighting.step((x, y), (x, y)).skipped
+    before = state(model)
+    assert before["passes"] == 1
+    weighed = weighting.step((x, 1 - y), (x, y))
+    assert weighed.skipped
+    assert weighed.weights.tolist() == [0, 0]
+    assert bool((weighed.helps < 0).all())
+    assert equal(state(model), before)
+
+
+class Constant(WeightNet):
+    """V ≡ ½, whatever the loss; its parameters count for nothing."""
+
+    def forward(self, losses: Tensor) -> Tensor:
+        return 0 * super().forward(losses) + 0.5
+
+
+def test_a_constant_weight_is_plain_descent_at_a_scaled_rate() -> None:
+    torch.set_default_dtype(torch.float64)
+    model = network()
+    plain = copy.deepcopy(model)
+    optimizer, halved = torch.optim.SGD(model.parameters(), 0.2), torch.optim.SGD(plain.parameters(), 0.1)
+    weighting = MetaWeightNet(model, optimizer, net=Constant())
+    for i in range(3):
+        weighting.step(pair(i), pair(100 + i))
+        x, y = pair(i)
+        halved.zero_grad()
+        cross_entropy(plain(x), y).backward()  # type: ignore[no-untyped-call]
+        halved.step()
+    for p, q in zip(model.parameters(), plain.parameters(), strict=True):
+        assert torch.allclose(p, q, rtol=1e-10)
+
+
+@pytest.mark.parametrize("begin", [Reweight, MetaWeightNet])
+def test_only_the_real_pass_moves_the_running_statistics(begin: Callable[..., Weighting]) -> None:
+    model, plain = network(), network()
+    x, y = pair(0)
+    before = [p.clone() for p in model.parameters()]
+    begin(model, sgd(model)).weigh((x, y), pair(1))
+    plain(x)
+    for name, buffer in plain.named_buffers():
+        assert torch.allclose(model.get_buffer(name), buffer), name
+    assert all(torch.equal(p, q) for p, q in zip(model.parameters(), before, strict=True))
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_both_passes_of_a_batch_drop_the_same() -> None:
+    """With dropout a step is reproducible, and what it looks ahead from is what it steps along."""
+    torch.set_default_dtype(torch.float64)
+    seen: list[Tensor] = []
+
+    class Watching(nn.Dropout):
+        def forward(self, x: Tensor) -> Tensor:
+            out = super().forward(x)
+            seen.append(primal(out) != 0)
+            return out
+
+    model = network()
+    model[4] = Watching(0.5)
+    MetaWeightNet(model, sgd(model)).step(pair(0), pair(1))
+    real, clean, again = seen
+    assert torch.equal(real, again)
+    assert not torch.equal(real, clean)
+
+
+def test_weights_are_detached_from_the_losses_and_divided_by_n() -> None:
+    model = network()
+    weighed = MetaWeightNet(model, sgd(model)).weigh(pair(0), pair(1))
+    assert float(weighed.loss.detach()) == pytest.approx(float((weighed.weights * weighed.losses).mean()))
+    losses = torch.ones(3, requires_grad=True)
+    net = WeightNet()
+    net(losses).sum().backward()
+    assert losses.grad is None
+    assert net.curve([1.0, 1.0])[0] == pytest.approx(float(net(torch.ones(1)).detach()))
+
+
+def test_the_difference_takes_nearly_the_exact_steps() -> None:
+    torch.set_default_dtype(torch.float64)
+    found = []
+    for derivative in ("exact", "difference"):
+        model = network()
+        torch.manual_seed(0)
+        found.append(MetaWeightNet(model, sgd(model), derivative=derivative).step(pair(0), pair(1)))
+    exact, difference = found
+    assert torch.allclose(
+        exact.helps, difference.helps, rtol=0.05, atol=0.02 * float(exact.helps.abs().max())
+    )
+    assert torch.allclose(exact.weights, difference.weights, rtol=1e-3)
+    assert not torch.equal(exact.helps, difference.helps)
+
+
+def test_a_training_goes_on_from_its_state_bit_for_bit() -> None:
+    def begin() -> tuple[nn.Module, torch.optim.SGD, MetaWeightNet]:
+        model = network()
+        optimizer = sgd(model)
+        return model, optimizer, MetaWeightNet(model, optimizer)
+
+    model, optimizer, weighting = begin()
+    for i in range(2):
+        weighting.step(pair(i), pair(100 + i))
+    kept = copy.deepcopy((model.state_dict(), optimizer.state_dict(), weighting.state_dict()))
+    weighting.step(pair(5), pair(6))
+    other, second, resumed = begin()
+    other.load_state_dict(kept[0])
+    second.load_state_dict(kept[1])
+    resumed.load_state_dict(kept[2])
+    resumed.step(pair(5), pair(6))
+    assert equal(state(model), state(other))
+    assert equal(state(weighting.net), state(resumed.net))
+    with pytest.raises(ValueError, match="weighting network is another"):
+        MetaWeightNet(model, optimizer, net=WeightNet(3)).load_state_dict(kept[2])
+    with pytest.raises(KeyError):
+        resumed.load_state_dict({})
+    Reweight(model, optimizer).load_state_dict(Reweight(model, optimizer).state_dict())
+    with pytest.raises(ValueError, match="no state"):
+        Reweight(model, optimizer).load_state_dict(kept[2])
+
+
+def test_any_loss_of_each_example_and_parameters_that_stay() -> None:
+    model = network()
+    model[0].requires_grad_(False)
+    before = [p.clone() for p in model[0].parameters()]
+    x, y = pair(0)
+
+    def loss(answers: Tensor, y: Tensor) -> Tensor:
+        return binary_cross_entropy_with_logits(answers[:, 0], y, reduction="none")
+
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], 0.1)
+    for begin in (Reweight, MetaWeightNet):
+        found = begin(model, optimizer, loss=loss).step((x, (y > 0).float()), (x, (y > 0).float()))
+        assert found.losses.shape == (9,)
+    assert all(torch.equal(p, q) for p, q in zip(model[0].parameters(), before, strict=True))
+
+
+def test_what_does_not_fit_is_refused() -> None:
+    model = network()
+    optimizer = sgd(model)
+    good = pair(0)
+    with pytest.raises(FphiError, match=r"loss of 9 examples has shape \[\]; give one that returns a number"):
+        Reweight(model, optimizer, loss=cross_entropy).step(good, good)
+    with pytest.raises(FphiError, match="clean is no pair of tensors"):
+        Reweight(model, optimizer).step(good, good[0])  # type: ignore[arg-type]
+    with pytest.raises(FphiError, match=r"batch has inputs \[9, 1, 6, 6\] and targets \[8\]"):
+        Reweight(model, optimizer).step((good[0], good[1][:8]), good)
+    with pytest.raises(FphiError, match="form is 'other'; it must be one of product, unrolled"):
+        Reweight(model, optimizer, form="other")  # type: ignore[arg-type]
+    with pytest.raises(FphiError, match="nothing to train"):
+        Reweight(nn.ReLU(), optimizer)
+    groups = [
+        {"params": [p], "lr": lr} for p, lr in zip(model.parameters(), (0.1, 0.2, 0.1, 0.1), strict=False)
+    ]
+    uneven = torch.optim.SGD(groups)
+    with pytest.raises(FphiError, match=r"learning rates from 0.1 to 0.2; say by virtual_lr"):
+        MetaWeightNet(model, uneven).step(good, good)
+    MetaWeightNet(model, uneven, virtual_lr=0.1).step(good, good)
+    for begin in (Reweight, MetaWeightNet):
+        weighting = begin(model, optimizer)
+        before = weighting.state_dict()
+        with pytest.raises(FphiError, match="no longer finite"):
+            weighting.step((good[0] * float("nan"), good[1]), good)
+        assert str(weighting.state_dict()) == str(before)
+
+
+def test_what_a_training_has_seen_of_its_examples() -> None:
+    model = network()
+    clean = Examples(*pair(1))
+    objective = WeighedObjective(Reweight, clean, examples=9, batch_size=5)
+    with pytest.raises(FphiError, match="nothing is weighed yet"):
+        _ = objective.weighting
+    loss_of = objective(model, sgd(model))
+    x, y = pair(0)
+    rows = torch.tensor([2, 0, 5])
+    batch = Examples(x[rows], y[rows])
+    with torch.no_grad():
+        probabilities = model(batch.x).softmax(1)[torch.arange(3), batch.y].double()
+    loss_of(batch, rows)
+    assert torch.allclose(objective.suspicion[rows], 1 - probabilities, atol=1e-6)
+    assert float(objective.weights.mean()) == pytest.approx(1)
+    assert objective.weights[[1, 3, 4, 6, 7, 8]].tolist() == [0] * 6
+    assert isinstance(objective.weighting, Reweight)

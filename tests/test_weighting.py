@@ -1,0 +1,175 @@
+"""Classifiers for wrong labels, as scikit-learn has them: better than plain training, and decided by the seed."""
+
+import pickle
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from sklearn.base import clone
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import MinMaxScaler
+from torch import nn
+
+import fphi
+from fphi.errors import FphiError
+from fphi.tasks.corruption import corrupted
+from fphi.tasks.supervised import load_supervised
+from fphi.weighting import Approach, MetaWeightNet, Reweight, WeightedClassifier, endless
+from fphi.within.training import NetworkTraining
+
+QUICK: dict[str, Any] = {"hidden": (16,), "epochs": 4}
+
+
+class Noisy:
+    """Digits, four in ten of whose labels are drawn anew, with a hundred clean ones."""
+
+    def __init__(self) -> None:
+        self.task = corrupted(load_supervised("digits", validation=100), "uniform", 0.4, seed=0)
+        data = self.task.data
+        self.X, self.y = data.train.x.flatten(1).numpy(), data.train.y.numpy()
+        self.X_clean, self.y_clean = data.validation.x.flatten(1).numpy(), data.validation.y.numpy()
+        self.X_test, self.y_test = data.test.x.flatten(1).numpy(), data.test.y.numpy()
+        self.wrong: NDArray[np.bool_] = self.task.wrong.numpy()
+
+    def fit(self, model: WeightedClassifier) -> WeightedClassifier:
+        return model.fit(self.X, self.y, self.X_clean, self.y_clean)
+
+
+@pytest.fixture(scope="module")
+def noisy() -> Noisy:
+    return Noisy()
+
+
+@pytest.mark.parametrize("method", ["reweight", "meta-weight-net"])
+def test_it_learns_what_plain_training_cannot_and_finds_the_wrong_labels(
+    noisy: Noisy, method: Approach
+) -> None:
+    model = noisy.fit(WeightedClassifier(method))
+    training = NetworkTraining(batch_size=100, lr=0.1, weight_decay=5e-4, epochs=40)
+    plain = training.train(fphi.MLP(64, (128, 128), 10), noisy.task.data, 0).test_accuracy()
+    assert model.score(noisy.X_test, noisy.y_test) > 0.9 > plain + 0.05
+    issues = model.label_issues_
+    assert noisy.wrong[issues].mean() > 0.9  # precision
+    assert noisy.wrong[issues].sum() > 0.8 * noisy.wrong.sum()  # recall
+    assert (np.diff(model.suspicion_[issues]) <= 0).all()
+    assert model.suspicion_[issues].min(initial=1) > 0.5
+    assert len(issues) == (model.suspicion_ > 0.5).sum()
+    weights = model.sample_weight_
+    assert weights.mean() == pytest.approx(1)
+    assert weights[noisy.wrong].mean() < 0.7 * weights[~noisy.wrong].mean()
+    assert (model.weight_net_ is None) == (method == "reweight")
+    if model.weight_net_ is not None:
+        low, high = model.weight_net_.curve([0.1, 5.0])
+        assert high < low
+
+
+def test_the_learned_curve_rises_where_classes_are_rare() -> None:
+    data = corrupted(load_supervised("digits", validation=100), "none", imbalance=50, seed=0).data
+    (X, y), (X_clean, y_clean) = data.train, data.validation
+    model = WeightedClassifier("meta-weight-net", lr=0.1).fit(X, y, X_clean, y_clean)
+    assert model.weight_net_ is not None
+    low, high = model.weight_net_.curve([0.1, 5.0])
+    assert high > low
+
+
+@pytest.mark.parametrize("method", ["reweight", "meta-weight-net"])
+def test_the_seed_decides_everything(noisy: Noisy, method: Approach) -> None:
+    one = noisy.fit(WeightedClassifier(method, **QUICK))
+    torch.manual_seed(5)
+    state = torch.get_rng_state()
+    same = noisy.fit(WeightedClassifier(method, **QUICK))
+    assert torch.equal(torch.get_rng_state(), state)
+    other = noisy.fit(WeightedClassifier(method, random_state=1, **QUICK))
+    assert np.array_equal(one.predict_proba(noisy.X_test), same.predict_proba(noisy.X_test))
+    assert np.array_equal(one.sample_weight_, same.sample_weight_)
+    assert not np.array_equal(one.predict_proba(noisy.X_test), other.predict_proba(noisy.X_test))
+
+
+def test_it_is_one_of_scikit_learn_s_classifiers(noisy: Noisy) -> None:
+    """Clones, pipelines, copies; labels may be texts."""
+    names = np.array(["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"])
+    model = clone(WeightedClassifier(**QUICK))
+    model.fit(noisy.X, names[noisy.y], noisy.X_clean, names[noisy.y_clean])
+    assert model.classes_.tolist() == sorted(names)
+    probabilities = model.predict_proba(noisy.X_test)
+    assert probabilities.sum(1) == pytest.approx(np.ones(len(noisy.X_test)))
+    assert (model.predict(noisy.X_test) == model.classes_[probabilities.argmax(1)]).all()
+    again = pickle.loads(pickle.dumps(model))
+    assert np.array_equal(again.predict_proba(noisy.X_test), probabilities)
+    numbers = noisy.fit(WeightedClassifier(**QUICK))
+    shifted = np.empty_like(probabilities)
+    shifted[:, np.argsort(np.argsort(names))] = numbers.predict_proba(noisy.X_test)
+    assert shifted.shape == probabilities.shape
+    line = make_pipeline(MinMaxScaler(), WeightedClassifier(**QUICK))
+    scaler = MinMaxScaler().fit(noisy.X)
+    line.fit(
+        noisy.X,
+        noisy.y,
+        weightedclassifier__X_clean=scaler.transform(noisy.X_clean),
+        weightedclassifier__y_clean=noisy.y_clean,
+    )
+    assert line.score(noisy.X_test, noisy.y_test) > 0.5
+
+
+def test_any_network_is_copied_and_trained() -> None:
+    data = corrupted(load_supervised("digits", validation=100), seed=0).data
+    network = nn.Sequential(
+        nn.Conv2d(1, 8, 3, 2), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(72, 10)
+    )
+    before = [p.clone() for p in network.parameters()]
+    model = WeightedClassifier(network=network, epochs=6).fit(*data.train, *data.validation)
+    assert model.score(*data.test) > 0.7
+    assert all(torch.equal(p, q) for p, q in zip(network.parameters(), before, strict=True))
+
+
+def test_an_ordinary_loop_of_ten_lines() -> None:
+    data = corrupted(load_supervised("digits", validation=100), seed=0).data
+    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(*data.train), 100, shuffle=True)
+    clean_loader = torch.utils.data.DataLoader(
+        torch.utils.data.TensorDataset(*data.validation), 50, shuffle=True
+    )
+    for begin in (Reweight, MetaWeightNet):
+        torch.manual_seed(0)
+        model = fphi.MLP(64, (32,), 10)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+        weighting, clean = begin(model, optimizer), endless(clean_loader)
+        for _ in range(6):
+            for batch in loader:
+                weighting.step(batch, next(clean))
+        assert float((model(data.test.x).argmax(1) == data.test.y).float().mean()) > 0.7
+    with pytest.raises(FphiError, match="gives no minibatch"):
+        next(endless([]))
+
+
+def test_what_does_not_fit_is_refused(noisy: Noisy) -> None:
+    X, y = np.random.default_rng(0).normal(size=(12, 2)), np.arange(12) % 2
+    model = WeightedClassifier(**QUICK)
+
+    def refused(message: str, *data: Any, **options: Any) -> None:
+        with pytest.raises(FphiError, match=message):
+            WeightedClassifier(**{**QUICK, **options}).fit(*data)
+
+    good = (X, y, X[:4], y[:4])
+    refused("method is 'best'; it must be one of reweight, meta-weight-net", *good, method="best")
+    refused("epochs is 0", *good, epochs=0)
+    refused("lr is -1", *good, lr=-1.0)
+    refused("weight_lr is 0; it must be above 0", *good, weight_lr=0.0)
+    refused(r"X has shape \[12\]; give examples", X[:, 0], y, X[:4], y[:4])
+    refused("X_clean is no array of numbers", X, y, [["a", "b"]], y[:1])
+    refused("X has values that are not finite", np.where(X > 2, np.nan, X) * np.inf, y, X[:4], y[:4])
+    refused(r"y has shape \[11\] and X 12 examples", X, y[:11], X[:4], y[:4])
+    refused("y has labels of type float64", X, y / 2, X[:4], y[:4])
+    refused(r"an example of X has shape \[2\] and one of X_clean \[1\]", X, y, X[:4, :1], y[:4])
+    refused("all labels of y are 0; there is nothing to tell apart", X, 0 * y, X[:4], y[:4])
+    refused("y_clean has no example of class 1; give at least one of each", X, y, X[:4:2], y[:4:2])
+    refused("y_clean has the class 7, of which y has no example", X, y, X[:3], [0, 1, 7])
+    explodes = nn.Linear(2, 2)
+    nn.init.constant_(explodes.weight, 3e38)[0].detach().neg_()
+    refused("the losses are no longer finite: the model diverges", *good, network=explodes)
+    with pytest.raises(FphiError, match="is not fitted; call fit first"):
+        model.predict(X)
+    model.fit(*good)
+    with pytest.raises(FphiError, match=r"an example of X has shape \[3\]; those of fit had \[2\]"):
+        model.predict(np.zeros((2, 3)))
