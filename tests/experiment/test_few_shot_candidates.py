@@ -119,7 +119,7 @@ def test_any_network_is_trained_in_the_same_way() -> None:
 def test_what_goes_wrong_has_the_worst_loss_and_the_reason(clock: Clock) -> None:
     clock.tick = 0.25
     late = loss_of(METHODS["prototypical"], replace(QUICK, limit_seconds=0.125))(candidate(0))
-    assert (late.loss, late.failure) == (WORST, "out of time: 0.125 s were over in meta-step 2 of 30")
+    assert (late.loss, late.failure) == (WORST, "out of time: 0.125 s were over in meta-step 1 of 30")
     diverging = loss_of(MAML(inner_lr=1000.0, inner_steps=20))(candidate(0))
     assert diverging.loss == WORST
     assert "nan" in diverging.failure
