@@ -75,6 +75,13 @@ def test_there_are_at_most_14_lines() -> None:
     assert len(summary_of(many).markdown().splitlines()) == 14
 
 
+def test_of_more_methods_those_with_numbers_at_most_sizes_are_shown() -> None:
+    many = [row(f"method-{i}", "P-PROTO", 5, 1, 0.9) for i in range(20)]
+    wide = [row("wide", "P-PROTO", 5, shots, 0.9) for shots in (1, 5)]
+    shown = [line[0] for line in lines(*many, *wide)]
+    assert shown == [*sorted(f"method-{i}" for i in range(20))[:11], "wide"]
+
+
 RECORD = {"method": "maml", "protocol": "P-MAML", "shots": 5, "tasks": 2, "seed": 0}
 ACCURACY = {"accuracy": {"inductive": {"mean": 0.5, "ci95": 0.1}}}
 
