@@ -174,6 +174,14 @@ def evaluate(
             done += spread(answering, group, partial(_evaluate_chunk, steps, inductive, shares), threads)
     if shares is None:
         raise FphiError("the batch holds no task; evaluation needs at least one")
+    return _joined(done, shares)
+
+
+_Chunk = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
+
+
+def _joined(done: list[tuple[_Chunk, dict[str, Tensor]]], shares: bool) -> Evaluation:
+    """What was measured of all tasks, in their order."""
     results, measures = zip(*done, strict=True)
     joined = [torch.cat(parts, dim=-1).cpu() for parts in zip(*results, strict=True)]
     transductive, alone, losses, step_accuracy, step_loss = joined
@@ -184,9 +192,6 @@ def evaluate(
     everywhere = [name for name in measures[0] if all(name in part for part in measures)]
     told = {name: torch.cat([part[name] for part in measures]).cpu() for name in everywhere}
     return Evaluation(transductive, alone, losses, by_step, shares, told)
-
-
-_Chunk = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 
 
 def _evaluate_chunk(
