@@ -24,9 +24,7 @@ RUNS = sorted(path.parent for path in RESULTS.glob("*/*/config.yaml"))
 NAMES = [run.relative_to(RESULTS).as_posix() for run in RUNS]
 
 # Their weights are being trained again.
-WITHOUT_WEIGHTS = {
-    "P-MANN/lstm", "P-MANN/mann",
-}  # fmt: skip
+WITHOUT_WEIGHTS = {"P-MANN/mann"}
 
 each_run = pytest.mark.parametrize("run", RUNS, ids=NAMES)
 
