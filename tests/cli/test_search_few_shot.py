@@ -22,7 +22,7 @@ from fphi.report.tables import points
 from fphi.run.disk.interrupt import Interrupt
 from fphi.run.meta.evaluate import evaluate
 from fphi.tasks import load_tasks
-from fphi.within.training import parameter_count
+from fphi.within.trained import parameter_count
 from search_helpers import events, result
 from waiting import Clock
 

@@ -3,6 +3,7 @@
 import math
 import pickle
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,13 +22,8 @@ from fphi.tasks.supervised import Supervised
 from fphi.tasks.types import Examples
 from fphi.within.distorting import cut_out, mirrored, shifted
 from fphi.within.minibatches import endless_minibatches, rows_of_minibatches
-from fphi.within.training import (
-    BatchLoss,
-    NetworkTraining,
-    TrainedNetwork,
-    TrainingFailedError,
-    accuracy,
-)
+from fphi.within.trained import TrainedNetwork, accuracy
+from fphi.within.training import BatchLoss, NetworkTraining, Stretch, TrainingFailedError
 from search_fakes import TinySpace, Told, blobs
 from waiting import Clock
 
@@ -86,7 +82,7 @@ def test_the_rate_falls_along_half_a_cosine() -> None:
     ("last", "of_last", "expected"), [(1, "max", 0.5), (3, "max", 0.7), (2, "mean", 0.6), (99, "max", 0.9)]
 )
 def test_the_accuracy_that_counts(data: Supervised, last: int, of_last: Any, expected: float) -> None:
-    child = TrainedNetwork(zeros(data), data, [0.9, 0.1, 0.7, 0.5], [], last, of_last)
+    child = TrainedNetwork(zeros(data), data, [0.9, 0.1, 0.7, 0.5], [], {}, last, of_last)
     assert child.validation_accuracy == pytest.approx(expected)
 
 
@@ -198,8 +194,31 @@ def test_half_of_the_images_are_mirrored_and_holes_reach_over_the_border() -> No
 
 def augmented(channels: int) -> tuple[Tensor, Tensor]:
     x = torch.randn(64, channels, 8, 8)
-    batch = Examples(x, torch.zeros(64, dtype=torch.int64))
-    return x, NetworkTraining(augment=True)._augmented(batch, torch.Generator().manual_seed(0)).x
+    return x, NetworkTraining(augment=True)._augmented(x, torch.Generator().manual_seed(0))
+
+
+def test_a_training_in_stretches_is_the_whole_one() -> None:
+    """One minibatch an epoch, so that its order matters to the last figures alone."""
+    data, epochs = blobs(), []
+    training = NetworkTraining(epochs=4, batch_size=len(data.train.y), lr=0.2)
+
+    def noted(x: Tensor, epoch: int, generator: torch.Generator) -> Tensor:
+        epochs.append(epoch)
+        return x
+
+    torch.manual_seed(0)
+    whole = nn.Sequential(nn.Flatten(), nn.Linear(data.train.x[0].numel(), data.classes))
+    parts = deepcopy(whole)
+    trained = training.train(whole, data, 0, augment=noted)
+    first = training.train(parts, data, 0, stretch=Stretch(0, 3))
+    last = training.train(parts, data, 1, augment=noted, stretch=Stretch(3, 4, first.velocity))
+    assert epochs == [0, 1, 2, 3, 3]
+    assert [len(first.validation), len(last.validation)] == [3, 1]
+    for one, other in zip(whole.parameters(), parts.parameters(), strict=True):
+        torch.testing.assert_close(one, other)
+    assert trained.velocity.keys() == last.velocity.keys() == dict(whole.named_parameters()).keys()
+    for name, velocity in trained.velocity.items():
+        torch.testing.assert_close(velocity, last.velocity[name])
 
 
 def test_grey_images_are_not_mirrored() -> None:

@@ -12,7 +12,7 @@ from fphi.experiment.architecture import Architecture, load_architecture
 from fphi.experiment.parser import Parser
 from fphi.report.tables import Table
 from fphi.run.disk.files import disk_errors, replace_file
-from fphi.within.training import parameter_count
+from fphi.within.trained import parameter_count
 
 __all__ = ["run"]
 

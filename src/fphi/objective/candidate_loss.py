@@ -20,7 +20,8 @@ from fphi.learnable.space import Candidate, Tokens
 from fphi.objective.outcome import WORST, Outcome, failed
 from fphi.tasks.hashing import stream_key
 from fphi.tasks.supervised import Supervised
-from fphi.within.training import NetworkTraining, TrainingFailedError, parameter_count
+from fphi.within.trained import parameter_count
+from fphi.within.training import NetworkTraining, TrainingFailedError
 
 __all__ = [
     "CandidateEpisode",

@@ -24,7 +24,7 @@ from fphi.optimize.restored import restore_optimizer
 from fphi.tasks.supervised import Supervised
 from fphi.tasks.types import Examples
 from fphi.within import Parameters
-from fphi.within.training import accuracy
+from fphi.within.trained import accuracy
 
 __all__ = ["Bilevel", "BilevelPhase"]
 

@@ -30,7 +30,8 @@ class Supervised(NamedTuple):
     """Data of one problem in three parts; ``x`` float32 of mean 0 and deviation 1, ``y`` int64.
 
     ``notes`` are what a user should know of how they were read, a plain line each; ``names`` those of the
-    classes, where these come from a folder or zip.
+    classes, where these come from a folder or zip; ``levels`` mean and deviation ``[C, 1, 1]`` of the images'
+    grey levels 0 … 255, by which they were standardised, or None where the examples are no images.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Supervised(NamedTuple):
     classes: int
     notes: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
+    levels: tuple[Tensor, Tensor] | None = None
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -152,6 +154,7 @@ def _divided(name: str, halves: _Halves, counts: tuple[int, int], tests: int, se
         classes,
         both.notes,
         both.names,
+        (mean, deviation),
     )
 
 

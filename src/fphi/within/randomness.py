@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from fphi.within.holding import held_by
 
-__all__ = ["RandomState", "generators_of", "undisturbed"]
+__all__ = ["RandomState", "generators_of", "own_randomness", "undisturbed"]
 
 _KINDS = (torch.Generator, np.random.Generator, np.random.RandomState, random.Random)
 _PLAIN = frozenset({int, float, complex, bool, str, bytes, NoneType, Tensor, nn.Parameter, torch.dtype})
@@ -135,3 +135,16 @@ def _same(a: Any, b: Any) -> bool:
     if isinstance(a, tuple):
         return all(_same(x, y) for x, y in zip(a, b, strict=True))
     return bool(a == b)
+
+
+@contextmanager
+def own_randomness(seed: int, threads: int) -> Iterator[None]:
+    """Torch's generator seeded and its threads set, within."""
+    before = torch.get_num_threads()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        torch.set_num_threads(threads)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)

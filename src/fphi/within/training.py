@@ -2,9 +2,8 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
@@ -16,27 +15,28 @@ from fphi.errors import FphiError
 from fphi.ranges import count, number, rate, require_ranges, share, weight
 from fphi.tasks.supervised import Supervised
 from fphi.tasks.types import Examples
-from fphi.within.answers import are_right
 from fphi.within.distorting import cut_out, mirrored, shifted
 from fphi.within.minibatches import rows_of_minibatches
 from fphi.within.progress import tell_progress
+from fphi.within.randomness import own_randomness
+from fphi.within.trained import TrainedNetwork, accuracy
 
 __all__ = [
+    "Augment",
     "BatchLoss",
     "NetworkTraining",
     "Objective",
-    "TrainedNetwork",
+    "Stretch",
     "TrainingFailedError",
-    "accuracy",
-    "own_randomness",
-    "parameter_count",
 ]
-
-_EVALUATION_BATCH = 500
 
 # Of a minibatch, and of where its examples stand among the training examples: what the step lowers, a scalar.
 # One without a graph has nothing to step along, and there is no step.
 BatchLoss = Callable[[Examples, Tensor], Tensor]
+
+# Of a minibatch [n, *input_shape], the number of its epoch from 0, and what its random numbers come from: the
+# minibatch to train on.
+Augment = Callable[[Tensor, int, torch.Generator], Tensor]
 
 # Of a network that is about to be trained, and its optimizer.
 Objective = Callable[[nn.Module, torch.optim.Optimizer], BatchLoss]
@@ -47,33 +47,18 @@ class TrainingFailedError(Exception):
 
 
 @dataclass(frozen=True)
-class TrainedNetwork:
-    """A trained network, in evaluation mode, and how its training went.
+class Stretch:
+    """Some epochs of a training, which goes on with what those before have left.
 
     Args:
-        module: ``[n, *input_shape]`` to ``[n, classes]``.
-        data: that it was trained on.
-        validation: the accuracy on the validation examples after each epoch.
-        losses: the mean training loss of each epoch.
-        last_epochs, of_last: see `NetworkTraining`.
+        first: number of the first one, from 0.
+        end: number of the first one that is none of them.
+        velocity: of the gradient descent, by parameter name; empty: it begins here.
     """
 
-    module: nn.Module
-    data: Supervised
-    validation: list[float]
-    losses: list[float]
-    last_epochs: int = count(1, 100_000)
-    of_last: Literal["max", "mean"] = "max"
-
-    @property
-    def validation_accuracy(self) -> float:
-        """The accuracy that counts: the highest, or the mean, of the last epochs'."""
-        last = self.validation[-self.last_epochs :]
-        return max(last) if self.of_last == "max" else sum(last) / len(last)
-
-    def test_accuracy(self) -> float:
-        """The accuracy on the test examples, of which nothing before depends."""
-        return accuracy(self.module, self.data.test)
+    first: int
+    end: int
+    velocity: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -137,6 +122,8 @@ class NetworkTraining:
         seed: int,
         lr: float | None = None,
         objective: Objective | None = None,
+        augment: Augment | None = None,
+        stretch: Stretch | None = None,
     ) -> TrainedNetwork:
         """Train ``module``, in place.
 
@@ -151,6 +138,8 @@ class NetworkTraining:
             seed: of everything random.
             lr: in place of the option of that name: spaces may hold one for each architecture.
             objective: in place of the mean cross-entropy of a minibatch.
+            augment: what else changes training images, before the options that do.
+            stretch: the epochs to train now; None: all.
 
         Raises:
             TrainingFailedError: the loss is not finite, or the time was up.
@@ -158,7 +147,15 @@ class NetworkTraining:
         first_rate = self.lr if lr is None else lr
         with own_randomness(seed, self.threads):
             generator = torch.Generator().manual_seed(seed)
-            return self._train(module, data, generator, first_rate, objective or _mean_cross_entropy)
+            return self._train(
+                module,
+                data,
+                generator,
+                first_rate,
+                objective or _mean_cross_entropy,
+                augment or _unchanged,
+                stretch or Stretch(0, self.epochs),
+            )
 
     def _train(
         self,
@@ -167,14 +164,19 @@ class NetworkTraining:
         generator: torch.Generator,
         first_rate: float,
         objective: Objective,
+        augment: Augment,
+        stretch: Stretch,
     ) -> TrainedNetwork:
-        trained = TrainedNetwork(module, data, [], [], self.last_epochs, self.of_last)
-        parameters = [p for p in module.parameters() if p.requires_grad]
+        trained = TrainedNetwork(module, data, [], [], {}, self.last_epochs, self.of_last)
+        named = {name: p for name, p in module.named_parameters() if p.requires_grad}
+        parameters = list(named.values())
         optimizer = self._optimizer(parameters, first_rate)
+        for name, velocity in stretch.velocity.items():
+            optimizer.state[named[name]]["momentum_buffer"] = velocity.clone()
         loss_of = objective(module, optimizer)
         count = -(-len(data.train.y) // self.batch_size)
         start = time.monotonic()
-        for epoch in range(self.epochs):
+        for epoch in range(stretch.first, stretch.end):
             module.train()
             total = 0.0
             for i, rows in enumerate(rows_of_minibatches(len(data.train.y), count, generator)):
@@ -183,13 +185,17 @@ class NetworkTraining:
                 if i == count // 2:
                     _average_statistics_from_here(module)
                 optimizer.param_groups[0]["lr"] = self.rate(first_rate, done)
-                batch = Examples(data.train.x[rows], data.train.y[rows])
-                loss = loss_of(self._augmented(batch, generator), rows)
+                x = self._augmented(augment(data.train.x[rows], epoch, generator), generator)
+                loss = loss_of(Examples(x, data.train.y[rows]), rows)
                 total += self._step(loss, parameters, optimizer)
                 self._check(total, epoch, time.monotonic() - start)
             trained.losses.append(total / count)
             trained.validation.append(accuracy(module, data.validation))
-        tell_progress(module, 1.0)
+        if stretch.end == self.epochs:
+            tell_progress(module, 1.0)
+        for name, p in named.items():
+            if (velocity := optimizer.state[p].get("momentum_buffer")) is not None:
+                trained.velocity[name] = velocity
         return trained
 
     def rate(self, first: float, done: float) -> float:
@@ -227,29 +233,14 @@ class NetworkTraining:
                 f"out of time: {self.limit_seconds:g} s were over in epoch {epoch + 1} of {self.epochs}"
             )
 
-    def _augmented(self, batch: Examples, generator: torch.Generator) -> Examples:
-        x = batch.x
+    def _augmented(self, x: Tensor, generator: torch.Generator) -> Tensor:
         if self.augment:
             x = shifted(x, max(x.shape[-2:]) // 8, generator)
             if x.shape[1] == 3:
                 x = mirrored(x, generator)
         if self.cutout:
             x = cut_out(x, self.cutout, generator)
-        return Examples(x, batch.y)
-
-
-@torch.no_grad()
-def accuracy(module: nn.Module, examples: Examples) -> float:
-    """The fraction of right answers of the module, which is put into evaluation mode."""
-    module.eval()
-    parts = zip(*(torch.split(part, _EVALUATION_BATCH) for part in examples), strict=True)
-    right = sum(int(are_right(module(x), y).sum()) for x, y in parts)
-    return right / len(examples.y)
-
-
-def parameter_count(module: nn.Module) -> int:
-    """How many numbers are learned; shared ones count once."""
-    return sum(p.numel() for p in module.parameters() if p.requires_grad)
+        return x
 
 
 def _average_statistics_from_here(module: nn.Module) -> None:
@@ -263,18 +254,9 @@ def _average_statistics_from_here(module: nn.Module) -> None:
             part.momentum = None
 
 
-@contextmanager
-def own_randomness(seed: int, threads: int) -> Iterator[None]:
-    """Torch's generator seeded and its threads set, within."""
-    before = torch.get_num_threads()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        torch.set_num_threads(threads)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(before)
-
-
 def _mean_cross_entropy(module: nn.Module, optimizer: torch.optim.Optimizer) -> BatchLoss:
     return lambda batch, rows: cross_entropy(module(batch.x), batch.y)
+
+
+def _unchanged(x: Tensor, epoch: int, generator: torch.Generator) -> Tensor:
+    return x

@@ -34,7 +34,9 @@ from fphi.tasks import NAMED, FewShotTasks, TaskDistribution
 from fphi.tasks.division import Division
 from fphi.tasks.hashing import stream_key
 from fphi.tasks.options import TaskOptions
-from fphi.within.training import TrainingFailedError, own_randomness, parameter_count
+from fphi.within.randomness import own_randomness
+from fphi.within.trained import parameter_count
+from fphi.within.training import TrainingFailedError
 
 __all__ = ["FewShotProblem", "NetworkLearner", "architecture_builder", "mean_conv4", "nearest_filters"]
 

@@ -13,7 +13,8 @@ from fphi.objective.candidate_loss import ChoosesRate
 from fphi.run.meta.evaluate import Interval
 from fphi.tasks.hashing import stream_key
 from fphi.tasks.supervised import Supervised
-from fphi.within.training import NetworkTraining, TrainingFailedError, parameter_count
+from fphi.within.trained import parameter_count
+from fphi.within.training import NetworkTraining, TrainingFailedError
 
 __all__ = ["Retrained", "retrain"]
 
