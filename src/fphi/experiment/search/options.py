@@ -3,9 +3,14 @@
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
+from torch import nn
+
 from fphi.errors import FphiError
 from fphi.experiment.parser import at_least
+from fphi.experiment.plugins import is_in_file, load_network
 from fphi.learnable.architecture import SPACES, ArchitectureSpace
+from fphi.networks.supervised import network_for
 from fphi.ranges import count, number, require_ranges
 from fphi.run.search.executors import Executor, ExecutorKind, make_executor
 from fphi.tasks.supervised import Supervised, load_supervised
@@ -16,6 +21,7 @@ __all__ = [
     "DataOptions",
     "ExecutorOptions",
     "MetaOptions",
+    "NetworkOptions",
     "RetrainOptions",
     "TableOptions",
     "get_space",
@@ -104,6 +110,30 @@ class DataOptions:
             image_size=self.image_size,
             mode=self.mode,
         )
+
+
+@dataclass(frozen=True)
+class NetworkOptions:
+    """Which network is trained, where the search is not for networks.
+
+    Args:
+        network: auto (mlp for small images, else resnet8), mlp, lenet, resnet8, resnet14, resnet20, resnet32,
+            or FILE.py:NAME.
+    """
+
+    network: str = "auto"
+
+    def build(self, data: Supervised, seed: int) -> nn.Module:
+        """A new one, its weights a function of the seed.
+
+        Raises:
+            FphiError: there is none of that name, or it does not take these examples.
+        """
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            if is_in_file(self.network):
+                return load_network(self.network)(data.input_shape, data.classes, None)
+            return network_for(self.network, data.input_shape, data.classes)
 
 
 @dataclass(frozen=True)
