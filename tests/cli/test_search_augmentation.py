@@ -1,6 +1,7 @@
 """Searches for augmentation from the command line: what they write and say, killed, resumed, and refused."""
 
 import json
+import shutil
 import signal
 from pathlib import Path
 
@@ -59,6 +60,27 @@ def test_the_result_has_what_nobody_has_to_search_for(run: Path) -> None:
     for name in ("augmentation.json", "augmentation.png", "search.png", "history.csv", "random.csv"):
         assert (run / name).stat().st_size > 100
     assert not (run / "best.safetensors").exists()
+
+
+def test_a_last_training_that_is_done_is_not_done_again(run: Path, tmp_path: Path) -> None:
+    """The file says what came of each: of a search that was killed before its result it is believed."""
+    again = Path(shutil.copytree(run, tmp_path / run.name))
+    (again / "result.json").unlink()
+    path = again / "trainings.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert len(lines) == 2 * 5
+    changed = [{**line, "test": 0.5} if line["way"] == "TrivialAugment" else line for line in lines]
+    path.write_text("".join(json.dumps(line) + "\n" for line in changed))
+    quietly("search", run.name, "--out", again, "--resume")
+    tests = {way: record["test_by_seed"] for way, record in result(again)["beside"].items()}
+    assert tests.pop("TrivialAugment") == [0.5, 0.5]
+    assert tests == {way: result(run)["beside"][way]["test_by_seed"] for way in tests}
+    path.write_text(path.read_text().replace('"test": 0.5', '"test": 1.5'))
+    (again / "result.json").unlink()
+    with pytest.raises(
+        AssertionError, match=r"trainings.jsonl is damaged in line \d+ .*these trainings are done again"
+    ):
+        quietly("search", run.name, "--out", again, "--resume")
 
 
 def test_random_search_has_as_many_epochs(run: Path) -> None:

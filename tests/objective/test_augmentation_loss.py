@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fphi.learnable.augmentation import PBAPolicy, PBASpace, PolicySpace, Schedule, augmenting
+from fphi.learnable.augmentation import PBAPolicy, PBASpace, PolicySpace, Schedule, augmenting, fill_of
 from fphi.learnable.space import Candidate
 from fphi.objective.augmentation_loss import AugmentAndGoOn, AugmentAndTest
 from fphi.run.search.weights import WeightFolder
@@ -84,7 +84,7 @@ def test_a_lineage_is_one_training_with_its_schedule(tmp_path: Path) -> None:
     outcomes = [loss(candidate) for candidate in line]
     assert [outcome.measures["epochs"] for outcome in outcomes] == [2, 4]
     module = network(data, loss.child_seed(1))
-    schedule = SPACE.augmentation(policies, [2, 2])
+    schedule = SPACE.augmentation(policies, [2, 2], fill_of(data))
     assert isinstance(schedule, Schedule)
     augment = augmenting(schedule, data)
     velocity: dict[str, Tensor] = {}

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from fphi.learnable.augmentation import AugmentationSpace, augmenting
+from fphi.learnable.augmentation import AugmentationSpace, augmenting, fill_of
 from fphi.learnable.space import Candidate
 from fphi.objective.candidate_loss import CandidateEpisode, CandidateLoss, CandidateWeights
 from fphi.tasks.supervised import Supervised
-from fphi.within.training import NetworkTraining, Stretch, TrainingFailedError
+from fphi.within.training import Augment, NetworkTraining, Stretch, TrainingFailedError
 
 __all__ = ["AugmentAndGoOn", "AugmentAndTest", "NetworkOf"]
 
@@ -36,9 +36,14 @@ class AugmentAndTest(CandidateLoss):
     training: NetworkTraining
     seed: int = 0
 
+    def augment(self, candidate: Candidate) -> Augment:
+        """What a candidate does to training images."""
+        augmentation = self.space.augmentation((candidate.tokens,), fill=fill_of(self.data))
+        return augmenting(augmentation, self.data)
+
     def episode(self, candidate: Candidate) -> CandidateEpisode:
         seed = self.child_seed(candidate.number)
-        augment = augmenting(self.space.augmentation((candidate.tokens,)), self.data)
+        augment = self.augment(candidate)
         module = self.network(self.data, seed)
         trained = self.training.train(module, self.data, seed, augment=augment)
         return CandidateEpisode(trained.validation_accuracy, {"epochs": float(self.training.epochs)}, dict)
@@ -59,7 +64,7 @@ class AugmentAndGoOn(AugmentAndTest):
 
     def episode(self, candidate: Candidate) -> CandidateEpisode:
         seed = self.child_seed(candidate.number)
-        augment = augmenting(self.space.augmentation((candidate.tokens,)), self.data)
+        augment = self.augment(candidate)
         module = self.network(self.data, seed)
         first, velocity = self._begin(module, candidate)
         end = min(first + self.epochs, self.training.epochs)

@@ -14,6 +14,7 @@ from fphi.learnable.augmentation import (
     Schedule,
     TrivialAugment,
     augmenting,
+    fill_of,
 )
 from fphi.learnable.augmentation.training_images import require_images_of
 from fphi.learnable.space import Candidate, Tokens
@@ -22,21 +23,31 @@ from fphi.objective.augmentation_loss import AugmentAndGoOn, AugmentAndTest
 from fphi.report.policies import draw_augmentation
 from fphi.run.disk.augmentations import AUGMENTATION, write_augmentation
 from fphi.run.disk.files import replace_file
-from fphi.run.search.retrain import Retrained, retrain_augmented
+from fphi.run.search.last_trainings import LastTrainings
+from fphi.run.search.retrain import Retrained
 from fphi.run.search.supernet import SupernetSearch
 from fphi.run.search.weights import WeightFolder
 from fphi.run.show.say import say
 from fphi.tasks.hashing import stream_key
 from fphi.within.training import Augment
 
-__all__ = ["NOTHING", "TRIVIAL", "AugmentationProblem"]
+__all__ = ["NOTHING", "TRAININGS", "TRIVIAL", "AugmentationProblem"]
 
+TRAININGS = "trainings.jsonl"
 NOTHING, TRIVIAL = "no augmentation", "TrivialAugment"
 
 
 @dataclass(frozen=True)
 class AugmentationProblem(LargeTask):
-    """Candidates are augmentations of the training images of one large task."""
+    """Candidates are augmentations of the training images of one large task.
+
+    Args:
+        space: of the candidates.
+        last: the trainings in the end.
+        network: that is trained.
+        interval: epochs of a candidate that goes on from another.
+        out: folder of the search.
+    """
 
     what: ClassVar[str] = "augmentation"
 
@@ -44,6 +55,7 @@ class AugmentationProblem(LargeTask):
     last: LastTrainingsOptions
     network: NetworkOptions
     interval: int
+    out: Path
 
     def require(self) -> None:
         require_images_of(self.data)
@@ -68,7 +80,7 @@ class AugmentationProblem(LargeTask):
         """What candidates make together; a schedule is of the epochs of the search."""
         ends = [min(self.training.epochs, (1 + i) * self.interval) for i in range(len(chosen))]
         spans = [end - start for start, end in zip([0, *ends], ends, strict=False)]
-        return self.space.augmentation(chosen, spans)
+        return self.space.augmentation(chosen, spans, fill_of(self.data))
 
     def text(self, found: Found) -> str:
         return " | ".join(self.space.text(tokens) for tokens in found.chosen)
@@ -80,7 +92,7 @@ class AugmentationProblem(LargeTask):
 
     def retrain(self, found: Found) -> Retrained:
         augmentation = self.augmentation(found.chosen)
-        return self._retrained(lambda seed: augmentation)
+        return self._trained(found.method, lambda seed: augmentation)
 
     def compared(self, found: Found, retrained: Retrained) -> dict[str, Any]:
         """No augmentation, random policies of the same size, TrivialAugment, with the same first weights."""
@@ -92,15 +104,15 @@ class AugmentationProblem(LargeTask):
         ways: dict[str, Callable[[int], AugmentationPolicy | Schedule | None]] = {
             NOTHING: lambda seed: None,
             "random policies": random,
-            TRIVIAL: lambda seed: TrivialAugment(self.last.trivial_scale),
+            TRIVIAL: lambda seed: TrivialAugment(self.last.trivial_scale, fill_of(self.data)),
         }
         beside = {}
         for name, way in ways.items():
             say(f"training with {name} for {self.last.retrain_epochs} epochs")
-            beside[name] = self._retrained(way).to_json()
+            beside[name] = self._trained(name, way).to_json()
         return {"beside": beside}
 
-    def _retrained(self, way: Callable[[int], AugmentationPolicy | Schedule | None]) -> Retrained:
+    def _trained(self, name: str, way: Callable[[int], AugmentationPolicy | Schedule | None]) -> Retrained:
         epochs = self.last.retrain_epochs
 
         def augment(seed: int) -> Augment | None:
@@ -109,5 +121,5 @@ class AugmentationProblem(LargeTask):
                 found = found.stretched(epochs)
             return None if found is None else augmenting(found, self.data)
 
-        seeds = range(self.seed, self.seed + self.last.retrain_seeds)
-        return retrain_augmented(self.network.build, augment, self.data, self.last_training, seeds)
+        trainings = LastTrainings(self.out / TRAININGS, self.network.build, self.data, self.last_training)
+        return trainings.by(name, range(self.seed, self.seed + self.last.retrain_seeds), augment)

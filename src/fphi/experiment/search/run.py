@@ -9,7 +9,7 @@ from typing import Any
 
 from fphi.experiment.classes import CLASSES, classes_text, read_division
 from fphi.experiment.config import CONFIG, Config
-from fphi.experiment.search.augmenting import AugmentationProblem
+from fphi.experiment.search.augmenting import TRAININGS, AugmentationProblem
 from fphi.experiment.search.few_shot import FewShotProblem
 from fphi.experiment.search.fitting import searchable
 from fphi.experiment.search.options import (
@@ -54,7 +54,7 @@ __all__ = ["run_search"]
 
 _RESULT = "result.json"
 _RANDOM = "random.jsonl"
-_HELD = (CONFIG, HISTORY, _RESULT, BEST, LAST)
+_HELD = (CONFIG, HISTORY, _RESULT, BEST, LAST, TRAININGS)
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class _Asked:
         share = method.stretch(self.epochs) / self.epochs
         return Budget(math.ceil(budget.evaluations * share))
 
-    def problem(self, division: Division | None) -> Problem:
+    def problem(self, out: Path, division: Division | None) -> Problem:
         """With its data, of the classes that it began with."""
         part, seed, space = self.config.part, self.budget.seed, self.space
         learner = self.config.learner
@@ -115,7 +115,7 @@ class _Asked:
         if isinstance(space, AugmentationSpace):
             method, last, network = self.method, part(LastTrainingsOptions), part(NetworkOptions)
             interval = method.stretch(self.epochs) if isinstance(method, SearchMethod) else self.epochs
-            problem = AugmentationProblem(space, seed, data, training, last, network, interval)
+            problem = AugmentationProblem(space, seed, data, training, last, network, interval, out)
         else:
             assert isinstance(space, ArchitectureSpace)
             problem = SupervisedProblem(space, seed, data, training, part(RetrainOptions))
@@ -149,7 +149,7 @@ def run_search(config: Config, out: Path, *, resume: bool, command: str) -> dict
     """
     asked = _Asked(config)
     require_usable(out, resume, _HELD)
-    problem = asked.problem(read_division(out) if resume else None)
+    problem = asked.problem(out, read_division(out) if resume else None)
     asked.require_fitting(problem)
     for note in problem.notes:
         say(note)

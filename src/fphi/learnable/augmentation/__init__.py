@@ -9,7 +9,7 @@ from fphi.learnable.augmentation.published import PUBLISHED, published
 from fphi.learnable.augmentation.scales import SCALES, Amount, Scale, ScaleName
 from fphi.learnable.augmentation.schedule import Schedule
 from fphi.learnable.augmentation.space import AugmentationSpace, PolicySpace
-from fphi.learnable.augmentation.training_images import augmenting
+from fphi.learnable.augmentation.training_images import augmenting, fill_of
 
 __all__ = [
     "AUGMENTATION_SPACES",
@@ -36,6 +36,7 @@ __all__ = [
     "Step",
     "TrivialAugment",
     "augmenting",
+    "fill_of",
     "operate",
     "published",
 ]

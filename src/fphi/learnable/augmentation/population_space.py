@@ -6,6 +6,7 @@ from random import Random
 from typing import ClassVar
 
 from fphi.errors import FphiError
+from fphi.learnable.augmentation.operations import FILL, Fill
 from fphi.learnable.augmentation.population import PBA_OPERATIONS, PBAPolicy
 from fphi.learnable.augmentation.schedule import Schedule
 from fphi.learnable.augmentation.space import AugmentationSpace
@@ -61,9 +62,11 @@ class PBASpace(FixedSpace, AugmentationSpace):
             ) from None
         return self.check(tokens)
 
-    def augmentation(self, chosen: Sequence[Tokens], spans: Sequence[int] = ()) -> PBAPolicy | Schedule:
+    def augmentation(
+        self, chosen: Sequence[Tokens], spans: Sequence[int] = (), fill: Fill = FILL
+    ) -> PBAPolicy | Schedule:
         """The policy of one candidate; of several the schedule, each for its epochs."""
-        policies = [PBAPolicy(self.check(tokens)) for tokens in chosen]
+        policies = [PBAPolicy(self.check(tokens), fill) for tokens in chosen]
         return policies[0] if len(policies) == 1 else Schedule(tuple(zip(spans, policies, strict=True)))
 
 

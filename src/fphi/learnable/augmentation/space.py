@@ -24,13 +24,14 @@ class AugmentationSpace(Space):
 
     @abstractmethod
     def augmentation(
-        self, chosen: Sequence[Tokens], spans: Sequence[int] = ()
+        self, chosen: Sequence[Tokens], spans: Sequence[int] = (), fill: Fill = FILL
     ) -> AugmentationPolicy | Schedule:
         """What candidates make together: policies that are joined, or that follow one another.
 
         Args:
             chosen: at least one.
             spans: the epochs of each, where they follow one another.
+            fill: see `Policy`.
 
         Raises:
             FphiError: the tokens are none of this space.
@@ -88,9 +89,10 @@ class PolicySpace(FixedSpace, AugmentationSpace):
             ) from None
         return self.check(tokens)
 
-    def augmentation(self, chosen: Sequence[Tokens], spans: Sequence[int] = ()) -> Policy:
+    def augmentation(self, chosen: Sequence[Tokens], spans: Sequence[int] = (), fill: Fill = FILL) -> Policy:
         """The policy with the sub-policies of all."""
-        return Policy(tuple(row for tokens in chosen for row in self.policy(tokens).sub_policies))
+        rows = tuple(row for tokens in chosen for row in self.policy(tokens).sub_policies)
+        return Policy(rows, fill=fill)
 
     def policy(self, tokens: Tokens, fill: Fill = FILL) -> Policy:
         """The policy itself.

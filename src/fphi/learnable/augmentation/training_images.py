@@ -4,12 +4,13 @@ import torch
 from torch import Tensor
 
 from fphi.errors import FphiError
+from fphi.learnable.augmentation.operations import Fill
 from fphi.learnable.augmentation.policy import AugmentationPolicy
 from fphi.learnable.augmentation.schedule import Schedule
 from fphi.tasks.supervised import Supervised
 from fphi.within.training import Augment
 
-__all__ = ["augmenting", "require_images_of"]
+__all__ = ["augmenting", "fill_of", "require_images_of"]
 
 
 def augmenting(augmentation: AugmentationPolicy | Schedule, data: Supervised) -> Augment:
@@ -26,6 +27,16 @@ def augmenting(augmentation: AugmentationPolicy | Schedule, data: Supervised) ->
         return (255 * policy(images, policy.draw(len(x), generator)) - mean) / deviation
 
     return augment
+
+
+def fill_of(data: Supervised) -> Fill:
+    """The mean colour of the training images, in grey levels, as AutoAugment fills up with it.
+
+    Raises:
+        FphiError: see `augmenting`.
+    """
+    mean, _ = require_images_of(data)
+    return tuple(float(f"{level:.4g}") for level in mean.flatten().tolist())
 
 
 def require_images_of(data: Supervised) -> tuple[Tensor, Tensor]:

@@ -1,9 +1,7 @@
 """The last training of a search: its best architecture, from new weights, and then the test."""
 
 import time
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from statistics import fmean
 from typing import Any
 
 import torch
@@ -11,15 +9,14 @@ from torch import Tensor, nn
 
 from fphi.learnable.architecture.space import ArchitectureSpace
 from fphi.learnable.space import Tokens
-from fphi.objective.augmentation_loss import NetworkOf
 from fphi.objective.candidate_loss import ChoosesRate
 from fphi.run.meta.evaluate import Interval
 from fphi.tasks.hashing import stream_key
 from fphi.tasks.supervised import Supervised
 from fphi.within.trained import parameter_count
-from fphi.within.training import Augment, NetworkTraining, TrainingFailedError
+from fphi.within.training import NetworkTraining, TrainingFailedError
 
-__all__ = ["Retrained", "retrain", "retrain_augmented"]
+__all__ = ["Retrained", "retrain"]
 
 
 @dataclass(frozen=True)
@@ -76,38 +73,3 @@ def retrain(
         return Retrained(None, count, None, None, time.monotonic() - start, str(error))
     seconds = time.monotonic() - start
     return Retrained(child.module, count, child.validation_accuracy, child.test_accuracy(), seconds)
-
-
-def retrain_augmented(
-    network: NetworkOf,
-    augment: Callable[[int], Augment | None],
-    data: Supervised,
-    training: NetworkTraining,
-    seeds: Sequence[int],
-) -> Retrained:
-    """Train a network on augmented images, once for each seed, and test it.
-
-    Args:
-        network: that is trained.
-        augment: of a seed, what is done to training images; None: nothing.
-        data: of the problem.
-        training: how it is trained.
-        seeds: of weights, order and augmentation: equal seeds, equal first weights.
-    """
-    start = time.monotonic()
-    validation, test, module = [], [], None
-    for seed in seeds:
-        own = int(stream_key(seed, "retrain") >> 1)
-        module = network(data, own)
-        try:
-            trained = training.train(module, data, own, augment=augment(seed))
-        except TrainingFailedError as error:
-            count = parameter_count(module)
-            return Retrained(None, count, None, None, time.monotonic() - start, str(error))
-        validation.append(trained.validation_accuracy)
-        test.append(trained.test_accuracy())
-    assert module is not None
-    seconds = time.monotonic() - start
-    return Retrained(
-        module, parameter_count(module), fmean(validation), fmean(test), seconds, by_seed=tuple(test)
-    )
