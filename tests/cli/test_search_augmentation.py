@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import fphi as package
+from cli_helpers import TINY as CLI_TINY
 from cli_helpers import fphi, quietly, refused, save_images
 from fphi.augmentation import PBAPolicy, Policy, Schedule, load
 from fphi.experiment.search.augmenting_result import recommendation
@@ -226,3 +227,49 @@ def test_the_recommendation_is_what_does_best_without_a_search() -> None:
     assert 'fphi.augmentation.published("trivialaugment")' in ends(0.9, 0.8, 0.85, 0.92)
     assert "do not augment" in ends(0.9, 0.95, 0.85, 0.92)
     assert "nothing that random policies have not" in ends(0.9, 0.8, 0.95, 0.92)
+
+
+FEW_SHOT = (
+    *("--few-shot", "prototypical", "--learner-network", "conv4-stride", "--learner-train-ways", 5),
+    *("--steps", 2, "--retrain-steps", 3, "--meta-batch", 2, "--validation-tasks", 8, "--test-tasks", 8),
+)
+
+
+def test_a_policy_for_training_tasks_is_searched_and_used(tmp_path: Path) -> None:
+    """It is applied to support sets and queries of training tasks, and of no others."""
+    out = tmp_path / "search"
+    quietly("search", "autoaugment", *FEW_SHOT, "--evaluations", 3, "--join", 1, "--out", out)
+    content = result(out)
+    assert content["few_shot"] == "prototypical"
+    for other in content["beside"].values():
+        difference = content["retrained"]["test_accuracy"] - other["test_accuracy"]
+        assert other["difference"]["mean"] == pytest.approx(difference)
+    policy = load(out).policy
+    assert isinstance(policy, Policy)
+    assert len(policy.sub_policies) == 5
+    words = ("--network", "conv4-stride", "--train-ways", 5, *CLI_TINY)
+    quietly("train", "prototypical", "--augmentation", out, "--steps", 2, "--out", tmp_path / "run", *words)
+    assert "augmentation: ../search" in (tmp_path / "run/config.yaml").read_text()
+    losses = (tmp_path / "run/log.csv").read_text()
+    quietly("train", "prototypical", "--steps", 2, "--out", tmp_path / "plain", *words)
+    assert (tmp_path / "plain/log.csv").read_text() != losses
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            "maml --augmentation pba-cifar10",
+            "pba-cifar10 is a schedule, which goes by the epochs of one large task",
+        ),
+        ("maml --augmentation nowhere", "cannot read "),
+        (
+            "maml --tasks sine --augmentation trivialaugment",
+            "--augmentation trivialaugment is for tasks of images",
+        ),
+    ],
+)
+def test_what_cannot_augment_tasks_is_refused(
+    words: str, message: str, tmp_path: Path, capsys: Capture
+) -> None:
+    assert message in refused(capsys, "train", *words.split(), "--out", tmp_path / "run")

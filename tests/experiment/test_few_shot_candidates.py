@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from fphi.errors import FphiError
-from fphi.experiment.search.few_shot import NetworkLearner, architecture_builder
+from fphi.experiment.search.candidate_learners import NetworkLearner, architecture_builder
 from fphi.experiment.search.options import MetaOptions
 from fphi.learnable import GradientLearner, PrototypicalLearner
 from fphi.learnable.architecture import CellSpace
@@ -58,7 +58,7 @@ class Stripes(TaskDistribution):
 
 def loss_of(method: FewShotMethod, meta: MetaOptions = QUICK, space: CellSpace = SPACE) -> MetaTrainAndTest:
     tasks = cast(FewShotTasks, Stripes())  # all that is asked of them
-    return MetaTrainAndTest(NetworkLearner(space, method, tasks, 2, meta), test=True)
+    return MetaTrainAndTest(NetworkLearner(method, tasks, 2, meta, space), test=True)
 
 
 def candidate(number: int) -> Candidate:
@@ -108,12 +108,12 @@ def padded(input_shape: tuple[int, ...], outputs: int | None, norm: Mode) -> nn.
 def test_any_network_is_trained_in_the_same_way() -> None:
     """What a searched cell is compared with."""
     learner = cast(NetworkLearner, loss_of(METHODS["prototypical"]).learner)
-    trained = learner.trained(padded, 0, QUICK.steps)
+    trained = learner.trained(0, QUICK.steps, network=padded)
     assert isinstance(trained, PrototypicalLearner)
     assert learner.accuracy(trained, "test") > 0.8
     norms = [m for m in trained.modules() if isinstance(m, BatchNorm)]
     assert all(float(norm.running_mean.abs().sum()) > 0 for norm in norms)  # calibrated
-    assert isinstance(replace(learner, method=METHODS["maml"]).trained(padded, 0, 1), GradientLearner)
+    assert isinstance(replace(learner, method=METHODS["maml"]).trained(0, 1, network=padded), GradientLearner)
 
 
 def test_what_goes_wrong_has_the_worst_loss_and_the_reason(clock: Clock) -> None:

@@ -13,6 +13,7 @@ from fphi.errors import FphiError
 from fphi.experiment.parser import fields_of, flag
 from fphi.experiment.plugins import in_file, is_in_file
 from fphi.experiment.schema import Schema, named_in
+from fphi.learnable.augmentation import PUBLISHED
 from fphi.learnable.space import Space
 from fphi.methods.base import FewShotMethod, Method
 from fphi.report.files import read_text
@@ -28,8 +29,8 @@ FROM_FILES = ("method", "network", "tasks")  # may be ``FILE.py:NAME``
 # What may differ between the command that began a run and the one that goes on with it.
 _FREE = {"checkpoint_seconds", "max_time", "logger", "tensorboard", "data_root"}
 _FREE |= {"executor", "workers", "ray_address"}
-_PATHS = ("method", "network", "few_shot", "tasks", "data", "start_from", "weights")
-_NAMES = {"tasks": (*NAMED, GIVEN), "data": tuple(SUPERVISED)}
+_PATHS = ("method", "network", "few_shot", "tasks", "data", "start_from", "weights", "augmentation")
+_NAMES = {"tasks": (*NAMED, GIVEN), "data": tuple(SUPERVISED), "augmentation": tuple(PUBLISHED)}
 
 
 @dataclass(frozen=True)

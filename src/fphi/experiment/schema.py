@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Self, TypeGuard
 
 from fphi.errors import FphiError
 from fphi.experiment.parser import Parser
@@ -19,7 +19,7 @@ from fphi.experiment.search.options import (
     get_space,
     spaces,
 )
-from fphi.learnable.architecture.space import ArchitectureSpace, TakesNorm
+from fphi.learnable.architecture.space import TakesNorm
 from fphi.learnable.augmentation import AugmentationSpace
 from fphi.learnable.space import Space
 from fphi.methods.base import FewShotMethod, Method
@@ -86,7 +86,7 @@ class Schema:
         if self.space is None:
             return ("", TaskOptions), ("", Training), ("", self.method)
         learned: tuple[tuple[str, type], ...]
-        if issubclass(self.space, AugmentationSpace):
+        if issubclass(self.space, AugmentationSpace) and self.few_shot is None:
             ends = ("", NetworkOptions), ("", LastTrainingsOptions)
             learned = ("", DataOptions), (_CHILD, NetworkTraining), *ends
         elif self.few_shot is None:
@@ -163,25 +163,22 @@ def _learner(
         raise FphiError(f"--few-shot is {name!r}, which is a search; it must be one of {', '.join(known)}")
     if not _one_by_one(kind):
         why = "trains a supernet" if issubclass(kind, EpochwiseMethod) else "lets children inherit weights"
-        able = ", ".join(title for title, cls in methods().items() if _one_by_one(cls))
+        able = ", ".join(
+            title for title, cls in methods().items() if _one_by_one(cls) and issubclass(space, cls.searches)
+        )
         raise FphiError(
             f"{method} {why}, and few-shot candidates are meta-trained one by one from new weights: "
             f"choose one of {able}"
         )
-    if not issubclass(space, TakesNorm):
+    if not issubclass(space, TakesNorm | AugmentationSpace):
         able = ", ".join(title for title, cls in spaces().items() if issubclass(cls, TakesNorm))
-        why = (
-            f"there are no networks in the space {space.name}"
-            if issubclass(space, AugmentationSpace)
-            else f"networks of the space {space.name} have batch norms of their own, and few-shot learners "
-            "need theirs"
+        raise FphiError(
+            f"networks of the space {space.name} have batch norms of their own, and few-shot learners need "
+            f"theirs: choose one of {able}"
         )
-        raise FphiError(f"{why}: choose one of {able}")
     return name, learner
 
 
-def _one_by_one(kind: type[Method]) -> bool:
-    """Whether it has candidate networks trained one by one, from new weights."""
-    return (
-        issubclass(kind, SearchMethod) and not kind.inherits and issubclass(ArchitectureSpace, kind.searches)
-    )
+def _one_by_one(kind: type[Method]) -> TypeGuard[type[SearchMethod]]:
+    """Whether it has candidates trained one by one, from new weights."""
+    return issubclass(kind, SearchMethod) and not kind.inherits

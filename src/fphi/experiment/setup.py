@@ -12,8 +12,11 @@ from fphi.errors import FphiError
 from fphi.experiment.config import Config
 from fphi.experiment.plugins import is_in_file, load_network, load_tasks_object
 from fphi.learnable import LearningAlgorithm
+from fphi.learnable.augmentation import PUBLISHED, AugmentationPolicy, Schedule, published
+from fphi.learnable.augmentation.task_images import changing, fill_of_tasks
 from fphi.methods.base import FewShotMethod, Setting
 from fphi.optimize import GradientDescent
+from fphi.run.disk.augmentations import read_augmentation
 from fphi.run.meta.training import Training
 from fphi.tasks import GIVEN, FewShotTasks, TaskDistribution, TrainingTasks, pooled
 from fphi.tasks.division import Division
@@ -64,6 +67,17 @@ class FewShotRun:
         Raises:
             FphiError: they were given in Python, and are not given now.
         """
+        return self._augmented(self._tasks(seed, splits))
+
+    def _augmented(self, tasks: TaskDistribution) -> TaskDistribution:
+        named = self.training.augmentation
+        if named is None or "train" not in tasks.splits:
+            return tasks
+        if not isinstance(tasks, FewShotTasks):
+            raise FphiError(f"--augmentation {named} is for tasks of images; leave it out")
+        return tasks.with_training_images(changing(policy_named(named, tasks)))
+
+    def _tasks(self, seed: int, splits: Sequence[str] | None) -> TaskDistribution:
         wanted = self.method.train_tasks(self.options.ways, self.options.shots)
         if self.given is not None:
             return _as_wanted(self.given, wanted)
@@ -128,6 +142,21 @@ class FewShotRun:
         except ValueError as error:
             name = self.config.name
             raise FphiError(f"{name} cannot be set up so ({error}); see fphi train {name} --help") from error
+
+
+def policy_named(named: str, tasks: FewShotTasks) -> AugmentationPolicy:
+    """A policy of the literature, filled up with these images' mean colour, or that of a file or search.
+
+    Raises:
+        FphiError: there is none, or it is a schedule.
+    """
+    known = named in PUBLISHED
+    found = published(named) if known else read_augmentation(Path(named))
+    if isinstance(found, Schedule):
+        raise FphiError(
+            f"--augmentation {named} is a schedule, which goes by the epochs of one large task; name a policy"
+        )
+    return replace(found, fill=fill_of_tasks(tasks)) if known else found  # type: ignore[type-var]
 
 
 def require_kept(tasks: str) -> None:

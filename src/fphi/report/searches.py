@@ -101,11 +101,10 @@ def read_result(path: Path) -> dict[str, Any]:
         if "few_shot" in result:
             text(result["few_shot"], "few_shot")
             whole(result["retrain_steps"], "retrain_steps", 1)
-            conv4 = group(result["conv4"], "conv4")
-            whole(conv4["filters"], "filters", 1)
-            _check_retrained(conv4)
-            if "difference" in conv4:
-                numbers(conv4["difference"], "difference")
+            if what == "architecture":
+                conv4 = group(result["conv4"], "conv4")
+                whole(conv4["filters"], "filters", 1)
+                _check_retrained(conv4)
         else:
             whole(result["retrain_epochs"], "retrain_epochs", 1)
         for other in group(result.get("beside", {}), "beside").values():
@@ -133,6 +132,8 @@ def _check_retrained(retrained: dict[str, Any]) -> None:
         number(retrained["test_accuracy"], "test_accuracy", 0, 1)
     for test in _entries(retrained.get("test_by_seed", [])):
         number(test, "test_by_seed", 0, 1)
+    if "difference" in retrained:
+        numbers(retrained["difference"], "difference")
     if "test_ci95" in retrained:
         number(retrained["test_ci95"], "test_ci95")
 

@@ -2,8 +2,8 @@
 
 import copy
 import math
-from collections.abc import Mapping, Sequence
-from typing import TypeVar, get_args
+from collections.abc import Callable, Mapping, Sequence
+from typing import Self, TypeVar, get_args
 
 import numpy as np
 import torch
@@ -23,14 +23,17 @@ from fphi.tasks.episodes import (
     draw_distortion,
     prepare,
 )
-from fphi.tasks.hashing import task_indices, uniform
+from fphi.tasks.hashing import stream_key, task_indices, uniform
 from fphi.tasks.pool import ClassPool
 from fphi.tasks.turns import turned
 from fphi.tasks.types import Examples, Task
 
-__all__ = ["FewShotTasks"]
+__all__ = ["Change", "FewShotTasks"]
 
 T = TypeVar("T", bound=np.generic)
+
+# Of the images [n, C, H, W] of one task, and a number that is the task's own: images of the same shape.
+Change = Callable[[Tensor, int], Tensor]
 
 
 class FewShotTasks(TaskDistribution):
@@ -88,6 +91,7 @@ class FewShotTasks(TaskDistribution):
         self.notes = tuple(dict.fromkeys([*of_pools, *notes, *changes]))
         self.classes = {name: pool.names for name, pool in pools.items()}  # before they are turned
         _check_size(image_size, image_reduction, pools)
+        self._change: Change | None = None
         self._splits = {name: prepare(name, pool, rules[name], seed) for name, pool in pools.items()}
         # Writable, in memory and in order, as torch wants them: mostly the arrays themselves.
         arrays = {
@@ -140,6 +144,16 @@ class FewShotTasks(TaskDistribution):
         moved._images = {name: there[id(part.pool.images)] for name, part in self._splits.items()}
         return moved
 
+    def with_training_images(self, change: Change) -> Self:
+        """Return the same tasks, but for what is done to the images of training tasks.
+
+        Args:
+            change: of the images of one task, support set and queries, the last thing that is done to them.
+        """
+        changed = copy.copy(self)
+        changed._change = change
+        return changed
+
     def draw(self, split: str, indices: Sequence[int]) -> Draw:
         """Choose classes, images and rotations of the episodes of these numbers."""
         return draw(self._split(split), task_indices(indices))
@@ -167,7 +181,18 @@ class FewShotTasks(TaskDistribution):
                 for half, count in zip(halves, of_class, strict=True)
             )
         )
-        return task if part.rule.order == "classes" else _reorder(task, part, index)
+        ordered = task if part.rule.order == "classes" else _reorder(task, part, index)
+        return self._changed(split, index, ordered)
+
+    def _changed(self, split: str, index: NDArray[np.int64], task: Task) -> Task:
+        """With the images of training tasks as they are to be; see `with_training_images`."""
+        if self._change is None or split != "train":
+            return task
+        rows = task.support.y.shape[1]
+        whole = torch.cat([task.support.x, task.query.x], 1)
+        keys = [int(stream_key(self.seed, split, "change", str(i))) for i in index.tolist()]
+        x = torch.stack([self._change(images, key) for images, key in zip(whole, keys, strict=True)])
+        return Task(Examples(x[:, :rows], task.support.y), Examples(x[:, rows:], task.query.y))
 
     def _pixels(
         self,

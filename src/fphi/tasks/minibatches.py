@@ -123,9 +123,11 @@ class PooledTasks(FewShotTasks):
         x = pixels.view(*shape, *pixels.shape[1:])
         y = torch.from_numpy(drawn.classes).to(x.device)
         if copies == 2:
-            return Task(Examples(x[:, :, 0].contiguous(), y), Examples(x[:, :, 1].contiguous(), y))
-        half = shape[1] // 2
-        return Task(*(Examples(x[:, part, 0], y[:, part]) for part in (slice(half), slice(half, None))))
+            task = Task(Examples(x[:, :, 0].contiguous(), y), Examples(x[:, :, 1].contiguous(), y))
+        else:
+            half = shape[1] // 2
+            task = Task(*(Examples(x[:, part, 0], y[:, part]) for part in (slice(half), slice(half, None))))
+        return self._changed(split, task_indices(indices), task)
 
     def _places(self, start: int, count: int) -> NDArray[np.int64]:
         """Among all images, those from ``start`` on in the passes over them, end to end."""

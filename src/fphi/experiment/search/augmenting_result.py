@@ -4,7 +4,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from fphi.experiment.search.augmenting import NOTHING, TRIVIAL
-from fphi.report.tables import Table
+from fphi.report.tables import Table, points
 
 __all__ = ["recommendation", "summary_of_augmentations"]
 
@@ -18,21 +18,22 @@ def summary_of_augmentations(result: dict[str, Any]) -> Table:
         cells = _cells(control["retrained"], found)
         lines.append(("random search", f"{control['seconds']:.0f} s", *cells))
     lines += [(name, "", *_cells(other, found)) for name, other in result["beside"].items()]
-    seeds = len(found.get("test_by_seed", ()))
-    header = (
-        "",
-        "search",
-        f"test accuracy, {result['retrain_epochs']} epochs, {seeds} seeds",
-        "found − it, points",
-    )
-    return Table(header, tuple(lines))
+    if "few_shot" in result:
+        test = f"test accuracy, {result['retrain_steps']} meta-steps"
+    else:
+        seeds = len(found.get("test_by_seed", ()))
+        test = f"test accuracy, {result['retrain_epochs']} epochs, {seeds} seeds"
+    return Table(("", "search", test, "found − it, points"), tuple(lines))
 
 
 def _cells(retrained: dict[str, Any], found: dict[str, Any] | None) -> tuple[str, str]:
     if "failure" in retrained:
         return retrained["failure"], ""
-    test = f"{retrained['test_accuracy']:.2%}"
-    if found is None or "failure" in found:
+    spread = f" ± {100 * retrained['test_ci95']:.2f}" if "test_ci95" in retrained else ""
+    test = f"{retrained['test_accuracy']:.2%}{spread}"
+    if (gain := retrained.get("difference")) is not None:
+        return test, points(gain["mean"], gain["ci95"])
+    if found is None or "failure" in found or "test_by_seed" not in found:
         return test, ""
     pairs = zip(found["test_by_seed"], retrained["test_by_seed"], strict=True)
     gains = [100 * (one - other) for one, other in pairs]

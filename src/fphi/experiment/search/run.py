@@ -11,6 +11,7 @@ from fphi.experiment.classes import CLASSES, classes_text, read_division
 from fphi.experiment.config import CONFIG, Config
 from fphi.experiment.search.augmenting import TRAININGS, AugmentationProblem
 from fphi.experiment.search.few_shot import FewShotProblem
+from fphi.experiment.search.few_shot_augmenting import TaskAugmentationProblem
 from fphi.experiment.search.fitting import searchable
 from fphi.experiment.search.options import (
     BudgetOptions,
@@ -106,8 +107,10 @@ class _Asked:
         part, seed, space = self.config.part, self.budget.seed, self.space
         learner = self.config.learner
         if learner is not None:
-            assert isinstance(space, ArchitectureSpace)
             few_shot = part(TaskOptions), part(MetaOptions), learner
+            if isinstance(space, AugmentationSpace):
+                return TaskAugmentationProblem.load(space, seed, *few_shot, division)
+            assert isinstance(space, ArchitectureSpace)
             return FewShotProblem.load(space, seed, *few_shot, division)
         options, training = part(DataOptions), part(NetworkTraining)
         data = options.load(seed)

@@ -47,13 +47,13 @@ class PolicySpace(FixedSpace, AugmentationSpace):
 
     Args:
         sub_policies: of a policy.
-        steps: operations of a sub-policy.
+        length: operations of a sub-policy.
     """
 
     name: ClassVar[str] = "autoaugment"
 
     sub_policies: int = count(5, 100)
-    steps: int = count(2, 10)
+    length: int = count(2, 10)
 
     @property
     def decisions(self) -> tuple[Decision, ...]:
@@ -61,7 +61,7 @@ class PolicySpace(FixedSpace, AugmentationSpace):
 
     @cached_property
     def _decisions(self) -> tuple[Decision, ...]:
-        parts = range(self.sub_policies * self.steps)
+        parts = range(self.sub_policies * self.length)
         return tuple(Decision(name, choices, part) for part in parts for name, choices in _QUESTIONS)
 
     def text(self, tokens: Tokens) -> str:
@@ -71,20 +71,20 @@ class PolicySpace(FixedSpace, AugmentationSpace):
         'Rotate 0.7 2 + TranslateX 0.3 9 | Invert 1.0 0 + Equalize 0.0 1'
         """
         steps = [f"{NAMES[a]} {b / 10:.1f} {c}" for a, b, c in self._triples(tokens)]
-        rows = [steps[i : i + self.steps] for i in range(0, len(steps), self.steps)]
+        rows = [steps[i : i + self.length] for i in range(0, len(steps), self.length)]
         return " | ".join(" + ".join(row) for row in rows)
 
     def parse(self, text: str) -> Tokens:
         tokens: list[int] = []
         rows = [row.split(" + ") for row in text.split(" | ")]
         try:
-            if [len(row) for row in rows] != [self.steps] * self.sub_policies:
+            if [len(row) for row in rows] != [self.length] * self.sub_policies:
                 raise ValueError
             for operation, probability, magnitude in (step.split(" ") for row in rows for step in row):
                 tokens += NAMES.index(operation), _TENTHS.index(probability), _DIGITS.index(magnitude)
         except ValueError:
             raise FphiError(
-                f"{text!r} is no policy of {self.sub_policies} x {self.steps} operations; write each as "
+                f"{text!r} is no policy of {self.sub_policies} x {self.length} operations; write each as "
                 "'Rotate 0.7 2', with ' + ' between those of a sub-policy and ' | ' between sub-policies"
             ) from None
         return self.check(tokens)
@@ -101,7 +101,7 @@ class PolicySpace(FixedSpace, AugmentationSpace):
             FphiError: the tokens are none of this space.
         """
         steps = [Step(NAMES[a], b / 10, c) for a, b, c in self._triples(self.check(tokens))]
-        rows = tuple(tuple(steps[i : i + self.steps]) for i in range(0, len(steps), self.steps))
+        rows = tuple(tuple(steps[i : i + self.length]) for i in range(0, len(steps), self.length))
         return Policy(rows, fill=fill)
 
     def _triples(self, tokens: Tokens) -> list[tuple[int, int, int]]:

@@ -40,6 +40,9 @@ class Training:
             state_dict that torch saved.
         freeze: a part of the learner that is not trained, by its name: "network" for the embedding, or for
             the network that is adapted. Names are those in best.safetensors. None: all is trained.
+        augmentation: what is done to the images of training tasks, each drawn for by itself: a policy of the
+            literature by name (trivialaugment, randaugment, …), or the folder of a search, or a file of it.
+            None: nothing but what the tasks' own options say.
         validate_every: meta-steps from one validation to the next; 0: at the end only.
         validation_tasks: tasks per validation.
         best_by: what makes the parameters of one validation better than those of another: a lower loss, or a
@@ -66,6 +69,7 @@ class Training:
     start_from: str | None = None
     weights: str | None = None
     freeze: str | None = None
+    augmentation: str | None = None
     validate_every: int = count(500, 1_000_000_000, least=0)
     validation_tasks: int = count(200)
     best_by: BestBy = "loss"
