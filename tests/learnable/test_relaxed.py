@@ -82,7 +82,7 @@ def test_the_derivatives_are_those_of_differences(draw: Callable[[Tensor, Tensor
         assert torch.autograd.gradcheck(parts, p)
 
 
-def test_a_control_variate_begins_as_0_and_its_unit_is_the_mean_size_of_recent_values() -> None:
+def test_a_control_variate_begins_as_0_and_its_unit_is_the_usual_size_of_recent_values() -> None:
     control = ControlVariate(3)
     assert not control(torch.rand(7, 3)).any()
     assert control(torch.rand(7, 3)).shape == (7,)
@@ -90,4 +90,9 @@ def test_a_control_variate_begins_as_0_and_its_unit_is_the_mean_size_of_recent_v
     control.watch(torch.tensor(-4.0))
     assert float(control.unit) == pytest.approx(4)
     control.watch(torch.tensor(2.0))
-    assert float(control.unit) == pytest.approx((0.9 * 4 + 2) / 1.9)
+    assert float(control.unit) == pytest.approx(4 ** (0.9 / 1.9) * 2 ** (1 / 1.9))
+    control.watch(torch.tensor(0.0))
+    assert float(control.unit) == pytest.approx(4 ** (0.9 / 1.9) * 2 ** (1 / 1.9))
+    for _ in range(40):  # sizes fall, and it follows
+        control.watch(torch.tensor(1e-8))
+    assert 1e-8 < float(control.unit) < 2e-8

@@ -95,7 +95,7 @@ class ControlVariate(nn.Module):
         self.hidden, self.output = nn.Linear(inputs, hidden), nn.Linear(hidden, 1)
         nn.init.zeros_(self.output.weight)
         nn.init.zeros_(self.output.bias)
-        # The mean size of the last ten values or so, and how much of a mean that is.
+        # The mean logarithm of the sizes of the last ten values or so, and how much of a mean that is.
         self.register_buffer("mean", torch.zeros(()))
         self.register_buffer("seen", torch.zeros(()))
 
@@ -106,15 +106,19 @@ class ControlVariate(nn.Module):
 
     @property
     def unit(self) -> Tensor:
-        """The mean size of the values so far; 1 before the first, and if all were 0."""
-        known = self.mean > 0
-        return torch.where(known, self.mean / torch.where(known, self.seen, 1), 1)
+        """The geometric mean of the sizes of recent values; 1 before the first.
+
+        Sizes may fall by orders of magnitude in the course of a training: a c of the old size would be
+        nothing but noise, one that is too small does no harm.
+        """
+        return (self.mean / self.seen.clamp(min=_SHARE)).exp()
 
     @torch.no_grad()
     def watch(self, value: Tensor) -> None:
-        """Note a value f(b), after its estimate: the unit must not depend on what it measures."""
-        self.mean.lerp_(value.detach().abs().mean().to(self.mean.dtype), _SHARE)
-        self.seen.lerp_(torch.ones_like(self.seen), _SHARE)
+        """Note a value f(b), a scalar, after its estimate: the unit must not depend on what it measures."""
+        if value != 0:
+            self.mean.lerp_(value.detach().abs().log().to(self.mean.dtype), _SHARE)
+            self.seen.lerp_(torch.ones_like(self.seen), _SHARE)
 
 
 def _inside(numbers: Tensor) -> Tensor:
