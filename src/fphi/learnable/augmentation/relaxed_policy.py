@@ -121,11 +121,8 @@ class RelaxedPolicy(nn.Module):
     def sample(self, u: Tensor, v: Tensor) -> Sample:
         """That of uniform random numbers ``[3 pairs]``; those of the sub-policy come last."""
         shape = self.probabilities.shape
-        (on, pair), (on_v, pair_v) = (x.split([shape.numel(), shape[0]]) for x in (u, v))
-        return Sample(
-            one_of(self.logits, pair, pair_v),
-            switches(self.probabilities, on.view(shape), on_v.view(shape)),
-        )
+        (on, pair), (on_v, pair_v) = ((x[: -shape[0]].view(shape), x[-shape[0] :]) for x in (u, v))
+        return Sample(one_of(self.logits, pair, pair_v), switches(self.probabilities, on, on_v))
 
     def chance(self, count: int, generator: torch.Generator | None = None) -> Tensor:
         """Random numbers for the operations on so many images, ``[n, 2, CHANCES]``."""
