@@ -196,7 +196,7 @@ class Dada(TwoLevel):
         return Augmented(Examples(x.contiguous(memory_format=self._layout), batch.y), sample, seed)
 
     def policy_step(self, batch: Augmented, validation: Examples) -> None:
-        """One step of the policy, then of c; the network and its running statistics stay as they are."""
+        """One step of c and one of the policy; the network and its running statistics stay as they are."""
         value, by_magnitudes = self.value(batch, validation)
         by_choices = self.choices(batch.sample, value)
         own = self.policy
@@ -209,10 +209,10 @@ class Dada(TwoLevel):
         own.restrict()
 
     def value(self, batch: Augmented, validation: Examples) -> tuple[Tensor, Tensor]:
-        """F of what was drawn, a scalar, and its gradient in the magnitudes of the two operations ``[2]``.
+        """How bad what was drawn is: f, a scalar, and its gradient in the two operations' magnitudes ``[2]``.
 
         f is the derivative of the validation loss at the next θ by a factor of the training loss: how much
-        this minibatch, so augmented, hurts.
+        this minibatch, so augmented, hurts. Nothing is changed by it.
 
         Raises:
             FphiError: the search diverges.
@@ -233,7 +233,8 @@ class Dada(TwoLevel):
         form = (
             exact if self.phase.derivative == "exact" else partial(finite_difference, scale=self.phase.scale)
         )
-        found = form(training, on_validation, self.theta, phi, self.ahead()).gradient
+        with torch.random.fork_rng(devices=[]):
+            found = form(training, on_validation, self.theta, phi, self.ahead()).gradient
         if not all(bool(g.isfinite().all()) for g in found.values()):
             raise FphiError("the search diverges: the policy's gradient is not finite; choose a smaller lr")
         return found["factor"], found["magnitudes"]
