@@ -152,12 +152,12 @@ def test_a_sample_that_destroys_the_classes_hurts_and_one_that_does_nothing_help
 def test_once_c_has_learned_the_gradient_of_the_choices_has_less_variance_than_reinforces() -> None:
     """Where values are a function of what is drawn: one that hurts, and three others that help."""
     found, generator = search(DESTROYING), torch.Generator().manual_seed(0)
-    for _ in range(400):
+    for step in range(400):
+        if step == 200:
+            found._squares.clear()
         sample = found.policy.draw(generator)
         hurts = sample.number == 0 and bool(sample.fires[0])
         found.choices(sample, torch.tensor(1e-4 if hurts else -3e-5))
-        if len(found._squares) == 200:
-            found._squares.clear()
     row = found.figures()
     assert row["square"] < 0.8 * row["square_reinforce"], row
 
