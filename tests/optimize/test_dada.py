@@ -12,7 +12,8 @@ from torch.nn.functional import cross_entropy
 from fphi.errors import FphiError
 from fphi.learnable.augmentation.dada_space import PAIRS, DadaSpace
 from fphi.learnable.augmentation.relaxed_policy import RelaxedPolicy
-from fphi.optimize.dada import Augmented, Dada, DadaPhase
+from fphi.optimize.dada import Augmented, Dada
+from fphi.optimize.dada_phase import DadaPhase
 from fphi.run.search.supernet import restore, train_supernet
 from fphi.tasks.supervised import Supervised
 from fphi.tasks.types import Examples
