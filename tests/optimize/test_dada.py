@@ -317,7 +317,7 @@ def test_what_is_no_image_is_refused() -> None:
         DATA._replace(levels=None),
         DATA._replace(train=Examples(torch.zeros(4, 7), torch.zeros(4))),
     ):
-        with pytest.raises(FphiError, match="the examples of shades are no images"):
+        with pytest.raises(FphiError, match="and augmentation takes images"):
             Dada(network(), data)
 
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from fphi.errors import FphiError
 from fphi.learnable.augmentation.relaxed_policy import RelaxedPolicy, Sample
+from fphi.learnable.augmentation.training_images import require_images_of
 from fphi.learnable.relaxed import ControlVariate
 from fphi.learnable.space import Tokens
 from fphi.objective.hypergradient import exact, finite_difference
@@ -66,7 +67,7 @@ class Dada(TwoLevel):
         policy: new; None: over DADA's sub-policies.
 
     Raises:
-        FphiError: the data are no images.
+        FphiError: the data are no images, or neither grey nor in three colours.
     """
 
     phase: DadaPhase
@@ -79,11 +80,9 @@ class Dada(TwoLevel):
         phase: DadaPhase | None = None,
         policy: RelaxedPolicy | None = None,
     ) -> None:
-        if data.levels is None or len(data.input_shape) != 3 or data.input_shape[0] not in (1, 3):
-            raise FphiError(f"the examples of {data.name} are no images; DADA augments grey or RGB images")
+        self._mean, self._deviation = require_images_of(data)
         weights: Parameters = {name: p for name, p in network.named_parameters() if p.requires_grad}
         super().__init__(network, weights, data, seed, phase or DadaPhase())
-        self._mean, self._deviation = data.levels
         self.policy = policy or RelaxedPolicy(seed=_seed(seed, "policy"))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(_seed(seed, "control"))

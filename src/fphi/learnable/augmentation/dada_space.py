@@ -1,5 +1,6 @@
 """The space that DADA searches: 25 of 105 pairs of operations, each with probabilities and magnitudes."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
@@ -8,6 +9,7 @@ from typing import ClassVar
 from fphi.errors import FphiError
 from fphi.learnable.augmentation.operations import FILL, NAMES, Fill
 from fphi.learnable.augmentation.policy import Policy, Step
+from fphi.learnable.augmentation.space import AugmentationSpace
 from fphi.learnable.space import Decision, FixedSpace, Tokens
 from fphi.ranges import count
 
@@ -25,7 +27,7 @@ _WIDTH = len(_QUESTIONS)
 
 
 @dataclass(frozen=True)
-class DadaSpace(FixedSpace):
+class DadaSpace(FixedSpace, AugmentationSpace):
     """Augmentation policies of DADA (Li et al., ECCV 2020, arXiv 2003.03780), on the scale "fast".
 
     A sub-policy is one of 105 pairs of operations, each operation with a probability and a magnitude of
@@ -77,6 +79,11 @@ class DadaSpace(FixedSpace):
                 f"a pair in the order of {', '.join(NAMES[:15])}"
             ) from None
         return self.check(tokens)
+
+    def augmentation(self, chosen: Sequence[Tokens], spans: Sequence[int] = ()) -> Policy:
+        """The policy with the sub-policies of all."""
+        rows = tuple(row for tokens in chosen for row in self.policy(tokens).sub_policies)
+        return Policy(rows, "fast")
 
     def policy(self, tokens: Tokens, fill: Fill = FILL) -> Policy:
         """The policy itself.
