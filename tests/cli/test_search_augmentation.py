@@ -26,6 +26,7 @@ TINY = (
 SEARCHES: dict[str, tuple[object, ...]] = {
     "autoaugment": ("--evaluations", 7, "--batch", 3, "--join", 2),
     "pba": ("--population", 4, "--interval", 1),
+    "dada": ("--epochs", 2, "--batch-size", 25, "--control-evaluations", 2),
 }
 
 
@@ -48,7 +49,7 @@ def test_what_is_found_augments_in_three_lines(run: Path) -> None:
         assert augment.stretched(30).augmenting.policy(9) == PBAPolicy.zero()  # type: ignore[union-attr]
     else:
         assert isinstance(augment.augmenting, Policy)
-        assert len(augment.augmenting.sub_policies) == 2 * 5
+        assert len(augment.augmenting.sub_policies) == {"autoaugment": 2 * 5, "dada": 25}[run.name]
 
 
 def test_the_result_has_what_nobody_has_to_search_for(run: Path) -> None:
@@ -86,8 +87,8 @@ def test_a_last_training_that_is_done_is_not_done_again(run: Path, tmp_path: Pat
 
 def test_random_search_has_as_many_epochs(run: Path) -> None:
     content = result(run)
-    expected = {"autoaugment": (7, 7), "pba": (12, 4)}[run.name]
-    assert (content["evaluations"], content["control"]["evaluations"]) == expected
+    expected = {"autoaugment": (7, 7), "pba": (12, 4), "dada": (None, 2)}[run.name]
+    assert (content.get("evaluations"), content["control"]["evaluations"]) == expected
 
 
 def test_a_finished_search_says_its_result_again(run: Path, capsys: Capture) -> None:

@@ -3,28 +3,22 @@
 Liu, Simonyan, Yang, ICLR 2019, arXiv 1806.09055. All randomness of epoch e comes from (seed, e).
 """
 
-import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from random import Random
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
-from torch.func import functional_call
-from torch.nn.functional import cross_entropy
+from torch import nn
 
 from fphi.errors import FphiError
 from fphi.learnable.mixture import Mixture
 from fphi.learnable.space import Tokens
-from fphi.objective.hypergradient import Hypergradient, Step, exact, finite_difference, first_order
+from fphi.objective.hypergradient import Hypergradient, exact, finite_difference, first_order
 from fphi.optimize.epochs import EpochRow, rows_of
 from fphi.optimize.restored import restore_optimizer
+from fphi.optimize.two_level import TwoLevel, require_descent
 from fphi.tasks.supervised import Supervised
 from fphi.tasks.types import Examples
-from fphi.within import Parameters
-from fphi.within.trained import accuracy
 
 __all__ = ["Bilevel", "BilevelPhase"]
 
@@ -70,19 +64,10 @@ class BilevelPhase:
 
     def __post_init__(self) -> None:
         """Refuse what trains nothing."""
-        if min(self.epochs, self.batch_size) < 1 or not 0 <= self.lr_end <= self.lr or self.alpha_lr < 0:
+        require_descent(self)
+        if min(self.alpha_lr, self.alpha_weight_decay) < 0:
             raise FphiError(
-                f"epochs={self.epochs}, batch_size={self.batch_size}, lr={self.lr}, lr_end={self.lr_end}, "
-                f"alpha_lr={self.alpha_lr}: the first two must be at least 1, and 0 <= lr_end <= lr, "
-                "0 <= alpha_lr"
-            )
-        if not (
-            0 <= self.momentum < 1 and min(self.weight_decay, self.alpha_weight_decay) >= 0 < self.clip_norm
-        ):
-            raise FphiError(
-                f"momentum={self.momentum}, weight_decay={self.weight_decay}, alpha_weight_decay="
-                f"{self.alpha_weight_decay}, clip_norm={self.clip_norm}: a momentum from 0 to below 1, "
-                "decays from 0, and a norm above 0"
+                f"alpha_lr={self.alpha_lr}, alpha_weight_decay={self.alpha_weight_decay}: both are from 0"
             )
         if self.order not in (1, 2) or self.scale <= 0 or (self.max_skips is not None and self.max_skips < 0):
             raise FphiError(
@@ -91,7 +76,7 @@ class BilevelPhase:
             )
 
 
-class Bilevel:
+class Bilevel(TwoLevel):
     """A search that stands somewhere: w, α, both optimizers, and the rows of its epochs.
 
     Args:
@@ -101,22 +86,19 @@ class Bilevel:
         phase: settings.
     """
 
+    phase: BilevelPhase
+
     def __init__(
         self, supernet: Mixture, data: Supervised, seed: int = 0, phase: BilevelPhase | None = None
     ) -> None:
-        self._layout = _layout(supernet)
-        self.supernet: Mixture = supernet.to(memory_format=self._layout)  # type: ignore[call-overload]
-        self.data, self.seed = data, seed
-        self.phase = p = phase or BilevelPhase()
-        self._weights = list(supernet.weights().values())
-        self.sgd = torch.optim.SGD(self._weights, lr=p.lr, momentum=p.momentum, weight_decay=p.weight_decay)
+        super().__init__(supernet, supernet.weights(), data, seed, phase or BilevelPhase())
+        self.supernet = supernet
         self.adam = torch.optim.Adam(
             supernet.architecture().values(),
-            lr=p.alpha_lr,
+            lr=self.phase.alpha_lr,
             betas=(0.5, 0.999),
-            weight_decay=p.alpha_weight_decay,
+            weight_decay=self.phase.alpha_weight_decay,
         )
-        self.rows: list[EpochRow] = []
         self._good: Tokens | None = None
 
     @property
@@ -125,54 +107,29 @@ class Bilevel:
         return len(self.rows) >= self.phase.epochs or any(row["collapsed"] for row in self.rows)
 
     @property
-    def epochs(self) -> int:
-        """Of the whole search, if it does not stop early."""
-        return self.phase.epochs
-
-    @property
     def module(self) -> nn.Module:
         """What a checkpoint has the parameters and buffers of."""
         return self.supernet
-
-    def step(self) -> EpochRow:
-        """The next epoch.
-
-        Raises:
-            FphiError: w diverges.
-        """
-        self.rows.append(self.epoch(len(self.rows)))
-        return self.rows[-1]
 
     def result(self) -> Tokens:
         """What α prefers; of a search that was stopped early, what it preferred before."""
         collapsed = any(row["collapsed"] for row in self.rows)
         return self._good if collapsed and self._good is not None else self.supernet.derive()
 
-    def epoch(self, number: int) -> EpochRow:
-        """Epoch ``number``, from 0: for each training minibatch a step of α, then one of w.
+    def learn(self, batch: Examples, validation: Examples, generator: torch.Generator) -> float:
+        """A step of α, then one of w."""
+        self.alpha_step(batch, validation)
+        return self.weight_step(batch)
 
-        Its row has the mean training loss, the supernet's accuracy on all validation examples, the mean
-        entropy of the operations' shares, the skip connections of each derived cell, and whether the
-        search ends here because there are too many of them.
+    def figures(self) -> EpochRow:
+        """The mean entropy of the operations' shares, the skip connections of each derived cell, the rate of
+        w, and whether the search ends here because there are too many skip connections.
         """
-        generator = torch.Generator().manual_seed(Random(f"{self.seed}/{number}").getrandbits(63))
-        size, layout = self.phase.batch_size, self._layout
-        batches = _minibatches(self.data.train, size, generator, layout)
-        validation = _endless(self.data.validation, size, generator, layout)
-        lr = self.rate(number)
-        self.sgd.param_groups[0]["lr"] = lr
-        losses = []
-        for batch in batches:
-            self.alpha_step(batch, next(validation))
-            losses.append(self.weight_step(batch))
         skips = self.supernet.skips()
         return {
-            "epoch": number + 1,
-            "train_loss": sum(losses) / len(losses),
-            "validation_accuracy": accuracy(self.supernet, self.data.validation),
             "entropy": self.supernet.entropy(),
             **{f"skips_{kind}": count for kind, count in skips.items()},
-            "lr": lr,
+            "lr": self.sgd.param_groups[0]["lr"],
             "collapsed": float(self._collapses(next(iter(skips.values())))),
         }
 
@@ -195,37 +152,6 @@ class Bilevel:
             exact if self.phase.derivative == "exact" else partial(finite_difference, scale=self.phase.scale)
         )
         return form(partial(self.loss, batch), on_validation, theta, phi, self.ahead())
-
-    def ahead(self) -> Step:
-        """The step that w is about to take."""
-        group = self.sgd.param_groups[0]
-        velocity = {
-            name: self.sgd.state[w]["momentum_buffer"]
-            for name, w in self.supernet.weights().items()
-            if "momentum_buffer" in self.sgd.state[w]
-        }
-        return Step(group["lr"], group["momentum"], group["weight_decay"], velocity)
-
-    def loss(self, batch: Examples, theta: Parameters, phi: Parameters) -> Tensor:
-        """The mean loss with w and α in place of the supernet's own; it changes nothing."""
-        # Batch norms write their running statistics into these copies.
-        buffers = {name: b.clone() for name, b in self.supernet.named_buffers()}
-        logits = functional_call(self.supernet, {**buffers, **theta, **phi}, (batch.x,))
-        return cross_entropy(logits, batch.y)
-
-    def weight_step(self, batch: Examples) -> float:
-        """One step of w with α fixed; the loss before it."""
-        self.supernet.train()
-        loss = cross_entropy(self.supernet(batch.x), batch.y)
-        slopes = torch.autograd.grad(loss, self._weights, materialize_grads=True)
-        for w, slope in zip(self._weights, slopes, strict=True):
-            w.grad = slope
-        norm = torch.nn.utils.clip_grad_norm_(self._weights, self.phase.clip_norm)
-        if not torch.isfinite(norm):
-            raise FphiError(f"the shared weights diverge (loss {float(loss.detach())}); choose a smaller lr")
-        self.sgd.step()
-        self.sgd.zero_grad(set_to_none=True)
-        return float(loss.detach())
 
     def state_dict(self) -> dict[str, Any]:
         """Everything but the parameters and buffers."""
@@ -256,40 +182,8 @@ class Bilevel:
             return False
         return self._good is not None
 
-    def rate(self, epoch: int) -> float:
-        """The learning rate of w in epoch ``epoch``, from 0."""
-        p = self.phase
-        return p.lr_end + (p.lr - p.lr_end) * (1 + math.cos(math.pi * epoch / p.epochs)) / 2
-
     @property
     def fingerprint(self) -> str:
         """Two searches with the same one take the same course."""
         shapes = {name: list(p.shape) for name, p in self.supernet.architecture().items()}
         return f"{type(self.supernet).__name__} {shapes} {self.phase} seed={self.seed}"
-
-
-def _layout(supernet: nn.Module) -> torch.memory_format:
-    """Channels last in memory, where filters of single channels are two to three times faster.
-
-    Not with fewer than four channels: with two, torch 2.13 on two threads ends with a corrupted heap or gives
-    another result each time; in the usual layout, and with four channels, it does neither.
-    """
-    fewest = min((p.shape[0] for p in supernet.parameters() if p.dim() == 4), default=0)
-    return torch.contiguous_format if fewest < 4 else torch.channels_last
-
-
-def _minibatches(
-    examples: Examples, size: int, generator: torch.Generator, layout: torch.memory_format
-) -> Iterator[Examples]:
-    """One epoch in parts of nearly one size, at most ``size``: a single example has no variance."""
-    order = torch.randperm(len(examples.y), generator=generator)
-    for rows in order.tensor_split(-(-len(order) // size)):
-        yield Examples(examples.x[rows].contiguous(memory_format=layout), examples.y[rows])
-
-
-def _endless(
-    examples: Examples, size: int, generator: torch.Generator, layout: torch.memory_format
-) -> Iterator[Examples]:
-    """Minibatches, epoch after epoch."""
-    while True:
-        yield from _minibatches(examples, size, generator, layout)

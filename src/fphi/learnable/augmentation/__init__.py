@@ -1,5 +1,6 @@
 """Learned augmentation: operations on images, policies of them, and the space that they are chosen from."""
 
+from fphi.learnable.augmentation.dada_space import DadaSpace
 from fphi.learnable.augmentation.fixed import RandAugment, TrivialAugment
 from fphi.learnable.augmentation.operations import CHANCES, FILL, NAMES, OPERATIONS, Operation, operate
 from fphi.learnable.augmentation.policy import AugmentationPolicy, Plan, Policy, Step
@@ -23,6 +24,7 @@ __all__ = [
     "Amount",
     "AugmentationPolicy",
     "AugmentationSpace",
+    "DadaSpace",
     "Operation",
     "PBAPolicy",
     "PBASpace",
@@ -41,4 +43,6 @@ __all__ = [
     "published",
 ]
 
-AUGMENTATION_SPACES: dict[str, type[AugmentationSpace]] = {cls.name: cls for cls in (PolicySpace, PBASpace)}
+AUGMENTATION_SPACES: dict[str, type[AugmentationSpace]] = {
+    cls.name: cls for cls in (PolicySpace, PBASpace, DadaSpace)
+}
