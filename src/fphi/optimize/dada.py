@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from fphi.errors import FphiError
 from fphi.learnable.augmentation.relaxed_policy import RelaxedPolicy, Sample
-from fphi.learnable.augmentation.training_images import require_images_of
+from fphi.learnable.augmentation.training_images import fill_of, require_images_of
 from fphi.learnable.relaxed import ControlVariate
 from fphi.learnable.space import Tokens
 from fphi.objective.hypergradient import exact, finite_difference
@@ -83,7 +83,7 @@ class Dada(TwoLevel):
         self._mean, self._deviation = require_images_of(data)
         weights: Parameters = {name: p for name, p in network.named_parameters() if p.requires_grad}
         super().__init__(network, weights, data, seed, phase or DadaPhase())
-        self.policy = policy or RelaxedPolicy(seed=_seed(seed, "policy"))
+        self.policy = policy or RelaxedPolicy(seed=_seed(seed, "policy"), fill=fill_of(data))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(_seed(seed, "control"))
             self.control = ControlVariate(3 * len(self.policy.pairs))

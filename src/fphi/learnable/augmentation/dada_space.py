@@ -80,10 +80,10 @@ class DadaSpace(FixedSpace, AugmentationSpace):
             ) from None
         return self.check(tokens)
 
-    def augmentation(self, chosen: Sequence[Tokens], spans: Sequence[int] = ()) -> Policy:
+    def augmentation(self, chosen: Sequence[Tokens], spans: Sequence[int] = (), fill: Fill = FILL) -> Policy:
         """The policy with the sub-policies of all."""
         rows = tuple(row for tokens in chosen for row in self.policy(tokens).sub_policies)
-        return Policy(rows, "fast")
+        return Policy(rows, "fast", fill)
 
     def policy(self, tokens: Tokens, fill: Fill = FILL) -> Policy:
         """The policy itself.
