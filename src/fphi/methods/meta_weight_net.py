@@ -5,9 +5,7 @@
 3. Optimize: by gradient, Adam, through the step that the network is about to take.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import ClassVar, Literal
 
 import torch
@@ -33,7 +31,7 @@ class MetaWeightNetMethod(WeightingMethod):
     """The same weight for all examples of the same loss; what it is, the clean examples teach.
 
     In a short training the weighting network has to know wrong labels before the network knows them by heart,
-    so that network learns slowly, and the weighting network fast.
+    so it learns fast.
 
     Args:
         weight_lr: Adam's learning rate for the weighting network (paper: 0.001, for 60,000 steps).
@@ -42,9 +40,6 @@ class MetaWeightNetMethod(WeightingMethod):
         derivative: of the losses: exact, or by a difference, faster for convolutions and norm layers.
     """
 
-    usual_training: ClassVar[Mapping[str, object]] = MappingProxyType(
-        {**WeightingMethod.usual_training, "lr": 0.03}
-    )
     paper_training: ClassVar[str] = (
         "WRN-28-10 or ResNet-32 on CIFAR-10 for 60,000 steps: --data cifar10 --network resnet32 "
         "--clean-examples 1000 --epochs 120 --lr 0.1 --weight-lr 0.001"

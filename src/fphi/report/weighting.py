@@ -31,6 +31,8 @@ def read_weighting(path: Path) -> dict[str, Any]:
         own = text(result["method"], "method")
         for name in ("epochs", "training_examples", "validation_examples", "test_examples"):
             whole(result[name], name, 1)
+        whole(result["class_count"], "class_count", 2)
+        whole(result["clean_examples"], "clean_examples", 1)
         if result["wrong_labels"] is not None:
             whole(result["wrong_labels"], "wrong_labels", 0, result["training_examples"])
         trainings = group(result["trainings"], "trainings")
@@ -101,6 +103,9 @@ def advice(result: dict[str, Any]) -> list[str]:
     controls = {name: record for name, record in records.items() if name != own}
     if not controls:
         return said
+    chance = 1 / result["class_count"]
+    if max(record["test_accuracy"] for record in records.values()) < 1.5 * chance:
+        return [*said, "nothing is learned: all are near chance; choose a smaller --lr, or more --epochs"]
     best = max(controls, key=lambda name: controls[name]["test_accuracy"])
     gain = result["differences"][best]
     apart = f"{points(gain['mean'], gain['ci95'])} points of test accuracy ({own} less {best}, last epoch)"

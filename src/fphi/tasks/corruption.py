@@ -171,7 +171,7 @@ def _counted(data: Supervised, counts: Sequence[int], seed: int) -> Tensor:
     there = np.bincount(y, minlength=data.classes)
     if len(counts) != data.classes:
         raise DataError(
-            f"examples of {len(counts)} classes are asked for, and {data.name} has {data.classes}"
+            f"counts of {len(counts)} classes, and {data.name} has {data.classes}; give one for each"
         )
     for k, count in enumerate(counts):
         if not 1 <= count <= there[k]:

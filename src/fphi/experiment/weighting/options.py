@@ -102,8 +102,8 @@ class ExampleOptions:
         if not loaded.classes <= count < len(y):
             raise FphiError(
                 f"--clean-examples is {count}: {loaded.name} has {loaded.classes} classes, each of which "
-                f"needs one, and {len(y)} examples are set apart, of which one at least is for validation; ask for "
-                "another number, or for more --validation-examples"
+                f"needs one, and {len(y)} examples are set apart, of which one at least is for validation; "
+                "ask for another number, or for more --validation-examples"
             )
         missing = sorted(set(range(loaded.classes)) - set(y[:count].tolist()))
         if missing:
