@@ -5,6 +5,7 @@ import io
 import json
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
@@ -17,11 +18,13 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import fphi as package
-from cli_helpers import fphi, quietly, refused
+from cli_helpers import fphi, quietly, refused, save_images
 from fphi.errors import FphiError
 from fphi.experiment.search.options import DataOptions
 from fphi.experiment.weighting.options import ExampleOptions
 from fphi.report.weighting import WeightPicture, advice, draw_weights, read_weighting, weighting_summary
+from fphi.tasks import load_folder
+from fphi.tasks.clean import load_clean
 from fphi.tasks.corruption import corrupted
 from fphi.tasks.supervised import load_supervised
 from fphi.within.trained import accuracy
@@ -232,7 +235,7 @@ def test_commands_that_do_not_fit_say_what_does(whole: tuple[str, Path], capsys:
         (("--classes", "[4,10]"), r"classes 4, 10 of digits"),
         (("--class-examples", "[4,9]"), r"counts of 2 classes, and digits has 10; give one for each"),
         (
-            ("--classes", "[4,9]", "--class-examples", "[4,900]"),
+            (*TWO, "--class-examples", "[4,900]"),
             r"900 training examples of class 1 of digits",
         ),
         (
@@ -295,6 +298,83 @@ def test_clean_and_validation_examples_are_right_and_apart() -> None:
     held = load_supervised("digits", train=200, validation=50, seed=3).validation
     assert torch.equal(torch.cat([task.clean.y, task.data.validation.y]), held.y)
     assert torch.equal(torch.cat([task.clean.x, task.data.validation.x]), held.x)
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> tuple[Path, Path]:
+    """Images of three classes, and others of them that somebody has looked at."""
+    data = save_images(tmp_path / "data", 3, 20, 8)
+    (tmp_path / "data" / "c01" / "more.txt").write_text("no image", encoding="utf-8")
+    return data, save_images(tmp_path / "checked", 3, 10, 8)
+
+
+def test_a_folder_of_ones_own_has_clean_examples_beside_it(
+    folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    data, clean = folders
+    out = tmp_path / "run"
+    words = ("--noise", "none", "--image-size", 8, "--epochs", 1, "--folds", 2)
+    quietly("train", "reweight", "--data", data, "--clean", clean, "--out", out, *words)
+    result = result_of(out)
+    assert (result["training_examples"], result["validation_examples"], result["test_examples"]) == (
+        48,
+        6,
+        12,
+    )
+    rows = issues_of(out)
+    listed = sorted(f"{c}/{path.name}" for c in ("c00", "c01", "c02") for path in (data / c).glob("*.png"))
+    names = {int(row["example"]): (row["file"], row["label"]) for row in rows}
+    assert {name for name, _ in names.values()} < set(listed)
+    assert all(name.startswith(f"{label}/") for name, label in names.values())
+    assert package.load(out)(torch.zeros(1, 1, 8, 8)).shape == (1, 3)
+    config = (out / "config.yaml").read_text("utf-8")
+    assert "clean: ../checked" in config
+
+
+def test_clean_examples_of_a_folder_are_the_images_on_the_scale_of_the_data(
+    folders: tuple[Path, Path],
+) -> None:
+    data, clean = folders
+    loaded = load_supervised(str(data), image_size=8, validation=0)
+    x, y = load_clean(clean, loaded, image_size=8, seed=1)
+    assert loaded.levels is not None
+    mean, deviation = loaded.levels
+    raw = {(x * deviation + mean).round().byte().numpy().tobytes(): int(k) for x, k in zip(x, y, strict=True)}
+    pool = load_folder(clean, 8)
+    expected = {image.tobytes(): i // 10 for i, image in enumerate(pool.images)}
+    assert raw == expected
+    assert sorted(y[:3].tolist()) == [0, 1, 2]
+    assert len(loaded.validation.y) == 0
+
+
+def test_clean_folders_that_do_not_fit_are_refused(
+    folders: tuple[Path, Path], tmp_path: Path, capsys: Capture
+) -> None:
+    data, clean = folders
+    words = (
+        "train",
+        "reweight",
+        "--data",
+        data,
+        "--noise",
+        "none",
+        "--out",
+        tmp_path / "r",
+        "--image-size",
+        8,
+    )
+    assert "there is no folder" in refused(capsys, *words, "--clean", tmp_path / "none")
+    assert "30 of 30 images" in refused(capsys, *words, "--clean", clean, "--validation-examples", 30)
+    (clean / "c01").rename(clean / "other")
+    assert "has no class 'other'" in refused(capsys, *words, "--clean", clean)
+    shutil.rmtree(clean / "other")
+    assert f"{clean} has no class 'c01'" in refused(capsys, *words, "--clean", clean)
+    digits = save_images(tmp_path / "digits", 10, 2, 8)
+    for folder in sorted(digits.iterdir()):
+        folder.rename(digits / str(int(folder.name[1:])))
+    assert "of 20 images" in refused(
+        capsys, "train", "reweight", "--clean", digits, "--out", tmp_path / "r", "--validation-examples", 11
+    )
 
 
 @pytest.mark.parametrize("whole", ["reweight"], indirect=True)

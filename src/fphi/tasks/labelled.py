@@ -14,12 +14,23 @@ __all__ = ["Labelled", "balanced_order", "moments", "only_classes"]
 
 
 class Labelled(NamedTuple):
-    """Images uint8 ``[n, C, H, W]`` and their classes int64 ``[n]``."""
+    """Images uint8 ``[n, C, H, W]`` and their classes int64 ``[n]``.
+
+    ``rows`` int64 ``[n]`` is where they stand in what was read; None: they are all of it. ``files`` are the
+    names of all that was read, in that order, where each is a file of its own.
+    """
 
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
     notes: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
+    rows: NDArray[np.int64] | None = None
+    files: tuple[str, ...] = ()
+
+    def taken(self, kept: NDArray[np.int64]) -> "Labelled":
+        """Some of them."""
+        rows = kept if self.rows is None else self.rows[kept]
+        return self._replace(images=self.images[kept], labels=self.labels[kept], rows=rows)
 
 
 def only_classes(data: Labelled, classes: Sequence[int], name: str) -> Labelled:
@@ -32,9 +43,9 @@ def only_classes(data: Labelled, classes: Sequence[int], name: str) -> Labelled:
         )
     numbers = np.full(there, -1)
     numbers[list(classes)] = np.arange(len(classes))
-    rows = np.flatnonzero(numbers[data.labels] >= 0)
+    some = data.taken(np.flatnonzero(numbers[data.labels] >= 0))
     names = tuple(data.names[k] for k in classes) if data.names else ()
-    return Labelled(data.images[rows], numbers[data.labels[rows]], data.notes, names)
+    return some._replace(labels=numbers[some.labels], names=names)
 
 
 def moments(images: NDArray[np.uint8]) -> tuple[Tensor, Tensor]:

@@ -13,7 +13,7 @@ from torch import Tensor
 from fphi.errors import DataError
 from fphi.tasks.archive import open_archive
 from fphi.tasks.cache import cache_folder, cached_pool
-from fphi.tasks.folder import ImageMode, load_folder, load_split_folders
+from fphi.tasks.folder import ImageMode, image_files, load_folder, load_split_folders
 from fphi.tasks.idx import read_idx
 from fphi.tasks.labelled import Labelled, balanced_order, moments, only_classes
 from fphi.tasks.pool import ClassPool
@@ -33,7 +33,8 @@ class Supervised(NamedTuple):
     ``notes`` are what a user should know of how they were read, a plain line each; ``names`` those of the
     classes, where these come from a folder or zip; ``levels`` mean and deviation ``[C, 1, 1]`` of the images'
     grey levels 0 … 255, by which they were standardised, or None where the examples are no images; ``rows``
-    int64 ``[n]`` where the examples of ``train`` stand in the data's training set, from 0, if that is known.
+    int64 ``[n]`` where the examples of ``train`` stand in the data's training set, or in all of the data
+    where these have no test set, from 0; ``files`` the names that they are numbers of, where each is a file.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Supervised(NamedTuple):
     names: tuple[str, ...] = ()
     levels: tuple[Tensor, Tensor] | None = None
     rows: Tensor | None = None
+    files: tuple[str, ...] = ()
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -81,7 +83,7 @@ def load_supervised(
         data_root: where data sets are; None: the folder that FPHI_DATA names, else the cache.
         train: examples to train on; None: all that validation leaves.
         validation: examples taken out of the training set; None: all that training leaves, or a fifth
-            where that is not given either.
+            where that is not given either; 0: none.
         test: examples to test on; None: all.
         seed: of which examples are drawn for training and for validation.
         image_size: pixels of a side, for a path.
@@ -101,9 +103,7 @@ def load_supervised(
         halves = _folder(Path(name), image_size, mode)
     else:
         raise DataError(f"data {name!r} are neither {', '.join(SUPERVISED)} nor an existing folder or zip")
-    kept = np.arange(len(halves[0].labels))
     if classes is not None:
-        kept = np.flatnonzero(np.isin(halves[0].labels, classes))
         halves = only_classes(halves[0], classes, name), only_classes(halves[1], classes, name)
     counts = _counts(name, len(halves[0].labels), train, validation)
     if not len(halves[1].labels):
@@ -111,15 +111,16 @@ def load_supervised(
     tests = len(halves[1].labels) if test is None else test
     if not 1 <= tests <= len(halves[1].labels):
         raise DataError(f"{tests} test examples of {name}: ask for 1 to {len(halves[1].labels)}")
-    return _divided(name, halves, counts, tests, seed, kept)
+    return _divided(name, halves, counts, tests, seed)
 
 
 def _counts(name: str, there: int, train: int | None, validation: int | None) -> tuple[int, int]:
     """How many examples training and validation have."""
+    least = 0 if validation == 0 else 1
     if validation is None:
         validation = there // 5 if train is None else max(0, there - train)
     train = max(0, there - validation) if train is None else train
-    if train < 1 or validation < 1 or train + validation > there:
+    if train < 1 or validation < least or train + validation > there:
         raise DataError(
             f"{train} training and {validation} validation examples of {name}: its training set has "
             f"{there}; ask for at least 1 of each and no more than that together"
@@ -127,14 +128,7 @@ def _counts(name: str, there: int, train: int | None, validation: int | None) ->
     return train, validation
 
 
-def _divided(
-    name: str,
-    halves: _Halves,
-    counts: tuple[int, int],
-    tests: int,
-    seed: int,
-    kept: NDArray[np.int64],
-) -> Supervised:
+def _divided(name: str, halves: _Halves, counts: tuple[int, int], tests: int, seed: int) -> Supervised:
     both, held_out = halves
     order = balanced_order(both.labels, seed)
     # Validation first: it is the same whatever the number of training examples.
@@ -162,7 +156,8 @@ def _divided(
         both.notes,
         both.names,
         (mean, deviation),
-        torch.from_numpy(kept[train]),
+        torch.from_numpy(both.taken(train).rows),
+        both.files,
     )
 
 
@@ -223,14 +218,17 @@ def _cached(name: str, path: Path, load: Callable[[Path], ClassPool]) -> ClassPo
 
 
 def _folder(path: Path, size: int, mode: ImageMode) -> _Halves:
-    pools = load_split_folders(path, size, mode)
+    pools, files = load_split_folders(path, size, mode), image_files(path)
     test = pools.pop("test", None)
     if not pools:
         raise DataError(f"{path} has test images only; expected train/CLASS/image.png beside them")
-    return _by_class(path, list(pools.values()), test)
+    listed = tuple(name for split in pools for name in files[split])
+    return _by_class(path, list(pools.values()), test, listed)
 
 
-def _by_class(where: Path, pools: Sequence[ClassPool], test: ClassPool | None) -> _Halves:
+def _by_class(
+    where: Path, pools: Sequence[ClassPool], test: ClassPool | None, files: tuple[str, ...] = ()
+) -> _Halves:
     """The classes numbered by their names in order; a training set may come in several pools."""
     names = sorted({name for pool in pools for name in pool.names})
     strange = sorted(set(test.names if test is not None else ()) - set(names))
@@ -244,6 +242,7 @@ def _by_class(where: Path, pools: Sequence[ClassPool], test: ClassPool | None) -
         np.concatenate([_labels(p, names) for p in pools]),
         tuple(dict.fromkeys(note for p in pools for note in p.notes)),
         tuple(names),
+        files=files,
     )
     if len(names) < 2:
         raise DataError(f"{where} has images of {names[0]!r} alone; there is nothing to tell apart")
@@ -261,11 +260,7 @@ def _split_off(data: Labelled) -> _Halves:
     for label in np.unique(data.labels):
         places = rng.permutation(np.flatnonzero(data.labels == label))
         held_out[places[: len(places) // 5]] = True
-    kept = ~held_out
-    return (
-        Labelled(data.images[kept], data.labels[kept], data.notes, data.names),
-        Labelled(data.images[held_out], data.labels[held_out]),
-    )
+    return data.taken(np.flatnonzero(~held_out)), data.taken(np.flatnonzero(held_out))
 
 
 SUPERVISED: dict[str, Callable[[Path], _Halves]] = {"digits": _digits, "mnist": _mnist, "cifar10": _cifar10}

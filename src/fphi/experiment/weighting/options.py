@@ -8,8 +8,9 @@ from torch import Tensor
 from fphi.errors import FphiError
 from fphi.experiment.search.options import DataOptions
 from fphi.ranges import count, number, require_ranges
+from fphi.tasks.clean import load_clean
 from fphi.tasks.corruption import Noise, corrupted
-from fphi.tasks.supervised import Supervised, load_supervised
+from fphi.tasks.supervised import SUPERVISED, Supervised, load_supervised
 from fphi.tasks.types import Examples
 
 __all__ = ["BesideOptions", "ExampleOptions", "WeighedTask"]
@@ -39,6 +40,8 @@ class ExampleOptions:
     """Which examples there are, what is wrong with them, and which can be trusted.
 
     Args:
+        clean: folder or zip of images whose labels can be trusted, one folder per class, in place of
+            --clean-examples; a fifth of them, or --validation-examples, are for validation.
         clean_examples: examples whose labels can be trusted, equally many of each class; they are taken out
             of the training set, as those of validation are, before anything is made wrong.
         noise: wrong labels that are put into the training examples: none, uniform (a label is drawn from all
@@ -50,6 +53,7 @@ class ExampleOptions:
         seed: of everything random.
     """
 
+    clean: str | None = None
     clean_examples: int = count(100, 1_000_000_000)
     noise: Noise = "uniform"
     share: float = number(0.4, 0, 1)
@@ -74,18 +78,22 @@ class ExampleOptions:
             FphiError: the data are missing, or fewer than was asked for.
         """
         wanted = data.validation_examples
+        if self.clean is not None:
+            apart: int | None = 0
+        else:
+            apart = None if wanted is None else wanted + self.clean_examples
         loaded = load_supervised(
             data.data,
             data.data_root,
             train=data.train_examples,
-            validation=None if wanted is None else wanted + self.clean_examples,
+            validation=apart,
             test=data.test_examples,
             seed=self.seed,
             image_size=data.image_size,
             mode=data.mode,
             classes=self.classes,
         )
-        clean, rest = self._clean(loaded)
+        clean, rest = self._clean(loaded) if self.clean is None else self._of_folder(loaded, data, self.clean)
         made = corrupted(
             loaded._replace(validation=rest),
             self.noise,
@@ -95,6 +103,20 @@ class ExampleOptions:
             self.class_examples,
         )
         return WeighedTask(made.data, clean, None if self.noise == "none" else made.truth)
+
+    def _of_folder(self, loaded: Supervised, data: DataOptions, path: str) -> tuple[Examples, Examples]:
+        """The clean examples of a folder, and those for validation, whose classes take turns."""
+        size, mode = data.image_size, data.mode
+        if data.data in SUPERVISED:  # these have a size and channels of their own
+            size, mode = loaded.input_shape[1], "grey" if loaded.input_shape[0] == 1 else "rgb"
+        x, y = load_clean(path, loaded, image_size=size, mode=mode, seed=self.seed)
+        count = data.validation_examples or len(y) // 5
+        if not 1 <= count <= len(y) - loaded.classes:
+            raise FphiError(
+                f"{count} of {len(y)} images of {path} for validation: the {loaded.classes} classes need one "
+                "clean example each besides; give more images, or other --validation-examples"
+            )
+        return Examples(x[count:], y[count:]), Examples(x[:count], y[:count])
 
     def _clean(self, loaded: Supervised) -> tuple[Examples, Examples]:
         """The clean examples, and the rest of those that were taken out; in both, classes take turns."""

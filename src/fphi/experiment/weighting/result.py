@@ -53,9 +53,11 @@ def write_tables(trainings: Trainings, standing: Standing, out: Path) -> None:
     order = torch.argsort(left["suspicion"], descending=True, stable=True)
     lists = {name: column[order].tolist() for name, column in columns.items()}
     rows: list[Row] = [dict(zip(lists, values, strict=True)) for values in zip(*lists.values(), strict=True)]
-    if data.names:
-        for row in rows:
+    for row in rows:
+        if data.names:
             row["label"] = data.names[row["label"]]
+        if data.files:
+            row["file"] = data.files[row["example"]]
     write_text(out / ISSUES, to_csv(rows))
 
 
