@@ -449,7 +449,12 @@ def test_the_picture_is_a_png_of_its_size(
 
 def a_result(own: float, plain: float, ci95: float = 0.01, chosen: float = 0.0) -> dict[str, Any]:
     issues = {"found": None, "found_wrong": None, "auroc": None}
-    base = {"best_epoch": 1, "best_test_accuracy": 1.0, "validation_accuracy": 0.0, "chosen_epoch": 3}
+    base: dict[str, Any] = {
+        "best_epoch": 1,
+        "best_test_accuracy": 1.0,
+        "validation_accuracy": 0.0,
+        "chosen_epoch": 3,
+    }
     base |= {"seconds": 10.0, "issues": issues, "chosen_test_accuracy": chosen}
     trainings = {"plain": {**base, "test_accuracy": plain}, "reweight": {**base, "test_accuracy": own}}
     trainings["reweight"] |= {"seconds": 30.0}

@@ -10,7 +10,8 @@ from torch import nn
 from fphi.experiment.schema import Schema
 from fphi.methods.families.weighting import WeightingMethod
 from fphi.methods.meta_weight_net import MetaWeightNetMethod
-from fphi.methods.table import get_method, methods
+from fphi.methods.reweight import LearningToReweight
+from fphi.methods.table import methods
 from fphi.optimize.meta_weight_net import MetaWeightNet
 from fphi.optimize.reweighting import Reweight
 from fphi.tasks.types import Examples
@@ -58,8 +59,6 @@ def test_options_reach_what_they_are_for() -> None:
     (group,) = weighting.adam.param_groups
     assert (group["lr"], group["weight_decay"], weighting.derivative) == (0.5, 0.25, "difference")
     assert sum(p.numel() for p in weighting.net.parameters()) == 3 * 7 + 1
-    reweight = get_method("reweight")(form="unrolled")
-    assert isinstance(reweight, WeightingMethod)
-    weighting = reweight.begin(*network())
+    weighting = LearningToReweight(form="unrolled").begin(*network())
     assert isinstance(weighting, Reweight)
     assert weighting.form == "unrolled"

@@ -110,14 +110,14 @@ def advice(result: dict[str, Any]) -> list[str]:
     gain = result["differences"][best]
     apart = f"{points(gain['mean'], gain['ci95'])} points of test accuracy ({own} less {best}, last epoch)"
     if gain["mean"] > gain["ci95"]:
-        said.append(f"{own} wins: {apart}")
+        said += [f"{own} wins: {apart}", *_early(result, own)]
     elif gain["mean"] < -gain["ci95"]:
         said.append(f"{best} wins: {apart}; take {best}, not {own}")
     else:
         times = records[own]["seconds"] / max(records[best]["seconds"], 1e-3)
         cost = f", which takes {times:.1f} times as long" if times > 1 else ""
         said.append(f"no clear difference: {apart}; {best} does as well as {own}{cost}: take {best}")
-    return said + _early(result, own)
+    return said
 
 
 def _early(result: dict[str, Any], own: str) -> list[str]:

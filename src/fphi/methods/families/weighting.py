@@ -28,7 +28,7 @@ class WeightingMethod(Method):
 
     # Options of the training where nobody gives them: chosen on the digits, by examples that are not tested.
     usual_training: ClassVar[Mapping[str, object]] = MappingProxyType(
-        {"epochs": 60, "batch_size": 100, "lr": 0.05, "weight_decay": 5e-4}
+        {"epochs": 40, "batch_size": 100, "lr": 0.05, "weight_decay": 5e-4}
     )
     # The paper's own training in words, with the options that give it.
     paper_training: ClassVar[str] = ""
