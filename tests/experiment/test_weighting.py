@@ -262,6 +262,32 @@ def test_what_cannot_be_is_said_in_a_line(
     assert re.search(message, capsys.readouterr().err.splitlines()[-1])
 
 
+def test_a_network_of_ones_own_is_named_wherever_it_runs(tmp_path: Path, capsys: Capture) -> None:
+    own, out = tmp_path / "own.py", tmp_path / "run"
+    own.write_text(
+        "from torch import nn\n"
+        "def net(shape, classes):\n"
+        "    parts = nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(), nn.Flatten()\n"
+        "    return nn.Sequential(*parts, nn.Linear(144, classes))\n"
+        "def wrong(shape, classes):\n    return nn.Flatten()\n",
+        encoding="utf-8",
+    )
+    words = (*DATA, "--epochs", 2, "--control", "false")
+    assert "answers 2 examples with [2, 64]; digits needs [2, 10]" in refused(
+        capsys, "train", "reweight", "--out", out, *words, "--network", f"{own}:wrong"
+    )
+    named = ("--network", f"{own}:net")
+    quietly("train", "reweight", "--out", tmp_path / "whole", *words, *named)
+    with killed(5):
+        fphi("train", "reweight", "--out", out, *words, *named)
+    capsys.readouterr()
+    assert "runs only when you name it" in refused(capsys, "train", "reweight", "--out", out, "--resume")
+    quietly("train", "reweight", "--out", out, "--resume", *named)
+    assert (out / "issues.csv").read_bytes() == (tmp_path / "whole" / "issues.csv").read_bytes()
+    both = [package.load(folder, network=f"{own}:net").state_dict() for folder in (out, tmp_path / "whole")]
+    assert all(torch.equal(both[0][name], both[1][name]) for name in both[0])
+
+
 def test_tasks_are_no_data_of_it(tmp_path: Path) -> None:
     tasks = package.load_tasks("hershey")
     with pytest.raises(FphiError, match="reweight trains on one large task"):

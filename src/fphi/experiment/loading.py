@@ -55,7 +55,7 @@ def load(run: Path | str, *, method: str | None = None, network: str | None = No
         return load_architecture(folder)
     given = {"method": method, "network": network}
     allowed = {key: value for key, value in given.items() if value is not None}
-    config = Config.read(folder, allowed=allowed, command=f"fphi.load of {run}")
+    config = Config.read(folder, allowed=allowed)
     if isinstance(config.method, WeightingMethod):
         return load_weighed(folder, config)
     trained = trained_run(folder, allowed)

@@ -69,9 +69,9 @@ def weighting_summary(result: dict[str, Any]) -> Table:
     header = ("", *result["trainings"])
     columns = [_cells(record) for record in result["trainings"].values()]
     names = (
-        f"test accuracy, last epoch of {result['epochs']}",
-        "best epoch (chosen by the test)",
-        "epoch chosen by validation",
+        f"test accuracy, epoch {result['epochs']}",
+        "best epoch, by the test",
+        "epoch by validation",
         "labels doubted",
         "of these wrong",
         "AUROC of the doubt",
