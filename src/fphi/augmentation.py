@@ -124,10 +124,10 @@ class Augmentation(nn.Module):
 
 
 def load(path: str | PathLike[str]) -> Augmentation:
-    """The augmentation that `Augmentation.save` wrote.
+    """The augmentation that `Augmentation.save` wrote, or that a search has found.
 
     Args:
-        path: of the file.
+        path: of the file, or of the folder of a search.
 
     Raises:
         FphiError: there is no such file, or it holds no policy and no schedule.

@@ -6,10 +6,10 @@ from statistics import fmean
 
 import pytest
 
-from fphi.learnable.architecture import SPACES
+from fphi.experiment.search.options import spaces
 from fphi.learnable.policy import IndependentPolicy
 from fphi.methods.darts import DARTS
-from fphi.methods.families.searching import SearchMethod, SupernetMethod
+from fphi.methods.families.searching import EpochwiseMethod, SearchMethod
 from fphi.methods.random_search import RandomSearchMethod
 from fphi.methods.reinforce import Reinforce
 from fphi.methods.table import methods
@@ -17,16 +17,16 @@ from fphi.optimize import PolicyGradient
 from fphi.run.search.loop import Budget, search
 from fphi.run.search.tabular import Benchmark201, load_nasbench201
 
-SEARCHES = [cls for cls in methods().values() if issubclass(cls, SearchMethod | SupernetMethod)]
+SEARCHES = [cls for cls in methods().values() if issubclass(cls, SearchMethod | EpochwiseMethod)]
 
 
 @pytest.mark.parametrize("method", SEARCHES, ids=lambda cls: cls.title)
 def test_every_search_has_a_space_and_names_its_paper_s_budget(
-    method: type[SearchMethod | SupernetMethod],
+    method: type[SearchMethod | EpochwiseMethod],
 ) -> None:
-    assert method.usual_space in SPACES
+    assert method.usual_space in spaces()
     assert bool(method.paper_budget) == (method is not RandomSearchMethod)  # it is the control of others
-    if issubclass(method, SupernetMethod):
+    if issubclass(method, EpochwiseMethod):
         assert method().control_evaluations >= 10
 
 

@@ -23,9 +23,6 @@ RESULTS = ROOT / "results"
 RUNS = sorted(path.parent for path in RESULTS.glob("*/*/config.yaml"))
 NAMES = [run.relative_to(RESULTS).as_posix() for run in RUNS]
 
-# Their weights are being trained again.
-WITHOUT_WEIGHTS = {"P-MANN/mann"}
-
 each_run = pytest.mark.parametrize("run", RUNS, ids=NAMES)
 
 
@@ -36,7 +33,6 @@ def config_of(run: Path) -> dict[str, Any]:
 
 def test_all_rows_are_here() -> None:
     assert len(RUNS) == len(set(NAMES)) >= 28
-    assert set(NAMES) >= WITHOUT_WEIGHTS
     assert sum(len(read_tests(run)) for run in RUNS) >= 46
 
 
@@ -55,21 +51,18 @@ def test_a_folder_says_what_was_trained(run: Path) -> None:
 
 @each_run
 def test_weights_are_kept_and_say_what_they_are_for(run: Path) -> None:
-    name = run.relative_to(RESULTS).as_posix()
-    assert (run / BEST).is_file() == (name not in WITHOUT_WEIGHTS)
-    if (run / BEST).is_file():
-        _, content = read_sealed(run / BEST)
-        assert isinstance(content, dict)
-        note, config = content["note"], config_of(run)
-        assert isinstance(note, dict)
-        size = config.get("image_size", 28)
-        expected = {"ways": config["ways"], "shots": config["shots"], "input_shape": [1, size, size]}
-        setting = note["setting"]
-        assert isinstance(setting, dict)
-        # A pooled training has a number of classes too.
-        assert {key: value for key, value in setting.items() if key != "classes"} == expected
-        assert note.keys() == {"step", "accuracy", "loss", "fingerprint", "setting"}
-        assert (run / BEST).stat().st_size < 25_000_000
+    _, content = read_sealed(run / BEST)
+    assert isinstance(content, dict)
+    note, config = content["note"], config_of(run)
+    assert isinstance(note, dict)
+    size = config.get("image_size", 28)
+    expected = {"ways": config["ways"], "shots": config["shots"], "input_shape": [1, size, size]}
+    setting = note["setting"]
+    assert isinstance(setting, dict)
+    # A pooled training has a number of classes too.
+    assert {key: value for key, value in setting.items() if key != "classes"} == expected
+    assert note.keys() == {"step", "accuracy", "loss", "fingerprint", "setting"}
+    assert (run / BEST).stat().st_size < 25_000_000
 
 
 def test_no_two_rows_keep_the_same_weights() -> None:

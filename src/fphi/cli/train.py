@@ -10,14 +10,14 @@ from fphi.errors import FphiError
 from fphi.experiment.config import Config
 from fphi.experiment.parser import fields_of
 from fphi.experiment.prepare import Named, prepare
-from fphi.experiment.search.options import ExecutorOptions, TableOptions
+from fphi.experiment.search.augmenting_result import recommendation
+from fphi.experiment.search.options import ExecutorOptions, TableOptions, spaces
 from fphi.experiment.search.result import summary
 from fphi.experiment.search.steps import StoppedError
 from fphi.experiment.search.table import search_table, summary_of_table
 from fphi.experiment.training import train_as_configured
 from fphi.experiment.verdict import verdict
-from fphi.learnable.architecture import SPACES
-from fphi.methods.families.searching import SearchMethod, SupernetMethod
+from fphi.methods.families.searching import EpochwiseMethod, SearchMethod
 from fphi.methods.families.weighting import WeightingMethod
 from fphi.methods.table import methods
 from fphi.report.tables import Table
@@ -116,10 +116,15 @@ def _search(config: Config, tables: TableOptions, out: Path, *, resume: bool, as
         return 130
     assert isinstance(result, dict)
     _shown(result, summary(result), as_json)
-    if not as_json:
-        print(result["architecture"])
-        if "failure" not in result["retrained"]:
-            print(shlex.join(["fphi", "build", str(out)]))
+    if as_json:
+        return 0
+    if "augmentation" in result:
+        print(result["augmentation"])
+        print(recommendation(result, str(out)))
+        return 0
+    print(result["architecture"])
+    if "failure" not in result["retrained"]:
+        print(shlex.join(["fphi", "build", str(out)]))
     return 0
 
 
@@ -161,7 +166,7 @@ def _require_fitting_table(config: Config, tables: TableOptions, *, of_directory
 def _usage(word: str) -> None:
     """The methods, and where help is."""
     searches = word == "search"
-    found = SearchMethod | SupernetMethod
+    found = SearchMethod | EpochwiseMethod
     listed = {k: cls for k, cls in methods().items() if issubclass(cls, found) == searches}
     others = "" if searches else "\n  " + ", ".join(k for k in methods() if k not in listed)
     names = "\n".join(f"  {name:<24}{cls.paper}" for name, cls in listed.items())
@@ -169,6 +174,6 @@ def _usage(word: str) -> None:
     if others:
         print(f"\nsearches, as fphi search has them:{others}")
     else:
-        print(f"\nspaces: {', '.join(SPACES)}")
+        print(f"\nspaces: {', '.join(spaces())}")
     print(f"\nA method in a file of yours is FILE.py:NAME. fphi {word} METHOD --help lists its options")
     print("(of a search those of --space and --few-shot, where these are given too).")

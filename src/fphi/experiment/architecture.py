@@ -12,8 +12,9 @@ from torch import nn
 from fphi.errors import FphiError
 from fphi.learnable.architecture import SPACES, ArchitectureSpace
 from fphi.learnable.architecture.space import TakesNorm
-from fphi.learnable.space import Tokens
+from fphi.learnable.space import Space, Tokens
 from fphi.networks.batch_norm import BatchNorm, Mode
+from fphi.run.disk.augmentations import AUGMENTATION
 from fphi.run.disk.checkpoint import BEST, load_parameters, require_fitting
 from fphi.run.disk.files import parse_json, replace_file
 from fphi.run.disk.schema import group, number, shortened, text, whole
@@ -46,6 +47,11 @@ class Architecture:
     outputs: int | None
     norm: Mode | None = None
 
+    @property
+    def text(self) -> str:
+        """It in one line."""
+        return self.space.text(self.tokens)
+
     def build(self) -> nn.Module:
         """The network, freshly initialised."""
         if self.norm is not None:
@@ -74,7 +80,7 @@ class Architecture:
             "space": self.space.name,
             "options": options_of(self.space),
             "tokens": self.tokens,
-            "text": self.space.text(self.tokens),
+            "text": self.text,
             "input_shape": self.input_shape,
             "outputs": self.outputs,
             **({"norm": self.norm} if self.norm is not None else {}),
@@ -105,6 +111,11 @@ class Architecture:
             shape = tuple(whole(size, "input_shape", 1, _MOST) for size in shape)
             return cls(space, tokens, shape, outputs, norm)
         except FileNotFoundError as error:
+            if (run / AUGMENTATION).is_file():
+                raise FphiError(
+                    f"{run} is of a search for augmentation, which finds no network: "
+                    f"fphi.augmentation.load({str(run)!r}) is what it found"
+                ) from error
             if (run / HISTORY).is_file():
                 raise FphiError(f"the search in {run} has not ended: go on with its --resume") from error
             raise FphiError(
@@ -116,7 +127,7 @@ class Architecture:
             raise FphiError(f"{path} is damaged ({' '.join(str(error).split())}); restore it") from error
 
 
-def options_of(space: ArchitectureSpace) -> dict[str, Any]:
+def options_of(space: Space) -> dict[str, Any]:
     """A space's options by name, all spaces being dataclasses."""
     return {field.name: getattr(space, field.name) for field in fields(space)}  # type: ignore[arg-type]
 

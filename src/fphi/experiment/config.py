@@ -13,7 +13,7 @@ from fphi.errors import FphiError
 from fphi.experiment.parser import fields_of, flag
 from fphi.experiment.plugins import in_file, is_in_file
 from fphi.experiment.schema import Schema, named_in
-from fphi.learnable.architecture import ArchitectureSpace
+from fphi.learnable.space import Space
 from fphi.methods.base import FewShotMethod, Method
 from fphi.report.files import read_text
 from fphi.tasks import GIVEN, NAMED
@@ -63,9 +63,9 @@ class Config:
         return name, self.part(cls)
 
     @property
-    def space(self) -> ArchitectureSpace:
+    def space(self) -> Space:
         """Of a search."""
-        return next(part for part in self.parts if isinstance(part, ArchitectureSpace))
+        return next(part for part in self.parts if isinstance(part, Space))
 
     def part(self, cls: type[T]) -> T:
         """The options of one kind."""

@@ -12,16 +12,19 @@ from fphi.experiment.search.options import (
     ControlOptions,
     DataOptions,
     ExecutorOptions,
+    LastTrainingsOptions,
     MetaOptions,
     NetworkOptions,
     RetrainOptions,
     get_space,
+    spaces,
 )
 from fphi.experiment.weighting.options import BesideOptions, ExampleOptions
-from fphi.learnable.architecture import SPACES, ArchitectureSpace
-from fphi.learnable.architecture.space import TakesNorm
+from fphi.learnable.architecture.space import ArchitectureSpace, TakesNorm
+from fphi.learnable.augmentation import AugmentationSpace
+from fphi.learnable.space import Space
 from fphi.methods.base import FewShotMethod, Method
-from fphi.methods.families.searching import SearchMethod, SupernetMethod
+from fphi.methods.families.searching import EpochwiseMethod, SearchMethod
 from fphi.methods.families.weighting import WeightingMethod
 from fphi.methods.table import methods
 from fphi.run.meta.training import Training
@@ -33,7 +36,9 @@ __all__ = ["LEARNER", "Schema", "named_in"]
 LEARNER = "learner"
 """The key of the options of a search's few-shot learner."""
 _CHILD = "child"
-_CHILD_DEFAULTS = {"epochs": 2, "batch_size": 64}
+_CHILD_DEFAULTS: dict[str, object] = {"epochs": 2, "batch_size": 64}
+# Augmentation is of no use to a training that ends before it has learned the images by heart.
+_AUGMENTED_DEFAULTS = {"epochs": 8, "batch_size": 64}
 
 
 @dataclass(frozen=True)
@@ -50,7 +55,7 @@ class Schema:
 
     name: str
     method: type[Method]
-    space: type[ArchitectureSpace] | None = None
+    space: type[Space] | None = None
     few_shot: tuple[str, type[FewShotMethod]] | None = None
 
     @classmethod
@@ -65,7 +70,7 @@ class Schema:
             if space is not None or few_shot is not None:
                 raise FphiError(f"{method} searches nothing; leave --space and --few-shot out")
             return cls(method, kind)
-        assert issubclass(kind, SearchMethod | SupernetMethod)
+        assert issubclass(kind, SearchMethod | EpochwiseMethod)
         searched = get_space(space or kind.usual_space)
         return cls(method, kind, searched, _learner(few_shot, method, kind, searched))
 
@@ -86,7 +91,10 @@ class Schema:
         if self.space is None:
             return ("", TaskOptions), ("", Training), ("", self.method)
         learned: tuple[tuple[str, type], ...]
-        if self.few_shot is None:
+        if issubclass(self.space, AugmentationSpace):
+            ends = ("", NetworkOptions), ("", LastTrainingsOptions)
+            learned = ("", DataOptions), (_CHILD, NetworkTraining), *ends
+        elif self.few_shot is None:
             learned = ("", DataOptions), (_CHILD, NetworkTraining), ("", RetrainOptions)
         else:
             learned = ("", TaskOptions), ("", MetaOptions), (LEARNER, self.few_shot[1])
@@ -106,7 +114,7 @@ class Schema:
         parser = Parser(f"{command} {self.name}", f"{what} {self.name}. {self.method.paper}.")
         parser.add_option("--method", str, self.name, "the method's name, as in config.yaml")
         if self.space is not None:
-            parser.add_option("--space", str, self.space.name, f"one of {', '.join(SPACES)}")
+            parser.add_option("--space", str, self.space.name, f"one of {', '.join(spaces())}")
             parser.add_option(
                 "--few-shot",
                 str,
@@ -129,11 +137,14 @@ class Schema:
         if issubclass(self.method, FewShotMethod):
             usual = self.method.usual
             steps = usual.steps_for(None if tasks in ("sine", "quadratics") else 1)
-            return {"steps": steps, "meta_batch": usual.meta_batch}
+            return {"steps": steps, "meta_batch": usual.meta_batch, "best_by": usual.best_by}
         if issubclass(self.method, WeightingMethod):
             return dict(self.method.usual_training)
         if self.few_shot is None:
-            return {f"{_CHILD}.{name}": value for name, value in _CHILD_DEFAULTS.items()}
+            augments = self.space is not None and issubclass(self.space, AugmentationSpace)
+            usual_child = _AUGMENTED_DEFAULTS if augments else _CHILD_DEFAULTS
+            ends = {"retrain_epochs": 30} if augments else {}
+            return ends | {f"{_CHILD}.{name}": value for name, value in usual_child.items()}
         return {}
 
 
@@ -146,8 +157,8 @@ def named_in(values: Mapping[str, Any]) -> dict[str, Any]:
 def _learner(
     name: str | None,
     method: str,
-    kind: type[SearchMethod] | type[SupernetMethod],
-    space: type[ArchitectureSpace],
+    kind: type[SearchMethod] | type[EpochwiseMethod],
+    space: type[Space],
 ) -> tuple[str, type[FewShotMethod]] | None:
     """The few-shot method of a search, if the search can be for its networks."""
     if name is None:
@@ -160,21 +171,26 @@ def _learner(
     if not issubclass(learner, FewShotMethod):
         raise FphiError(f"--few-shot is {name!r}, which is a search; it must be one of {', '.join(known)}")
     if not _one_by_one(kind):
-        why = "trains a supernet" if issubclass(kind, SupernetMethod) else "lets children inherit weights"
+        why = "trains a supernet" if issubclass(kind, EpochwiseMethod) else "lets children inherit weights"
         able = ", ".join(title for title, cls in methods().items() if _one_by_one(cls))
         raise FphiError(
             f"{method} {why}, and few-shot candidates are meta-trained one by one from new weights: "
             f"choose one of {able}"
         )
     if not issubclass(space, TakesNorm):
-        able = ", ".join(title for title, cls in SPACES.items() if issubclass(cls, TakesNorm))
-        raise FphiError(
-            f"networks of the space {space.name} have batch norms of their own, and few-shot learners need "
-            f"theirs: choose one of {able}"
+        able = ", ".join(title for title, cls in spaces().items() if issubclass(cls, TakesNorm))
+        why = (
+            f"there are no networks in the space {space.name}"
+            if issubclass(space, AugmentationSpace)
+            else f"networks of the space {space.name} have batch norms of their own, and few-shot learners "
+            "need theirs"
         )
+        raise FphiError(f"{why}: choose one of {able}")
     return name, learner
 
 
 def _one_by_one(kind: type[Method]) -> bool:
-    """Whether it has candidates trained one by one, from new weights."""
-    return issubclass(kind, SearchMethod) and not kind.inherits
+    """Whether it has candidate networks trained one by one, from new weights."""
+    return (
+        issubclass(kind, SearchMethod) and not kind.inherits and issubclass(ArchitectureSpace, kind.searches)
+    )

@@ -62,6 +62,7 @@ class Usual:
         steps: meta-steps on images: a few minutes on two cores with the embedded characters.
         meta_batch: tasks of a meta-step.
         paper: the paper's own training in words, with the options that give it; empty: there is none.
+        best_by: what decides which parameters are the best, where a loss at test says little.
         regression_steps: meta-steps where the tasks are regression, whose networks are small; None:
             ``steps``.
     """
@@ -69,6 +70,7 @@ class Usual:
     steps: int
     meta_batch: int
     paper: str = ""
+    best_by: Literal["loss", "accuracy"] = "loss"
     regression_steps: int | None = None
 
     def steps_for(self, ways: int | None) -> int:

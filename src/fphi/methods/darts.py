@@ -14,6 +14,7 @@ import torch
 from fphi.errors import FphiError
 from fphi.learnable.architecture import ArchitectureSpace, MixingSpace
 from fphi.learnable.mixture import Mixture
+from fphi.learnable.space import Space
 from fphi.methods.families.searching import SupernetMethod
 from fphi.methods.table import method
 from fphi.optimize.bilevel import Bilevel, BilevelPhase
@@ -87,7 +88,7 @@ class DARTS(SupernetMethod):
         """The settings of the training."""
         return BilevelPhase(**{f.name: getattr(self, f.name) for f in fields(BilevelPhase)})
 
-    def require(self, space: ArchitectureSpace) -> None:
+    def require(self, space: Space) -> None:
         if not isinstance(space, MixingSpace):
             raise FphiError(
                 f"the operations of the space {space.name} cannot be mixed; "

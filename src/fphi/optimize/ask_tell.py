@@ -34,11 +34,22 @@ class SearchOptimizer(ABC):
         self._evaluated: set[int] = set()
 
     def ask(self) -> Candidate:
-        """The next candidate."""
+        """The next candidate.
+
+        Raises:
+            FphiError: it is not `ready`.
+        """
+        if not self.ready:
+            raise FphiError("a round of candidates is being evaluated; tell the losses of all before asking")
         number = self.asked
         candidate = self.propose(number, Random(f"{self.seed}/{number}"))
         self.asked += 1
         return candidate
+
+    @property
+    def ready(self) -> bool:
+        """Whether the next candidate can be asked for now, or only when others have been told."""
+        return True
 
     @abstractmethod
     def propose(self, number: int, rng: Random) -> Candidate:

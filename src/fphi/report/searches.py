@@ -16,7 +16,7 @@ from fphi.report.files import read_text
 from fphi.report.plots import COLOURS, INK, moving_average, new_figure, style_axes, to_png
 from fphi.report.tables import Table, points
 from fphi.run.disk.files import parse_json
-from fphi.run.disk.schema import group, number, numbers, text, whole
+from fphi.run.disk.schema import group, number, numbers, require, text, whole
 
 __all__ = ["Search", "draw_searches", "read_result", "read_searches", "searches_section"]
 
@@ -94,7 +94,8 @@ def read_result(path: Path) -> dict[str, Any]:
         _check_search(result)
         text(result["data"], "data")
         whole(result["seed"], "seed")
-        text(result["architecture"], "architecture")
+        what = "architecture" if "architecture" in result else "augmentation"
+        text(result[what], what)
         if result["control"] is not None:
             _check_search(group(result["control"], "control"))
         if "few_shot" in result:
@@ -107,6 +108,8 @@ def read_result(path: Path) -> dict[str, Any]:
                 numbers(conv4["difference"], "difference")
         else:
             whole(result["retrain_epochs"], "retrain_epochs", 1)
+        for other in group(result.get("beside", {}), "beside").values():
+            _check_retrained(group(other, "beside"))
     except (ValueError, KeyError, TypeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise FphiError(f"{path} is damaged ({reason}); delete it, and --resume writes it anew") from error
@@ -128,8 +131,16 @@ def _check_retrained(retrained: dict[str, Any]) -> None:
         text(retrained["failure"], "failure")
     else:
         number(retrained["test_accuracy"], "test_accuracy", 0, 1)
+    for test in _entries(retrained.get("test_by_seed", [])):
+        number(test, "test_by_seed", 0, 1)
     if "test_ci95" in retrained:
         number(retrained["test_ci95"], "test_ci95")
+
+
+def _entries(value: Any) -> list[Any]:
+    require(isinstance(value, list), "test_by_seed is no list")
+    found: list[Any] = value
+    return found
 
 
 def _tried(path: Path) -> list[float]:

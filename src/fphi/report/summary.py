@@ -20,7 +20,8 @@ _LINES = 12  # of methods; a Markdown table has two more
 def summary_of(rows: Sequence[ResultRow]) -> Table:
     """The methods with an accuracy at one of the four sizes, the published number in the same cell.
 
-    Where there are more methods than lines, those with numbers at most sizes are shown.
+    Where there are more methods than lines, those with numbers at most sizes are shown, of these those with
+    most published ones.
 
     A cell with a dagger differs from the paper in what its row says. A published number is left out where
     nothing in the cell can be subtracted from it.
@@ -29,7 +30,7 @@ def summary_of(rows: Sequence[ResultRow]) -> Table:
     methods = sorted({row.method for row in shown})
     lines = [_line([row for row in shown if row.method == method]) for method in methods]
     header = ("Method", "Protocol", *(task_size(ways, shots) for ways, shots in SIZES))
-    widest = sorted(lines, key=lambda line: line.count(""))[:_LINES]
+    widest = sorted(lines, key=lambda line: (line.count(""), -" ".join(line).count("(")))[:_LINES]
     return Table(header, tuple(sorted(widest)))
 
 

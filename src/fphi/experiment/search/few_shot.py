@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from time import monotonic
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -13,13 +13,14 @@ from fphi.errors import FphiError
 from fphi.experiment.architecture import Architecture
 from fphi.experiment.classes import classes_of
 from fphi.experiment.search.options import MetaOptions
-from fphi.experiment.search.problem import Problem
+from fphi.experiment.search.problem import ArchitectureProblem, Found
 from fphi.experiment.setup import setting_of
 from fphi.learnable import LearningAlgorithm
 from fphi.learnable.architecture import ArchitectureSpace
 from fphi.learnable.architecture.space import TakesNorm
-from fphi.learnable.space import Tokens
+from fphi.learnable.space import Candidate, Tokens
 from fphi.methods.base import FewShotMethod, NetworkBuilder, Setting
+from fphi.methods.families.searching import EpochwiseMethod
 from fphi.networks import Conv4
 from fphi.networks.batch_norm import BatchNorm, Mode
 from fphi.objective.candidate_loss import MetaTrainAndTest
@@ -128,7 +129,7 @@ def architecture_builder(space: ArchitectureSpace, tokens: Tokens) -> NetworkBui
 
 
 @dataclass(frozen=True)
-class FewShotProblem(Problem):
+class FewShotProblem(ArchitectureProblem):
     """Many small tasks: a candidate's loss is its error on validation tasks, as the network of a learner."""
 
     rate = "--learner-outer-lr"
@@ -195,16 +196,22 @@ class FewShotProblem(Problem):
         assert weights is None
         return MetaTrainAndTest(self.learner, self.seed)
 
-    def retrain(self, tokens: Tokens) -> Retrained:
-        return self._retrained(architecture_builder(self.learner.space, tokens))
+    def begin(self, method: EpochwiseMethod) -> NoReturn:
+        raise FphiError(f"{method.title} trains on one large task; leave --few-shot out")
 
-    def compared(self, found: Retrained) -> dict[str, Any]:
+    def judge(self, found: Tokens) -> float:
+        return 1 - self.loss()(Candidate(0, found)).loss
+
+    def retrain(self, found: Found) -> Retrained:
+        return self._retrained(architecture_builder(self.learner.space, found.chosen[0]))
+
+    def compared(self, found: Found, retrained: Retrained) -> dict[str, Any]:
         """Conv4 with nearly as many parameters, meta-trained and tested as what was found.
 
         ``difference``: found minus Conv4, paired by test task.
         """
         shape, outputs, mode = _asked(self.learner)
-        filters = nearest_filters(found.parameters, shape, outputs, mode)
+        filters = nearest_filters(retrained.parameters, shape, outputs, mode)
         steps = self.learner.meta.retrain_steps
         say(f"training Conv4 with {filters} filters for {steps} meta-steps")
 
@@ -213,8 +220,8 @@ class FewShotProblem(Problem):
 
         trained = self._retrained(build)
         record = {"filters": filters, **trained.to_json()}
-        if found.by_task is not None and trained.by_task is not None:
-            mean, ci95 = paired_difference(trained.by_task, found.by_task)
+        if retrained.by_task is not None and trained.by_task is not None:
+            mean, ci95 = paired_difference(trained.by_task, retrained.by_task)
             record["difference"] = {"mean": mean, "ci95": ci95}
         return {"conv4": record}
 

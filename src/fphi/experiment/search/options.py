@@ -9,7 +9,9 @@ from torch import nn
 from fphi.errors import FphiError
 from fphi.experiment.parser import at_least
 from fphi.experiment.plugins import is_in_file, load_network
-from fphi.learnable.architecture import SPACES, ArchitectureSpace
+from fphi.learnable.architecture import SPACES
+from fphi.learnable.augmentation import AUGMENTATION_SPACES
+from fphi.learnable.space import Space
 from fphi.networks.supervised import network_for
 from fphi.ranges import count, number, require_ranges
 from fphi.run.search.executors import Executor, ExecutorKind, make_executor
@@ -20,11 +22,13 @@ __all__ = [
     "ControlOptions",
     "DataOptions",
     "ExecutorOptions",
+    "LastTrainingsOptions",
     "MetaOptions",
     "NetworkOptions",
     "RetrainOptions",
     "TableOptions",
     "get_space",
+    "spaces",
 ]
 
 
@@ -186,6 +190,20 @@ class RetrainOptions:
 
 
 @dataclass(frozen=True)
+class LastTrainingsOptions(RetrainOptions):
+    """How what a search for augmentation finds is compared in the end with what nobody has to search for.
+
+    Args:
+        retrain_epochs: of each last training, from new weights.
+        retrain_seeds: last trainings by each way of augmenting; the same first weights for all.
+        trivial_scale: of TrivialAugment's magnitudes.
+    """
+
+    retrain_seeds: int = count(3, 1000)
+    trivial_scale: Literal["wide", "autoaugment"] = "wide"
+
+
+@dataclass(frozen=True)
 class MetaOptions:
     """How the networks of few-shot candidates are meta-trained and judged, and what is found in the end.
 
@@ -218,8 +236,14 @@ class MetaOptions:
             raise FphiError(f"--limit-seconds is {self.limit_seconds:g}; it must be above 0")
 
 
-def get_space(name: str) -> type[ArchitectureSpace]:
+def spaces() -> dict[str, type[Space]]:
+    """All spaces by name: of architectures, and of augmentation."""
+    return {**SPACES, **AUGMENTATION_SPACES}
+
+
+def get_space(name: str) -> type[Space]:
     """The space's dataclass; an unknown name is answered with the known ones."""
-    if name not in SPACES:
-        raise FphiError(f"unknown space {name!r}: choose one of {', '.join(SPACES)}")
-    return SPACES[name]
+    known = spaces()
+    if name not in known:
+        raise FphiError(f"unknown space {name!r}: choose one of {', '.join(known)}")
+    return known[name]

@@ -1,29 +1,61 @@
-"""What candidates are trained for and judged by: a large task, or many small ones."""
+"""What candidates are evaluated for, and what is done with what was found."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, ClassVar
 
 from fphi.experiment.architecture import Architecture
-from fphi.experiment.search.options import DataOptions, RetrainOptions
+from fphi.experiment.search.options import RetrainOptions
 from fphi.learnable.architecture import ArchitectureSpace
-from fphi.learnable.space import Tokens
+from fphi.learnable.space import Candidate, Space, Tokens
+from fphi.methods.families.searching import EpochwiseMethod, SupernetMethod
 from fphi.objective.candidate_loss import CandidateLoss, TrainAndTest
+from fphi.report.architecture import draw_architecture
+from fphi.run.disk.files import replace_file
+from fphi.run.search.history_table import HistoryRow
 from fphi.run.search.retrain import Retrained, retrain
+from fphi.run.search.supernet import SupernetSearch
 from fphi.run.search.weights import WeightFolder
-from fphi.tasks.division import Division
 from fphi.tasks.supervised import Supervised
 from fphi.within.training import NetworkTraining
 
-__all__ = ["Problem", "SupervisedProblem"]
+__all__ = ["ArchitectureProblem", "Found", "LargeTask", "Problem", "SupervisedProblem"]
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search came to.
+
+    Args:
+        method: its name.
+        chosen: the candidates that make up the result: one, or several that are joined.
+        validation: the validation accuracy of the best candidate.
+        seconds: that the search took: of a search by evaluations, those of the evaluations.
+        evaluations: candidates that were evaluated one by one.
+        failures: of these, how many had no accuracy.
+        epochs: of a search that is one training; 0: it is none.
+        rows: of ``history.csv``.
+    """
+
+    method: str
+    chosen: tuple[Tokens, ...]
+    validation: float
+    seconds: float
+    evaluations: int
+    failures: int
+    epochs: int
+    rows: list[HistoryRow]
 
 
 class Problem(ABC):
-    """What candidates are trained for and judged by, with its data."""
+    """What candidates are evaluated for, with its data."""
 
     rate: ClassVar[str]
     """The option that has the learning rate of candidates."""
+    what: ClassVar[str]
+    """What is searched for, a word."""
 
     @property
     @abstractmethod
@@ -40,58 +72,76 @@ class Problem(ABC):
     def lasting(self) -> tuple[int, str]:
         """How long the last training is: a number, and of what."""
 
-    @abstractmethod
-    def architecture(self, tokens: Tokens) -> Architecture:
-        """Tokens with all that it takes to build the network."""
+    def require(self) -> None:  # noqa: B027 – most problems take whatever their data are
+        """Raise an `FphiError` if no candidate could be evaluated."""
 
     @abstractmethod
     def loss(self, weights: WeightFolder | None = None) -> CandidateLoss:
-        """L(φ): trains a candidate and judges it; with a folder candidates inherit their parents' weights."""
+        """L(φ): learns with a candidate and judges it; with a folder candidates go on from their parents."""
 
     @abstractmethod
-    def retrain(self, tokens: Tokens) -> Retrained:
-        """The architecture trained from new weights, longer, and tested."""
+    def begin(self, method: EpochwiseMethod) -> SupernetSearch:
+        """A search that is one training, at its start."""
+
+    def conclude(self, method: EpochwiseMethod, search: SupernetSearch) -> Mapping[str, float]:
+        """Figures for the row of its last epoch."""
+        return {}
+
+    @abstractmethod
+    def judge(self, found: Tokens) -> float:
+        """The validation accuracy of what a search that is one training has found, evaluated by itself."""
+
+    @abstractmethod
+    def text(self, found: Found) -> str:
+        """What was found, in a line."""
+
+    @abstractmethod
+    def write(self, found: Found, out: Path) -> None:
+        """Leave what was found in a folder, with its picture."""
+
+    @abstractmethod
+    def retrain(self, found: Found) -> Retrained:
+        """Learn with what was found from new weights, longer, and be tested."""
 
     @abstractmethod
     def facts(self) -> dict[str, Any]:
         """What ``result.json`` says of the data and the trainings."""
 
-    def compared(self, found: Retrained) -> dict[str, Any]:
-        """By its name in ``result.json``, a network that was not searched for, trained like the one found."""
+    def compared(self, found: Found, retrained: Retrained) -> dict[str, Any]:
+        """By its name in ``result.json``, what was not searched for, trained like what was found."""
         return {}
 
 
+class ArchitectureProblem(Problem):
+    """What architectures are evaluated for."""
+
+    what: ClassVar[str] = "architecture"
+
+    @abstractmethod
+    def architecture(self, tokens: Tokens) -> Architecture:
+        """Tokens with all that it takes to build the network."""
+
+    def text(self, found: Found) -> str:
+        return self.architecture(found.chosen[0]).text
+
+    def write(self, found: Found, out: Path) -> None:
+        architecture = self.architecture(found.chosen[0])
+        architecture.save(out)
+        graphs = architecture.space.graphs(architecture.tokens)
+        replace_file(out / "architecture.png", draw_architecture(graphs))
+
+
 @dataclass(frozen=True)
-class SupervisedProblem(Problem):
+class LargeTask(Problem):
     """One large task: a candidate's loss is its error on validation examples."""
 
     rate = "--child-lr"
 
-    space: ArchitectureSpace
+    space: Space
     seed: int
     data: Supervised
     training: NetworkTraining
     last: RetrainOptions
-
-    @classmethod
-    def load(
-        cls,
-        space: ArchitectureSpace,
-        seed: int,
-        options: DataOptions,
-        training: NetworkTraining,
-        last: RetrainOptions,
-        division: Division | None = None,
-    ) -> "SupervisedProblem":
-        """With its data, a function of the seed.
-
-        Raises:
-            FphiError: their classes are not those of ``division``, with which the search began.
-        """
-        problem = cls(space, seed, options.load(seed), training, last)
-        if division is not None:
-            division.require_same(problem.classes, options.data)
-        return problem
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -105,16 +155,13 @@ class SupervisedProblem(Problem):
     def lasting(self) -> tuple[int, str]:
         return self.last.retrain_epochs, "epochs"
 
-    def architecture(self, tokens: Tokens) -> Architecture:
-        return Architecture(self.space, tokens, self.data.input_shape, self.data.classes)
+    @property
+    def last_training(self) -> NetworkTraining:
+        """As candidates are trained, but longer; the limit is one of candidates."""
+        return replace(self.training, epochs=self.last.retrain_epochs, limit_seconds=None)
 
-    def loss(self, weights: WeightFolder | None = None) -> TrainAndTest:
-        return TrainAndTest(self.space, self.data, self.training, weights, self.seed, test=False)
-
-    def retrain(self, tokens: Tokens) -> Retrained:
-        # The limit is one of candidates; this training is longer.
-        training = replace(self.training, epochs=self.last.retrain_epochs, limit_seconds=None)
-        return retrain(self.space, tokens, self.data, training, self.seed)
+    def conclude(self, method: EpochwiseMethod, search: SupernetSearch) -> Mapping[str, float]:
+        return method.conclude(search, self.space, self.data)
 
     def facts(self) -> dict[str, Any]:
         return {
@@ -123,3 +170,27 @@ class SupervisedProblem(Problem):
             "candidate_epochs": self.training.epochs,
             "retrain_epochs": self.last.retrain_epochs,
         }
+
+
+@dataclass(frozen=True)
+class SupervisedProblem(LargeTask, ArchitectureProblem):
+    """Candidates are networks that are trained on one large task."""
+
+    space: ArchitectureSpace
+
+    def architecture(self, tokens: Tokens) -> Architecture:
+        return Architecture(self.space, tokens, self.data.input_shape, self.data.classes)
+
+    def loss(self, weights: WeightFolder | None = None) -> TrainAndTest:
+        return TrainAndTest(self.space, self.data, self.training, weights, self.seed, test=False)
+
+    def begin(self, method: EpochwiseMethod) -> SupernetSearch:
+        method.require(self.space)
+        assert isinstance(method, SupernetMethod)
+        return method.begin(self.space, self.data, self.seed)
+
+    def judge(self, found: Tokens) -> float:
+        return 1 - self.loss()(Candidate(0, found)).loss
+
+    def retrain(self, found: Found) -> Retrained:
+        return retrain(self.space, found.chosen[0], self.data, self.last_training, self.seed)

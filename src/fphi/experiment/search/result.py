@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Any
 
 from fphi.experiment.architecture import options_of
-from fphi.experiment.search.steps import FoundArchitecture, SearchRun
+from fphi.experiment.search.augmenting_result import summary_of_augmentations
+from fphi.experiment.search.problem import ArchitectureProblem, Found
+from fphi.experiment.search.steps import SearchRun
 from fphi.experiment.versions import versions
-from fphi.learnable.architecture import ArchitectureSpace
-from fphi.report.architecture import draw_architecture
 from fphi.report.search_curves import epoch_curves, search_curves
 from fphi.report.tables import Table, points
 from fphi.run.disk.checkpoint import BEST, save_parameters
@@ -16,17 +16,15 @@ from fphi.run.search.history_table import to_csv
 from fphi.run.search.loop import Budget
 from fphi.run.search.retrain import Retrained
 
-__all__ = ["result_of", "summary", "write_curves", "write_found", "write_weights"]
+__all__ = ["result_of", "summary", "write_curves", "write_rows", "write_weights"]
 
 
-def write_found(run: SearchRun, found: FoundArchitecture) -> None:
-    """The architecture, its picture, and the history as a table."""
-    run.problem.architecture(found.tokens).save(run.out)
-    replace_file(run.out / "architecture.png", draw_architecture(run.space.graphs(found.tokens)))
+def write_rows(run: SearchRun, found: Found) -> None:
+    """The history as a table."""
     write_text(run.out / "history.csv", to_csv(found.rows))
 
 
-def write_curves(out: Path, found: FoundArchitecture, control: FoundArchitecture | None) -> None:
+def write_curves(out: Path, found: Found, control: Found | None) -> None:
     """How both searches went."""
     if control is not None:
         write_text(out / "random.csv", to_csv(control.rows))
@@ -40,8 +38,8 @@ def write_curves(out: Path, found: FoundArchitecture, control: FoundArchitecture
 
 
 def write_weights(run: SearchRun, retrained: Retrained) -> None:
-    """The retrained weights, if there are any."""
-    if retrained.module is not None:
+    """The retrained weights, if there are any, and an architecture to build them by."""
+    if retrained.module is not None and isinstance(run.problem, ArchitectureProblem):
         count, unit = run.problem.lasting
         note: Any = {"space": run.space.name, unit: count}
         save_parameters(run.out / BEST, retrained.module, note)
@@ -49,7 +47,7 @@ def write_weights(run: SearchRun, retrained: Retrained) -> None:
 
 def result_of(
     run: SearchRun,
-    results: list[tuple[FoundArchitecture, Retrained]],
+    results: list[tuple[Found, Retrained]],
     beside: dict[str, Any],
     budget: Budget,
     command: str,
@@ -58,7 +56,7 @@ def result_of(
 
     ``budget`` is that of the evaluations, and random search's; ``beside`` what else there is to compare with.
     """
-    records = [_record(run.space, *result) for result in results]
+    records = [_record(run, *result) for result in results]
     said = (
         f"{budget.evaluations} evaluations"
         if budget.seconds is None
@@ -66,7 +64,7 @@ def result_of(
     )
     control = {"budget": said, **records[1]} if len(records) > 1 else None
     return {
-        "kind": "architecture search",
+        "kind": f"{run.problem.what} search",
         "space": run.space.name,
         "options": options_of(run.space),
         **run.problem.facts(),
@@ -79,21 +77,23 @@ def result_of(
     }
 
 
-def _record(space: ArchitectureSpace, found: FoundArchitecture, retrained: Retrained) -> dict[str, Any]:
+def _record(run: SearchRun, found: Found, retrained: Retrained) -> dict[str, Any]:
     record: dict[str, Any] = {
         "method": found.method,
         **({"epochs": found.epochs} if found.epochs else {"evaluations": found.evaluations}),
         "failures": found.failures,
         "seconds": round(found.seconds, 3),
         "validation_accuracy": found.validation,
-        "architecture": space.text(found.tokens),
+        run.problem.what: run.problem.text(found),
         "retrained": retrained.to_json(),
     }
     return record
 
 
 def summary(result: dict[str, Any]) -> Table:
-    """The search beside random search, and beside Conv4 if it is for few-shot learning."""
+    """The search beside random search, and beside what else there is to compare with."""
+    if "beside" in result:
+        return summary_of_augmentations(result)
     searches = [result, *([result["control"]] if result["control"] else [])]
     few_shot = "few_shot" in result
     lasting = f"{result['retrain_steps']} meta-steps" if few_shot else f"{result['retrain_epochs']} epochs"

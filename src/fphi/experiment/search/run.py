@@ -1,6 +1,7 @@
 """A search that trains its candidates: random search beside it, both results retrained, one directory."""
 
 import json
+import math
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 from fphi.experiment.classes import CLASSES, classes_text, read_division
 from fphi.experiment.config import CONFIG, Config
+from fphi.experiment.search.augmenting import TRAININGS, AugmentationProblem
 from fphi.experiment.search.few_shot import FewShotProblem
 from fphi.experiment.search.fitting import searchable
 from fphi.experiment.search.options import (
@@ -15,20 +17,24 @@ from fphi.experiment.search.options import (
     ControlOptions,
     DataOptions,
     ExecutorOptions,
+    LastTrainingsOptions,
     MetaOptions,
+    NetworkOptions,
     RetrainOptions,
 )
 from fphi.experiment.search.problem import Problem, SupervisedProblem
-from fphi.experiment.search.result import result_of, write_curves, write_found, write_weights
+from fphi.experiment.search.result import result_of, write_curves, write_rows, write_weights
 from fphi.experiment.search.steps import (
     SearchRun,
+    by_epochs,
     by_evaluations,
-    by_supernet,
     compared_with,
     retrained,
 )
 from fphi.learnable.architecture import ArchitectureSpace
-from fphi.methods.families.searching import SearchMethod, SupernetMethod
+from fphi.learnable.augmentation import AugmentationSpace
+from fphi.learnable.space import Space
+from fphi.methods.families.searching import EpochwiseMethod, SearchMethod
 from fphi.methods.random_search import RandomSearchMethod
 from fphi.optimize import RandomSearch
 from fphi.report.files import read_text
@@ -48,7 +54,7 @@ __all__ = ["run_search"]
 
 _RESULT = "result.json"
 _RANDOM = "random.jsonl"
-_HELD = (CONFIG, HISTORY, _RESULT, BEST, LAST)
+_HELD = (CONFIG, HISTORY, _RESULT, BEST, LAST, TRAININGS)
 
 
 @dataclass(frozen=True)
@@ -58,13 +64,13 @@ class _Asked:
     config: Config
 
     @property
-    def method(self) -> SearchMethod | SupernetMethod:
+    def method(self) -> SearchMethod | EpochwiseMethod:
         method = self.config.method
-        assert isinstance(method, SearchMethod | SupernetMethod)
+        assert isinstance(method, SearchMethod | EpochwiseMethod)
         return method
 
     @property
-    def space(self) -> ArchitectureSpace:
+    def space(self) -> Space:
         return self.config.space
 
     @property
@@ -72,30 +78,60 @@ class _Asked:
         return self.config.part(BudgetOptions)
 
     @property
-    def evaluations(self) -> Budget:
-        """Of candidates one by one: random search's too, and of a supernet's method only random search's."""
-        given, method = self.budget, self.method
-        usual = method.usual_evaluations if isinstance(method, SearchMethod) else method.control_evaluations
-        return Budget(given.evaluations or (usual if given.seconds is None else None), given.seconds)
+    def epochs(self) -> int:
+        """Of the training of one candidate; of few-shot candidates there are none to be divided."""
+        return self.config.part(NetworkTraining).epochs if self.config.has(NetworkTraining) else 1
 
-    def problem(self, division: Division | None) -> Problem:
+    @property
+    def evaluations(self) -> Budget:
+        """Of candidates one by one; of a search that is one training only random search's."""
+        given, method = self.budget, self.method
+        if given.evaluations is not None or given.seconds is not None:
+            return Budget(given.evaluations, given.seconds)
+        if isinstance(method, SearchMethod):
+            return Budget(method.evaluations(self.epochs))
+        return Budget(method.control_evaluations)
+
+    @property
+    def control(self) -> Budget:
+        """Of random search, whose candidates are trained to the end: as many epochs as the search has."""
+        budget, method = self.evaluations, self.method
+        if budget.evaluations is None or not isinstance(method, SearchMethod):
+            return budget
+        share = method.stretch(self.epochs) / self.epochs
+        return Budget(math.ceil(budget.evaluations * share))
+
+    def problem(self, out: Path, division: Division | None) -> Problem:
         """With its data, of the classes that it began with."""
-        part, seed = self.config.part, self.budget.seed
+        part, seed, space = self.config.part, self.budget.seed, self.space
         learner = self.config.learner
         if learner is not None:
+            assert isinstance(space, ArchitectureSpace)
             few_shot = part(TaskOptions), part(MetaOptions), learner
-            return FewShotProblem.load(self.space, seed, *few_shot, division)
-        given = part(DataOptions), part(NetworkTraining), part(RetrainOptions)
-        return SupervisedProblem.load(self.space, seed, *given, division)
+            return FewShotProblem.load(space, seed, *few_shot, division)
+        options, training = part(DataOptions), part(NetworkTraining)
+        data = options.load(seed)
+        problem: Problem
+        if isinstance(space, AugmentationSpace):
+            method, last, network = self.method, part(LastTrainingsOptions), part(NetworkOptions)
+            interval = method.stretch(self.epochs) if isinstance(method, SearchMethod) else self.epochs
+            problem = AugmentationProblem(space, seed, data, training, last, network, interval, out)
+        else:
+            assert isinstance(space, ArchitectureSpace)
+            problem = SupervisedProblem(space, seed, data, training, part(RetrainOptions))
+        if division is not None:
+            division.require_same(problem.classes, options.data)
+        return problem
 
     def require_fitting(self, problem: Problem) -> None:
         """Raise an `FphiError` if the method cannot begin a search in the space."""
         with searchable(self.config):
+            self.method.require(self.space)
+            problem.require()
             if isinstance(self.method, SearchMethod):
                 self.method.optimizer(self.space, self.budget.seed)
             else:
-                assert isinstance(problem, SupervisedProblem)
-                self.method.begin(self.space, problem.data, self.budget.seed)
+                problem.begin(self.method)
 
 
 def run_search(config: Config, out: Path, *, resume: bool, command: str) -> dict[str, Any]:
@@ -113,7 +149,7 @@ def run_search(config: Config, out: Path, *, resume: bool, command: str) -> dict
     """
     asked = _Asked(config)
     require_usable(out, resume, _HELD)
-    problem = asked.problem(read_division(out) if resume else None)
+    problem = asked.problem(out, read_division(out) if resume else None)
     asked.require_fitting(problem)
     for note in problem.notes:
         say(note)
@@ -138,20 +174,26 @@ def _has_begun(out: Path) -> bool:
 
 
 def _search(asked: _Asked, run: SearchRun, command: str) -> dict[str, Any]:
-    method, budget, growth = asked.method, asked.evaluations, None
+    method, growth, choose = asked.method, None, None
     if isinstance(method, SearchMethod):
-        optimizer, growth = method.optimizer(run.space, run.seed), method.growth(run.space)
-        found = by_evaluations(run, method, optimizer, budget, HISTORY)
+        optimizer, growth, choose = (
+            method.optimizer(run.space, run.seed),
+            method.growth(run.space),
+            method.chosen,
+        )
+        found = by_evaluations(run, method, optimizer, asked.evaluations, HISTORY)
     else:
-        found = by_supernet(run, method)
-    write_found(run, found)
+        found = by_epochs(run, method)
+    run.problem.write(found, run.out)
+    write_rows(run, found)
     wanted = asked.config.part(ControlOptions).control and not isinstance(method, RandomSearchMethod)
-    drawing = RandomSearch(run.space, run.seed, growth=growth)
-    controls = [by_evaluations(run, RandomSearchMethod(), drawing, budget, _RANDOM)] if wanted else []
+    drawing, budget = RandomSearch(run.space, run.seed, growth=growth), asked.control
+    random = RandomSearchMethod()
+    controls = [by_evaluations(run, random, drawing, budget, _RANDOM, choose)] if wanted else []
     write_curves(run.out, found, controls[0] if controls else None)
     results = [(one, retrained(run, one)) for one in (found, *controls)]
     write_weights(run, results[0][1])
-    beside = compared_with(run, results[0][1])
+    beside = compared_with(run, found, results[0][1])
     result = result_of(run, results, beside, budget, _noted_command(run.out, command))
     write_text(run.out / _RESULT, json.dumps(result, indent=2) + "\n")
     return result

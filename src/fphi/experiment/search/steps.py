@@ -1,17 +1,16 @@
-"""The steps of a search that trains: find an architecture, by evaluations or in a supernet; retrain it."""
+"""The steps of a search that trains: find, by evaluations or in one training; learn with what was found."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fphi.errors import FphiError
-from fphi.experiment.search.problem import Problem, SupervisedProblem
-from fphi.learnable.architecture import ArchitectureSpace
-from fphi.learnable.space import Candidate, Tokens
-from fphi.methods.families.searching import SearchMethod, SupernetMethod
+from fphi.experiment.search.problem import Found, Problem
+from fphi.learnable.space import Candidate, Space, Tokens
+from fphi.methods.families.searching import EpochwiseMethod, SearchMethod
 from fphi.optimize.ask_tell import SearchOptimizer
 from fphi.optimize.epochs import EpochRow
 from fphi.run.disk.checkpoint import LAST
@@ -29,17 +28,19 @@ from fphi.run.show.say import say
 from fphi.run.show.search_progress import epoch_line, search_line
 
 __all__ = [
-    "FoundArchitecture",
     "SearchRun",
     "StoppedError",
+    "by_epochs",
     "by_evaluations",
-    "by_supernet",
     "compared_with",
     "retrained",
 ]
 
 
 _LONGEST = 1e15  # seconds of a search
+
+# Of all candidates with their losses, those that make up the result.
+Choose = Callable[[Sequence[tuple[Candidate, float]]], tuple[Tokens, ...]]
 
 
 class StoppedError(Exception):
@@ -58,42 +59,22 @@ class SearchRun:
         executor: where candidates are evaluated.
     """
 
-    space: ArchitectureSpace
+    space: Space
     problem: Problem
     seed: int
     out: Path
     executor: Executor
 
 
-@dataclass(frozen=True)
-class FoundArchitecture:
-    """What a search came to.
-
-    Args:
-        method: its name.
-        tokens: the architecture.
-        validation: its validation accuracy, trained as a candidate.
-        seconds: that the search took: of a search by evaluations, those of the evaluations.
-        evaluations: candidates that were trained one by one.
-        failures: of these, how many had no accuracy.
-        epochs: of the supernet; 0: there was none.
-        rows: of ``history.csv``.
-    """
-
-    method: str
-    tokens: Tokens
-    validation: float
-    seconds: float
-    evaluations: int
-    failures: int
-    epochs: int
-    rows: list[HistoryRow]
-
-
 def by_evaluations(
-    run: SearchRun, method: SearchMethod, optimizer: SearchOptimizer, budget: Budget, file: str
-) -> FoundArchitecture:
-    """The best of candidates that are trained one by one.
+    run: SearchRun,
+    method: SearchMethod,
+    optimizer: SearchOptimizer,
+    budget: Budget,
+    file: str,
+    choose: Choose | None = None,
+) -> Found:
+    """What candidates that are trained one by one lead to.
 
     Args:
         run: the search.
@@ -102,6 +83,7 @@ def by_evaluations(
         optimizer: new; it proposes the candidates.
         budget: when it ends.
         file: of the history.
+        choose: which candidates make up the result; None: those that the method chooses.
 
     Raises:
         StoppedError: SIGTERM or Ctrl-C.
@@ -137,9 +119,10 @@ def by_evaluations(
             f"none of {failures} candidates of {method.title} could be trained; the first: "
             f"{history.records[0].outcome.failure}; try a smaller {run.problem.rate} or smaller networks"
         )
-    return FoundArchitecture(
+    told = [(record.candidate, record.outcome.loss) for record in history.records]
+    return Found(
         method.variant,
-        history.best.candidate.tokens,
+        (choose or method.chosen)(told),
         1 - history.best.outcome.loss,
         history.seconds,
         len(history.records),
@@ -155,14 +138,13 @@ def _with_heirs(optimizer: SearchOptimizer, history: History) -> set[int]:
     return {*optimizer.parents, *history.in_flight, *parents}
 
 
-def by_supernet(run: SearchRun, method: SupernetMethod) -> FoundArchitecture:
-    """The architecture that a supernet's training leads to, then trained once as a candidate.
+def by_epochs(run: SearchRun, method: EpochwiseMethod) -> Found:
+    """What a search that is one training leads to, then evaluated once as a candidate.
 
     Raises:
         StoppedError: SIGTERM or Ctrl-C.
     """
     problem = run.problem
-    assert isinstance(problem, SupervisedProblem)
     resume = (run.out / LAST).is_file()
     with (
         closing(_EpochLog(run.out / HISTORY)) as log,
@@ -176,22 +158,19 @@ def by_supernet(run: SearchRun, method: SupernetMethod) -> FoundArchitecture:
             if interrupt.requested:
                 raise StoppedError(f"after {row['epoch']:.0f} of {epochs} epochs")
 
-        searching = method.begin(run.space, problem.data, run.seed)
+        searching = problem.begin(method)
         if resume:
             restore(searching, run.out)
             log.complete(searching.rows)
         rows = train_supernet(searching, out=run.out, tell=tell)
     tokens = searching.result()
-    rows = [*rows[:-1], rows[-1] | dict(method.conclude(searching, run.space, problem.data))]
-    outcome = problem.loss()(Candidate(0, tokens))
-    seconds = log.seconds
-    return FoundArchitecture(
-        method.variant, tokens, 1 - outcome.loss, seconds, 0, 0, len(rows), log.rows(rows)
-    )
+    rows = [*rows[:-1], rows[-1] | dict(problem.conclude(method, searching))]
+    judged, seconds = problem.judge(tokens), log.seconds
+    return Found(method.variant, (tokens,), judged, seconds, 0, 0, len(rows), log.rows(rows))
 
 
-def retrained(run: SearchRun, found: FoundArchitecture) -> Retrained:
-    """The architecture trained from new weights, longer, and tested.
+def retrained(run: SearchRun, found: Found) -> Retrained:
+    """What was found, learned with from new weights, longer, and tested.
 
     Raises:
         StoppedError: SIGTERM or Ctrl-C.
@@ -199,17 +178,17 @@ def retrained(run: SearchRun, found: FoundArchitecture) -> Retrained:
     count, unit = run.problem.lasting
     say(f"retraining the best of {found.method} for {count} {unit}")
     with _not_stopped():
-        return run.problem.retrain(found.tokens)
+        return run.problem.retrain(found)
 
 
-def compared_with(run: SearchRun, found: Retrained) -> dict[str, Any]:
-    """A network that was not searched for, trained like the one found, if the problem has one.
+def compared_with(run: SearchRun, found: Found, retrained: Retrained) -> dict[str, Any]:
+    """What was not searched for, trained like what was found, if the problem has such.
 
     Raises:
         StoppedError: SIGTERM or Ctrl-C.
     """
     with _not_stopped():
-        return run.problem.compared(found)
+        return run.problem.compared(found, retrained)
 
 
 @contextmanager

@@ -1,23 +1,45 @@
-"""The space that AutoAugment searches: five sub-policies of two operations each."""
+"""Spaces of augmentation: AutoAugment's, five sub-policies of two operations each."""
 
+from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
 
 from fphi.errors import FphiError
 from fphi.learnable.augmentation.operations import FILL, NAMES, Fill
-from fphi.learnable.augmentation.policy import Policy, Step
-from fphi.learnable.space import Decision, FixedSpace, Tokens
+from fphi.learnable.augmentation.policy import AugmentationPolicy, Policy, Step
+from fphi.learnable.augmentation.schedule import Schedule
+from fphi.learnable.space import Decision, FixedSpace, Space, Tokens
 from fphi.ranges import count
 
-__all__ = ["PolicySpace"]
+__all__ = ["AugmentationSpace", "PolicySpace"]
 
 _PROBABILITIES, _MAGNITUDES = 11, 10
 _QUESTIONS = (("operation", len(NAMES)), ("probability", _PROBABILITIES), ("magnitude", _MAGNITUDES))
 
 
+class AugmentationSpace(Space):
+    """A set of ways to augment training images."""
+
+    @abstractmethod
+    def augmentation(
+        self, chosen: Sequence[Tokens], spans: Sequence[int] = (), fill: Fill = FILL
+    ) -> AugmentationPolicy | Schedule:
+        """What candidates make together: policies that are joined, or that follow one another.
+
+        Args:
+            chosen: at least one.
+            spans: the epochs of each, where they follow one another.
+            fill: see `Policy`.
+
+        Raises:
+            FphiError: the tokens are none of this space.
+        """
+
+
 @dataclass(frozen=True)
-class PolicySpace(FixedSpace):
+class PolicySpace(FixedSpace, AugmentationSpace):
     """Augmentation policies (Cubuk et al., CVPR 2019, arXiv 1805.09501), by default 2.9e32 of them.
 
     Each operation is one of 16, with one of 11 probabilities (0 … 1) and one of 10 magnitudes (0 … 9). To a
@@ -66,6 +88,11 @@ class PolicySpace(FixedSpace):
                 "'Rotate 0.7 2', with ' + ' between those of a sub-policy and ' | ' between sub-policies"
             ) from None
         return self.check(tokens)
+
+    def augmentation(self, chosen: Sequence[Tokens], spans: Sequence[int] = (), fill: Fill = FILL) -> Policy:
+        """The policy with the sub-policies of all."""
+        rows = tuple(row for tokens in chosen for row in self.policy(tokens).sub_policies)
+        return Policy(rows, fill=fill)
 
     def policy(self, tokens: Tokens, fill: Fill = FILL) -> Policy:
         """The policy itself.

@@ -1,29 +1,41 @@
 """What searches have in common: each names its space, and how it is searched."""
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from torch import nn
+
+from fphi.errors import FphiError
 from fphi.learnable.architecture import ArchitectureSpace
-from fphi.learnable.space import Space
+from fphi.learnable.space import Candidate, Space, Tokens
 from fphi.methods.base import Method
 from fphi.optimize.ask_tell import Growth, SearchOptimizer
 from fphi.ranges import count
 from fphi.run.search.supernet import SupernetSearch
 from fphi.tasks.supervised import Supervised
 
-__all__ = ["SearchMethod", "SupernetMethod"]
+__all__ = ["EpochwiseMethod", "RelaxedMethod", "SearchMethod", "SupernetMethod"]
 
 
 @dataclass(frozen=True)
 class _Search(Method):
-    """One search: φ is an architecture, the parameters of a policy that emits architectures, or a mixture."""
+    """One search: φ is what is chosen, the parameters of a policy that chooses, or a mixture of choices."""
 
-    # The space of the paper by its name in ``SPACES``.
+    # The space of the paper by its name.
     usual_space: ClassVar[str]
+    # Which spaces it can search.
+    searches: ClassVar[type] = Space
     # The paper's own search in words, with the options that give it; empty: there is none.
     paper_budget: ClassVar[str] = ""
+
+    def require(self, space: Space) -> None:
+        """Raise an `FphiError` if the method cannot search ``space``."""
+        if not isinstance(space, self.searches):
+            raise FphiError(
+                f"{self.title} cannot search the space {space.name}; choose the space {self.usual_space}"
+            )
 
 
 @dataclass(frozen=True)
@@ -40,16 +52,28 @@ class SearchMethod(_Search):
 
     @abstractmethod
     def optimizer(self, space: Space, seed: int) -> SearchOptimizer:
-        """Step 3: what proposes architectures of ``space`` and learns from their losses."""
+        """Step 3: what proposes candidates of ``space`` and learns from their losses."""
 
     def growth(self, space: Space) -> Growth | None:
         """The space of a candidate by its number; None: it is always ``space``."""
         return None
 
+    def stretch(self, epochs: int) -> int:
+        """Epochs of one candidate, where a whole training has ``epochs``; by default all."""
+        return epochs
+
+    def evaluations(self, epochs: int) -> int:
+        """How many candidates are evaluated where no budget is given."""
+        return self.usual_evaluations
+
+    def chosen(self, told: Sequence[tuple[Candidate, float]]) -> tuple[Tokens, ...]:
+        """Which candidates make up the result, of all with their losses; by default the best."""
+        return (min(told, key=lambda entry: (entry[1], entry[0].number))[0].tokens,)
+
 
 @dataclass(frozen=True)
-class SupernetMethod(_Search):
-    """A search in one network that holds all architectures of its space, whose weights they share.
+class EpochwiseMethod(_Search):
+    """A search that is one training, epoch by epoch.
 
     Args:
         control_evaluations: candidates that random search, its control, trains one by one; the best of them
@@ -58,8 +82,14 @@ class SupernetMethod(_Search):
 
     control_evaluations: int = count(16, least=0)
 
-    def require(self, space: ArchitectureSpace) -> None:
-        """Raise an `FphiError` if the method cannot search ``space``; by default it can search any."""
+    def conclude(self, search: SupernetSearch, space: Space, data: Supervised) -> Mapping[str, float]:
+        """Figures for the row of the last epoch, taken when the search has ended."""
+        return {}
+
+
+@dataclass(frozen=True)
+class SupernetMethod(EpochwiseMethod):
+    """A search in one network that holds all architectures of its space, whose weights they share."""
 
     @abstractmethod
     def begin(self, space: ArchitectureSpace, data: Supervised, seed: int) -> SupernetSearch:
@@ -69,8 +99,21 @@ class SupernetMethod(_Search):
             FphiError, ValueError: the method cannot search ``space``, or an option is out of its range.
         """
 
-    def conclude(
-        self, search: SupernetSearch, space: ArchitectureSpace, data: Supervised
-    ) -> Mapping[str, float]:
-        """Figures for the row of the last epoch, taken when the search has ended."""
-        return {}
+
+@dataclass(frozen=True)
+class RelaxedMethod(EpochwiseMethod):
+    """A search for an augmentation whose choices are relaxed, so that they have gradients."""
+
+    @abstractmethod
+    def begin(self, space: Space, data: Supervised, network: nn.Module, seed: int) -> SupernetSearch:
+        """The search at its start.
+
+        Args:
+            space: of the result.
+            data: of the problem.
+            network: that is trained meanwhile, new.
+            seed: of everything random.
+
+        Raises:
+            FphiError, ValueError: the method cannot search ``space``, or an option is out of its range.
+        """

@@ -10,6 +10,7 @@ import torch
 from fphi.errors import FphiError
 from fphi.learnable.architecture import ArchitectureSpace, SharingSpace, Supernet
 from fphi.learnable.policy import Policy
+from fphi.learnable.space import Space
 from fphi.methods.families.searching import SupernetMethod
 from fphi.objective.candidate_loss import TrainAndTest
 from fphi.optimize.sharing_phases import ControllerPhase, SharedPhase
@@ -67,7 +68,7 @@ class SharingMethod(SupernetMethod):
     def controller_phase(self) -> ControllerPhase:
         """How it learns."""
 
-    def require(self, space: ArchitectureSpace) -> None:
+    def require(self, space: Space) -> None:
         if not isinstance(space, SharingSpace):
             raise FphiError(
                 f"the architectures of the space {space.name} have no shared weights; "
@@ -96,9 +97,7 @@ class SharingMethod(SupernetMethod):
             controller=self.controller_phase(),
         )
 
-    def conclude(
-        self, search: SupernetSearch, space: ArchitectureSpace, data: Supervised
-    ) -> Mapping[str, float]:
+    def conclude(self, search: SupernetSearch, space: Space, data: Supervised) -> Mapping[str, float]:
         assert isinstance(search, WeightSharing)
         figures = {
             "derived": search.derive(self.derive)[1],

@@ -18,9 +18,12 @@ from fphi.learnable.augmentation import (
 from fphi.run.disk.files import Json, parse_json, write_text
 from fphi.run.disk.schema import group, number, require, shortened, text, whole
 
-__all__ = ["Augmenting", "read_augmentation", "read_lines", "write_augmentation"]
+__all__ = ["AUGMENTATION", "Augmenting", "read_augmentation", "read_lines", "write_augmentation"]
 
 Augmenting: TypeAlias = AugmentationPolicy | Schedule
+
+AUGMENTATION = "augmentation.json"
+"""What a search leaves in its folder."""
 
 _KIND = "augmentation"
 _MOST_BYTES, _MOST_ENTRIES, _MOST_STEPS, _MOST_EPOCHS = 2**24, 10_000, 16, 10**9
@@ -36,11 +39,13 @@ def write_augmentation(path: Path, augmenting: Augmenting) -> None:
 
 
 def read_augmentation(path: Path) -> Augmenting:
-    """What `write_augmentation` wrote, or a hand in the same form.
+    """What `write_augmentation` wrote, or a hand in the same form; of a folder, what a search left there.
 
     Raises:
         FphiError: there is no such file, or it holds none.
     """
+    if path.is_dir():
+        path = path / AUGMENTATION
     raw = read_lines(path)
     try:
         content = group(parse_json(raw, once=True), "the file")

@@ -101,8 +101,8 @@ def search(
 
 
 def _next(optimizer: SearchOptimizer, history: History, budget: Budget) -> Candidate | None:
-    """The next candidate, on record; None if the budget is spent."""
-    if not budget.allows_another(optimizer.asked, history.seconds):
+    """The next candidate, on record; None if the budget is spent, or others have to be told first."""
+    if not (optimizer.ready and budget.allows_another(optimizer.asked, history.seconds)):
         return None
     candidate = optimizer.ask()
     history.asked(candidate)

@@ -31,6 +31,7 @@ class Retrained:
         seconds: of the training.
         failure: why there is no network.
         by_task: accuracy on each test task ``[n]``; None: there are no tasks.
+        by_seed: test accuracy of each of several trainings, of which ``validation`` and ``test`` are means.
     """
 
     module: nn.Module | None
@@ -40,6 +41,7 @@ class Retrained:
     seconds: float
     failure: str = ""
     by_task: Tensor | None = None
+    by_seed: tuple[float, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """What ``result.json`` says of it."""
@@ -48,6 +50,7 @@ class Retrained:
             "validation_accuracy": self.validation,
             "test_accuracy": self.test,
             **({"test_ci95": Interval.of(self.by_task).ci95} if self.by_task is not None else {}),
+            **({"test_by_seed": list(self.by_seed)} if self.by_seed else {}),
             "seconds": round(self.seconds, 3),
             **({"failure": self.failure} if self.failure else {}),
         }

@@ -1,0 +1,228 @@
+"""Searches for augmentation from the command line: what they write and say, killed, resumed, and refused."""
+
+import json
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+
+import fphi as package
+from cli_helpers import fphi, quietly, refused, save_images
+from fphi.augmentation import PBAPolicy, Policy, Schedule, load
+from fphi.experiment.search.augmenting_result import recommendation
+from leashed import held
+from search_helpers import events, result
+from waiting import wait_until
+
+Capture = pytest.CaptureFixture[str]
+
+TINY = (
+    *("--train-examples", 100, "--validation-examples", 60, "--test-examples", 50),
+    *("--child-epochs", 3, "--child-batch-size", 50, "--retrain-epochs", 2, "--retrain-seeds", 2),
+)
+SEARCHES: dict[str, tuple[object, ...]] = {
+    "autoaugment": ("--evaluations", 7, "--batch", 3, "--join", 2),
+    "pba": ("--population", 4, "--interval", 1),
+}
+
+
+@pytest.fixture(scope="module", params=sorted(SEARCHES))
+def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp(request.param) / request.param
+    quietly("search", request.param, "--out", out, *SEARCHES[request.param], *TINY)
+    return Path(out)
+
+
+def test_what_is_found_augments_in_three_lines(run: Path) -> None:
+    augment = load(run)
+    images = torch.rand(20, 1, 8, 8)
+    assert augment(images).shape == images.shape
+    assert load(run / "augmentation.json").policy == augment.policy
+    if run.name == "pba":
+        assert isinstance(augment.augmenting, Schedule)
+        assert [epochs for epochs, _ in augment.augmenting.segments] == [1, 1, 1]
+        assert augment.augmenting.policy(0) == PBAPolicy.zero()
+        assert augment.stretched(30).augmenting.policy(9) == PBAPolicy.zero()  # type: ignore[union-attr]
+    else:
+        assert isinstance(augment.augmenting, Policy)
+        assert len(augment.augmenting.sub_policies) == 2 * 5
+
+
+def test_the_result_has_what_nobody_has_to_search_for(run: Path) -> None:
+    content = result(run)
+    assert content["kind"] == "augmentation search"
+    assert set(content["beside"]) == {"no augmentation", "random policies", "TrivialAugment"}
+    for record in (content["retrained"], *content["beside"].values(), content["control"]["retrained"]):
+        assert len(record["test_by_seed"]) == 2
+        assert record["test_accuracy"] == pytest.approx(sum(record["test_by_seed"]) / 2)
+    for name in ("augmentation.json", "augmentation.png", "search.png", "history.csv", "random.csv"):
+        assert (run / name).stat().st_size > 100
+    assert not (run / "best.safetensors").exists()
+
+
+def test_a_last_training_that_is_done_is_not_done_again(run: Path, tmp_path: Path) -> None:
+    """The file says what came of each: of a search that was killed before its result it is believed."""
+    again = Path(shutil.copytree(run, tmp_path / run.name))
+    (again / "result.json").unlink()
+    path = again / "trainings.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert len(lines) == 2 * 5
+    changed = [{**line, "test": 0.5} if line["way"] == "TrivialAugment" else line for line in lines]
+    path.write_text("".join(json.dumps(line) + "\n" for line in changed))
+    quietly("search", run.name, "--out", again, "--resume")
+    tests = {way: record["test_by_seed"] for way, record in result(again)["beside"].items()}
+    assert tests.pop("TrivialAugment") == [0.5, 0.5]
+    assert tests == {way: result(run)["beside"][way]["test_by_seed"] for way in tests}
+    path.write_text(path.read_text().replace('"test": 0.5', '"test": 1.5'))
+    (again / "result.json").unlink()
+    with pytest.raises(
+        AssertionError, match=r"trainings.jsonl is damaged in line \d+ .*these trainings are done again"
+    ):
+        quietly("search", run.name, "--out", again, "--resume")
+
+
+def test_random_search_has_as_many_epochs(run: Path) -> None:
+    content = result(run)
+    expected = {"autoaugment": (7, 7), "pba": (12, 4)}[run.name]
+    assert (content["evaluations"], content["control"]["evaluations"]) == expected
+
+
+def test_a_finished_search_says_its_result_again(run: Path, capsys: Capture) -> None:
+    capsys.readouterr()
+    assert fphi("search", run.name, "--out", run, "--resume", "--json") == 0
+    assert json.loads(capsys.readouterr().out) == result(run)
+
+
+def test_the_line_of_pba_is_a_chain_in_its_history(run: Path) -> None:
+    if run.name != "pba":
+        return
+    asked = {e["asked"]: e for e in events(run / "history.jsonl") if "asked" in e}
+    losses = {e["told"]: e["loss"] for e in events(run / "history.jsonl") if "told" in e}
+    last = min(range(8, 12), key=lambda number: (losses[number], number))
+    line = [last]
+    while asked[line[-1]].get("parent") is not None:
+        line.append(asked[line[-1]]["parent"])
+    schedule = load(run).augmenting
+    assert isinstance(schedule, Schedule)
+    tokens = [tuple(asked[number]["tokens"]) for number in line[::-1]]
+    policies = [schedule.policy(epoch) for epoch in range(3)]
+    assert [policy.vector for policy in policies if isinstance(policy, PBAPolicy)] == tokens
+
+
+@pytest.mark.parametrize("name", sorted(SEARCHES))
+def test_killed_and_resumed_is_uninterrupted(name: str, tmp_path: Path, run: Path) -> None:
+    """SIGKILL after some candidates, twice: the same history, the same augmentation, the same tests."""
+    if run.name != name:
+        return
+    killed = tmp_path / "killed"
+    words: tuple[object, ...] = ("search", name, "--out", killed, *SEARCHES[name], *TINY)
+    for kill in range(3):
+        waits = tmp_path / f"waits {kill}"
+        process = held(waits, 19, *words)  # three epochs of two steps are a candidate of autoaugment
+        wait_until(waits.exists, process)
+        process.kill()
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL
+        words = ("search", name, "--out", killed, "--resume")
+    quietly(*words)
+    for file in ("history.jsonl", "random.jsonl"):
+        assert events(killed / file) == events(run / file)
+    assert (killed / "augmentation.json").read_bytes() == (run / "augmentation.json").read_bytes()
+    for way in ("no augmentation", "random policies", "TrivialAugment"):
+        own, whole = result(killed)["beside"][way], result(run)["beside"][way]
+        assert own["test_by_seed"] == whole["test_by_seed"]
+
+
+def test_processes_find_what_this_process_finds(tmp_path: Path, run: Path) -> None:
+    """PBA's rounds wait for one another, so that nothing depends on which process is faster."""
+    if run.name != "pba":
+        return
+    words = ("--out", tmp_path / "there", "--control", "false", "--executor", "processes")
+    quietly("search", "pba", *SEARCHES["pba"], *TINY, *words)
+    assert (tmp_path / "there/augmentation.json").read_bytes() == (run / "augmentation.json").read_bytes()
+
+
+def test_other_searches_search_policies_too(tmp_path: Path) -> None:
+    words = ("--space", "autoaugment", "--sub-policies", 1, "--evaluations", 3, "--control", "false")
+    quietly("search", "regularized-evolution", "--out", tmp_path / "run", *words, *TINY, "--population", 2)
+    policy = load(tmp_path / "run").policy
+    assert isinstance(policy, Policy)
+    assert len(policy.sub_policies) == 1
+
+
+def test_in_python(tmp_path: Path) -> None:
+    found = package.train(
+        "pba",
+        out=tmp_path / "run",
+        train_examples=60,
+        validation_examples=30,
+        test_examples=30,
+        population=2,
+        child={"epochs": 2},
+        interval=1,
+        control=False,
+        retrain_epochs=1,
+        retrain_seeds=1,
+    )
+    assert isinstance(found, dict)
+    assert found["method"] == "pba"
+    assert found["control"] is None
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("pba --space cells", "pba cannot search the space cells; choose the space pba"),
+        ("pba --space autoaugment", "pba cannot search the space autoaugment; choose the space pba"),
+        (
+            "autoaugment --space cells",
+            "autoaugment cannot search the space cells; choose the space autoaugment",
+        ),
+        ("darts --space autoaugment", "the operations of the space autoaugment cannot be mixed"),
+        ("enas --space pba", "the architectures of the space pba have no shared weights"),
+        ("autoaugment --few-shot maml", "autoaugment"),
+        ("random-search --few-shot maml --space pba", "there are no networks in the space pba"),
+        ("autoaugment --network lenet5", "--network is 'lenet5'; choose one of auto, mlp"),
+        ("autoaugment --retrain-seeds 0", "--retrain-seeds is 0; it must be"),
+        ("pba --population 1", "--population is 1; it must be"),
+        ("pba --quarter 0.7", "--quarter is 0.7; it must be"),
+    ],
+)
+def test_what_cannot_be_is_refused_and_nothing_is_written(
+    words: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert message in refused(capsys, "search", *words.split())
+    assert not list(tmp_path.iterdir())
+
+
+def test_other_commands_say_what_the_folder_holds(run: Path, capsys: Capture) -> None:
+    assert "fphi.augmentation.load(" in refused(capsys, "build", run)
+    assert "directory of a search" in refused(capsys, "evaluate", run)
+    with pytest.raises(package.FphiError, match="finds no network"):
+        package.load(run)
+
+
+def test_images_of_a_folder_in_colour(tmp_path: Path) -> None:
+    save_images(tmp_path / "images", classes=2, images=12)
+    data = ("--data", tmp_path / "images", "--image-size", 8, "--mode", "rgb", "--retrain-seeds", 1)
+    words = ("--child-epochs", 1, "--retrain-epochs", 1, "--evaluations", 2, "--control", "false")
+    quietly("search", "autoaugment", "--out", tmp_path / "run", *data, *words)
+    assert load(tmp_path / "run")(torch.rand(4, 3, 8, 8)).shape == (4, 3, 8, 8)
+
+
+def test_the_recommendation_is_what_does_best_without_a_search() -> None:
+    def ends(found: float, nothing: float, random: float, trivial: float) -> str:
+        tests = {"no augmentation": nothing, "random policies": random, "TrivialAugment": trivial}
+        beside = {name: {"test_accuracy": test} for name, test in tests.items()}
+        return recommendation({"retrained": {"test_accuracy": found}, "beside": beside}, "runs/pba")
+
+    assert ends(0.9, 0.8, 0.85, 0.89) == "take what was found: fphi.augmentation.load('runs/pba')"
+    assert ends(0.9, 0.8, 0.85, 0.9).startswith(
+        "TrivialAugment does as well or better (90.00% against 90.00%)"
+    )
+    assert 'fphi.augmentation.published("trivialaugment")' in ends(0.9, 0.8, 0.85, 0.92)
+    assert "do not augment" in ends(0.9, 0.95, 0.85, 0.92)
+    assert "nothing that random policies have not" in ends(0.9, 0.8, 0.95, 0.92)
