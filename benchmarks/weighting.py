@@ -67,13 +67,13 @@ def by_higher(model: nn.Module, batch: Pair, clean: Pair) -> Step:
             losses = cross_entropy(copy(batch[0]), batch[1], reduction="none")
             descent.step((net(losses.detach()) * losses).mean())
             adam.zero_grad()
-            cross_entropy(copy(clean[0]), clean[1]).backward()
+            cross_entropy(copy(clean[0]), clean[1]).backward()  # type: ignore[no-untyped-call]
             adam.step()
         losses = cross_entropy(model(batch[0]), batch[1], reduction="none")
         with torch.no_grad():
             weights = net(losses)
         optimizer.zero_grad()
-        (weights * losses).mean().backward()  # type: ignore[no-untyped-call]
+        (weights * losses).mean().backward()
         optimizer.step()
 
     return step

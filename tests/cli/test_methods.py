@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from cli_helpers import TINY, evaluated, quietly, refused, save_images, trained
+from cli_helpers import TINY, evaluated, fphi, quietly, refused, save_images, trained
 from fphi.methods import FewShotMethod, Setting, methods
 from fphi.methods.families.networks import build_network
 
@@ -85,3 +85,11 @@ def test_a_size_that_no_image_has_is_refused(tmp_path: Path, capsys: Capture) ->
     images = save_images(tmp_path / "images", classes=30, images=4)
     words = ("train", "siamese", "--tasks", images, "--image-size", 0, "--out", tmp_path / "run")
     assert refused(capsys, *words) == "--image-size is 0; it must be at least 1"
+
+
+def test_the_table_says_of_which_kind_a_method_is(capsys: Capture) -> None:
+
+    assert fphi("methods") == 0
+    kinds = {line.split()[1]: line.split()[3] for line in capsys.readouterr().out.splitlines() if "│" in line}
+    assert (kinds["maml"], kinds["darts"], kinds["reweight"]) == ("few-shot", "search", "weighting")
+    assert kinds["meta-weight-net"] == "weighting"

@@ -17,7 +17,8 @@ from safetensors.torch import load_file
 import fphi as package
 from cli_helpers import contents, fphi, quietly, refused
 from fphi.learnable.architecture import SPACES, NASBenchMacroSpace
-from fphi.methods import FewShotMethod, methods
+from fphi.methods import methods
+from fphi.methods.families.searching import EpochwiseMethod, SearchMethod
 from fphi.run.disk.directory import claim
 from policy_helpers import everything
 from search_helpers import EVOLUTION, TINY, TINY_DATA, events, result, searched, small_table
@@ -313,7 +314,7 @@ def test_candidates_that_cannot_be_trained_are_on_record(tmp_path: Path, capsys:
 
 
 @pytest.mark.parametrize(
-    "method", [name for name, cls in methods().items() if not issubclass(cls, FewShotMethod)]
+    "method", [name for name, cls in methods().items() if issubclass(cls, SearchMethod | EpochwiseMethod)]
 )
 @pytest.mark.parametrize("space", sorted(SPACES))
 def test_every_pair_has_options_of_its_own(method: str, space: str, capsys: Capture) -> None:

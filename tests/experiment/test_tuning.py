@@ -299,7 +299,7 @@ def test_refusals(tmp_path: Path, options: dict[str, Any], message: str) -> None
 
 
 def test_searches_are_refused_and_so_is_a_folder_that_is_taken(folder: Path, tuned: Tuned) -> None:
-    with pytest.raises(FphiError, match="darts is a search, and tune takes few-shot methods"):
+    with pytest.raises(FphiError, match="darts is no few-shot method, which tune takes"):
         fphi.tune("darts")
     with pytest.raises(FphiError, match=r"already holds a run \(study\.db\); .* or go on with --resume"):
         tiny(folder)

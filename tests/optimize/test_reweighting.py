@@ -306,3 +306,50 @@ def test_what_a_training_has_seen_of_its_examples() -> None:
     assert float(objective.weights.mean()) == pytest.approx(1)
     assert objective.weights[[1, 3, 4, 6, 7, 8]].tolist() == [0] * 6
     assert isinstance(objective.weighting, Reweight)
+
+
+@pytest.mark.parametrize("begin", [Reweight, MetaWeightNet])
+def test_a_training_goes_on_with_what_its_objective_has_seen(begin: type[Weighting]) -> None:
+    model, clean, (x, y) = network(), Examples(*pair(1)), pair(0)
+    batches = [torch.tensor([2, 0, 5]), torch.tensor([1, 3, 4])]
+
+    def objective() -> WeighedObjective:
+        return WeighedObjective(begin, clean, examples=9, batch_size=100)
+
+    torch.manual_seed(0)
+    whole = objective()
+    loss_of = whole(model, sgd(model))
+    first, second = (loss_of(Examples(x[rows], y[rows]), rows) for rows in batches)
+    torch.manual_seed(0)
+    halves = [objective(), objective()]
+    assert torch.equal(
+        halves[0](model, sgd(model))(Examples(x[batches[0]], y[batches[0]]), batches[0]), first
+    )
+    halves[1].load_state_dict(halves[0].state_dict())
+    assert torch.equal(halves[1].losses, halves[0].losses)
+    loss_of = halves[1](model, sgd(model))
+    # Clean minibatches of another order are the same sums in another order.
+    assert torch.allclose(loss_of(Examples(x[batches[1]], y[batches[1]]), batches[1]), second, rtol=1e-5)
+    assert torch.allclose(halves[1].weights, whole.weights, rtol=1e-5)
+    assert torch.equal(halves[1].suspicion, whole.suspicion)
+
+
+def test_an_objective_takes_no_state_of_another() -> None:
+    clean = Examples(*pair(1))
+    objective = WeighedObjective(Reweight, clean, examples=9)
+    model = network()
+    objective(model, sgd(model))
+    state = objective.state_dict()
+    for wrong in (
+        {"seen": torch.zeros(4, 8, dtype=torch.float64)},
+        {"seen": torch.zeros(4, 9)},
+        {"seen": None},
+        {"skipped": -1},
+        {"skipped": True},
+        {"weighting": None},
+    ):
+        with pytest.raises(ValueError, match=r"it does not say|is of others"):
+            objective.load_state_dict(state | wrong)
+    objective.load_state_dict(state | {"weighting": {"net": {}}})
+    with pytest.raises(ValueError, match="have no state"):
+        objective(model, sgd(model))

@@ -122,3 +122,20 @@ def test_what_cannot_be_is_refused(digits: Supervised) -> None:
         noisy_labels(y, torch.ones(2, 3))
     with pytest.raises(DataError, match="labels from 0 to 2 and noise of 2 classes"):
         noisy_labels(torch.tensor([0, 2]), torch.eye(2))
+
+
+def test_counts_of_each_class_are_kept_as_they_are_asked_for(digits: Supervised) -> None:
+    wanted = [3, 100, 1, 7, 50, 9, 2, 4, 80, 20]
+    rare = corrupted(digits, "none", seed=1, counts=wanted)
+    assert rare.data.train.y.bincount().tolist() == wanted
+    assert not rare.wrong.any()
+    assert digits.rows is not None
+    assert rare.data.rows is not None
+    places = {n: i for i, n in enumerate(digits.rows.tolist())}
+    kept = torch.tensor([places[n] for n in rare.data.rows.tolist()])
+    assert torch.equal(digits.train.x[kept], rare.data.train.x)
+    with pytest.raises(DataError, match="counts of 2 classes, and digits has 10; give one for each"):
+        corrupted(digits, counts=[1, 1])
+    for count, error in ((1000, "1000 training examples of class 0 of digits: it has"), (0, "at least 1")):
+        with pytest.raises(FphiError, match=error):
+            corrupted(digits, counts=[count, *wanted[1:]])

@@ -241,3 +241,33 @@ def test_cifar10_itself() -> None:
     assert list(pool.sizes) == [1000] * 10
     assert pool.images.shape == (10_000, 3, 32, 32)
     assert {"airplane", "truck"} < set(pool.names)
+
+
+def test_rows_say_where_training_examples_stand_whatever_is_drawn() -> None:
+    every, some = load_supervised("digits", validation=1), load_supervised("digits", train=200, seed=5)
+    assert every.rows is not None
+    assert some.rows is not None
+    first = dict(zip(every.rows.tolist(), every.train.y.tolist(), strict=True))
+    shared = [
+        (first[n], y) for n, y in zip(some.rows.tolist(), some.train.y.tolist(), strict=True) if n in first
+    ]
+    assert len(shared) >= 199
+    assert all(known == y for known, y in shared)
+    assert len(set(some.rows.tolist())) == 200
+
+
+def test_some_classes_alone_are_numbered_in_their_order_and_keep_their_rows() -> None:
+    every = load_supervised("digits", validation=1)
+    two = load_supervised("digits", validation=20, classes=(9, 4))
+    assert (two.classes, counts(two.validation.y)) == (2, [10, 10])
+    assert len(two.test.y) == sum(counts(every.test.y)[k] for k in (4, 9))
+    assert every.rows is not None
+    assert two.rows is not None
+    labels = dict(zip(every.rows.tolist(), every.train.y.tolist(), strict=True))
+    found = [
+        (labels[n], y) for n, y in zip(two.rows.tolist(), two.train.y.tolist(), strict=True) if n in labels
+    ]
+    assert {*found} == {(9, 0), (4, 1)}
+    for classes in ((4,), (4, 4), (4, 10), (-1, 4)):
+        with pytest.raises(DataError, match="give at least two different ones of its 10"):
+            load_supervised("digits", classes=classes)

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from fphi.errors import FphiError
-from fphi.within.cleaning import confident_issues
+from fphi.within.cleaning import auroc, confident_issues
 
 
 def by_definition(probabilities: Tensor, y: Tensor) -> list[bool]:
@@ -45,3 +45,19 @@ def test_what_does_not_fit_is_refused() -> None:
         confident_issues(torch.eye(3), torch.tensor([0, 1]))
     with pytest.raises(FphiError, match="labels from 0 to 3 and probabilities of 3 classes"):
         confident_issues(torch.eye(3), torch.tensor([0, 1, 3]))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_auroc_is_the_share_of_pairs_in_order(seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    scores = torch.randint(6, (40,), generator=generator).float()  # many are equal
+    positive = torch.rand(40, generator=generator) < 0.3
+    high, low = scores[positive][:, None], scores[~positive][None]
+    share = ((high > low).double() + 0.5 * (high == low).double()).mean()
+    assert auroc(scores, positive) == pytest.approx(float(share), rel=1e-12)
+    assert auroc(-scores, positive) == pytest.approx(1 - float(share), rel=1e-12)
+
+
+def test_auroc_needs_both_kinds() -> None:
+    for positive in (torch.zeros(3), torch.ones(3)):
+        assert auroc(torch.arange(3.0), positive.bool()) is None

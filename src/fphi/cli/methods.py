@@ -5,6 +5,7 @@ from textwrap import shorten
 
 from fphi.experiment.parser import Parser
 from fphi.methods.base import FewShotMethod, Method
+from fphi.methods.families.weighting import WeightingMethod
 from fphi.methods.table import methods
 from fphi.report.tables import Table
 
@@ -15,13 +16,15 @@ def run(arguments: list[str]) -> int:
     """Print each method with the kind of thing that it learns and its paper, a line each."""
     Parser("methods", "List the methods with their papers, a line each.").read(arguments)
     listed = methods()
-    room = get_terminal_size().columns - max(map(len, listed)) - len("few-shot") - 10  # the lines between
+    room = get_terminal_size().columns - max(map(len, listed)) - len("weighting") - 10  # the lines between
     lines = [(name, _kind(cls), shorten(_paper(cls), room, placeholder=" …")) for name, cls in listed.items()]
     Table(("Method", "Kind", "Paper"), tuple(lines)).show()
     return 0
 
 
 def _kind(cls: type[Method]) -> str:
+    if issubclass(cls, WeightingMethod):
+        return "weighting"
     return "few-shot" if issubclass(cls, FewShotMethod) else "search"
 
 

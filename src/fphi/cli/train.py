@@ -17,9 +17,11 @@ from fphi.experiment.search.steps import StoppedError
 from fphi.experiment.search.table import search_table, summary_of_table
 from fphi.experiment.training import train_as_configured
 from fphi.experiment.verdict import verdict
-from fphi.methods.base import FewShotMethod
+from fphi.methods.families.searching import EpochwiseMethod, SearchMethod
+from fphi.methods.families.weighting import WeightingMethod
 from fphi.methods.table import methods
 from fphi.report.tables import Table
+from fphi.report.weighting import advice, weighting_summary
 from fphi.run.meta.training import TrainingResult
 from fphi.run.show.say import say
 
@@ -56,12 +58,15 @@ def _run(word: str, arguments: list[str]) -> int:
     parser.add_option("--config", Path, None, "read options from this file, a run's config.yaml")
     parser.add_option("--out", Path, usual, "the run's directory; made if missing")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
-    if searches:
+    if searches or issubclass(prepared.schema.method, WeightingMethod):
         parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
+    if searches:
         parser.add_dataclass(TableOptions)
     values = parser.read(arguments if name is None else arguments[1:]).as_dict()
     config = prepared.config(values)
     out = prepared.named.out
+    if issubclass(prepared.schema.method, WeightingMethod):
+        return _weighting(config, out, resume=early.resume, as_json=values["json"])
     if not searches:
         return _few_shot(config, out, resume=early.resume)
     tables = fields_of(TableOptions, values)
@@ -82,6 +87,19 @@ def _few_shot(config: Config, out: Path, *, resume: bool) -> int:
     print(f"{result}; {evaluate}")
     for line in verdict(config, result, out):
         say(line)
+    return 0
+
+
+def _weighting(config: Config, out: Path, *, resume: bool, as_json: bool) -> int:
+    try:
+        result = train_as_configured(config, out, resume=resume, command=command_line())
+    except StoppedError as stopped:
+        say(f"stopped {stopped}; go on with: {_resume('train', config, out)}")
+        return 130
+    assert isinstance(result, dict)
+    _shown(result, weighting_summary(result), as_json)
+    if not as_json:
+        print("\n".join(advice(result)))
     return 0
 
 
@@ -148,7 +166,8 @@ def _require_fitting_table(config: Config, tables: TableOptions, *, of_directory
 def _usage(word: str) -> None:
     """The methods, and where help is."""
     searches = word == "search"
-    listed = {k: cls for k, cls in methods().items() if issubclass(cls, FewShotMethod) != searches}
+    found = SearchMethod | EpochwiseMethod
+    listed = {k: cls for k, cls in methods().items() if issubclass(cls, found) == searches}
     others = "" if searches else "\n  " + ", ".join(k for k in methods() if k not in listed)
     names = "\n".join(f"  {name:<24}{cls.paper}" for name, cls in listed.items())
     print(f"usage: fphi {word} METHOD [options]\n\nmethods:\n{names}")

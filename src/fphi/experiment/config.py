@@ -29,7 +29,8 @@ FROM_FILES = ("method", "network", "tasks")  # may be ``FILE.py:NAME``
 # What may differ between the command that began a run and the one that goes on with it.
 _FREE = {"checkpoint_seconds", "max_time", "logger", "tensorboard", "data_root"}
 _FREE |= {"executor", "workers", "ray_address"}
-_PATHS = ("method", "network", "few_shot", "tasks", "data", "start_from", "weights", "augmentation")
+_PATHS = {"method", "network", "few_shot", "tasks", "data", "augmentation"}
+_ALWAYS_PATHS = {"start_from", "weights", "clean"}
 _NAMES = {"tasks": (*NAMED, GIVEN), "data": tuple(SUPERVISED), "augmentation": tuple(PUBLISHED)}
 
 
@@ -223,11 +224,11 @@ def _relocated(values: Mapping[str, Any], change: Callable[[str], str]) -> dict[
     """With every path among the values changed."""
 
     def changed(key: str, value: Any) -> Any:
-        if key not in _PATHS or not isinstance(value, str):
+        if key not in _PATHS | _ALWAYS_PATHS or not isinstance(value, str):
             return value
         if is_in_file(value):
             return in_file(value, change)
-        is_path = key in ("start_from", "weights") or (key in _NAMES and value not in _NAMES[key])
+        is_path = key in _ALWAYS_PATHS or (key in _NAMES and value not in _NAMES[key])
         return change(value) if is_path else value
 
     return {key: changed(key, value) for key, value in values.items()}

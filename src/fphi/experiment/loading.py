@@ -14,8 +14,10 @@ from fphi.experiment.classes import read_division
 from fphi.experiment.config import CONFIG, Config, written_fingerprint
 from fphi.experiment.connections import require_data
 from fphi.experiment.setup import FewShotRun
+from fphi.experiment.weighting.loading import load_weighed
 from fphi.learnable import LearningAlgorithm
 from fphi.methods.base import FewShotMethod, Setting
+from fphi.methods.families.weighting import WeightingMethod
 from fphi.ranges import checked
 from fphi.run.disk.checkpoint import BEST, LAST, load_parameters, read_note
 from fphi.run.search.history import HISTORY
@@ -39,6 +41,7 @@ def load(run: Path | str, *, method: str | None = None, network: str | None = No
     Returns:
         Of a few-shot run the learner, a `LearningAlgorithm` with the best parameters. Of a search the network
         that it found, ``[n, *input_shape]`` to ``[n, classes]``; of one for few-shot learners its features.
+        Of a training with learned weights of examples the network, likewise.
 
     Raises:
         FphiError: the folder holds no run, or one that is damaged or has not come to any result.
@@ -52,6 +55,9 @@ def load(run: Path | str, *, method: str | None = None, network: str | None = No
         return load_architecture(folder)
     given = {"method": method, "network": network}
     allowed = {key: value for key, value in given.items() if value is not None}
+    config = Config.read(folder, allowed=allowed)
+    if isinstance(config.method, WeightingMethod):
+        return load_weighed(folder, config)
     trained = trained_run(folder, allowed)
     return load_learner(folder, trained, trained.with_network(_setting(folder, trained))).eval()
 
@@ -70,6 +76,11 @@ def trained_run(run: Path, allowed: Mapping[str, str] | None = None, command: st
     if (run / HISTORY).is_file():
         raise FphiError(f"{run} is the directory of a search: give the --out of an fphi train of a learner")
     config = Config.read(run, allowed=allowed, command=command)
+    if isinstance(config.method, WeightingMethod):
+        raise FphiError(
+            f"{run} is a training with {config.name} on one task, and has no test tasks: what it reached is "
+            "in its result.json, and fphi.load gives its network"
+        )
     if not isinstance(config.method, FewShotMethod):
         raise FphiError(f"{run} is the directory of a search: give the --out of an fphi train of a learner")
     _require_best(run, config)

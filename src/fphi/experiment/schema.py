@@ -19,11 +19,13 @@ from fphi.experiment.search.options import (
     get_space,
     spaces,
 )
+from fphi.experiment.weighting.options import BesideOptions, ExampleOptions
 from fphi.learnable.architecture.space import TakesNorm
 from fphi.learnable.augmentation import AugmentationSpace
 from fphi.learnable.space import Space
 from fphi.methods.base import FewShotMethod, Method
 from fphi.methods.families.searching import EpochwiseMethod, SearchMethod
+from fphi.methods.families.weighting import WeightingMethod
 from fphi.methods.table import methods
 from fphi.run.meta.training import Training
 from fphi.tasks.options import TaskOptions
@@ -64,7 +66,7 @@ class Schema:
             FphiError: there is nothing of such a name, or what there is does not fit together.
         """
         kind = method_named(method)
-        if issubclass(kind, FewShotMethod):
+        if issubclass(kind, FewShotMethod | WeightingMethod):
             if space is not None or few_shot is not None:
                 raise FphiError(f"{method} searches nothing; leave --space and --few-shot out")
             return cls(method, kind)
@@ -83,6 +85,9 @@ class Schema:
     @property
     def parts(self) -> tuple[tuple[str, type], ...]:
         """The dataclasses that hold the options, each with the key that they stand under ("": under none)."""
+        if issubclass(self.method, WeightingMethod):
+            own = ("", self.method), ("", NetworkOptions), ("", NetworkTraining)
+            return *own, ("", DataOptions), ("", ExampleOptions), ("", BesideOptions)
         if self.space is None:
             return ("", TaskOptions), ("", Training), ("", self.method)
         learned: tuple[tuple[str, type], ...]
@@ -104,6 +109,8 @@ class Schema:
             tasks: of a few-shot method, where they are known: the usual training depends on them.
         """
         what = "Search by" if self.space else "Meta-train"
+        if issubclass(self.method, WeightingMethod):
+            what = "Train a network whose examples are weighed by"
         parser = Parser(f"{command} {self.name}", f"{what} {self.name}. {self.method.paper}.")
         parser.add_option("--method", str, self.name, "the method's name, as in config.yaml")
         if self.space is not None:
@@ -131,6 +138,8 @@ class Schema:
             usual = self.method.usual
             steps = usual.steps_for(None if tasks in ("sine", "quadratics") else 1)
             return {"steps": steps, "meta_batch": usual.meta_batch, "best_by": usual.best_by}
+        if issubclass(self.method, WeightingMethod):
+            return dict(self.method.usual_training)
         if self.few_shot is None:
             augments = self.space is not None and issubclass(self.space, AugmentationSpace)
             usual_child = _AUGMENTED_DEFAULTS if augments else _CHILD_DEFAULTS

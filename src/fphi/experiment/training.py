@@ -13,7 +13,9 @@ from fphi.experiment.few_shot import train_few_shot
 from fphi.experiment.prepare import Named, prepare
 from fphi.experiment.search.run import run_search
 from fphi.experiment.setup import FewShotRun
+from fphi.experiment.weighting.run import run_weighting
 from fphi.methods.base import FewShotMethod, Method
+from fphi.methods.families.weighting import WeightingMethod
 from fphi.methods.table import method as enter
 from fphi.methods.table import methods
 from fphi.ranges import checked
@@ -51,8 +53,8 @@ def train(
         options: of the command line, with underscores; groups as dictionaries, ``child={"epochs": 5}``.
 
     Returns:
-        How a few-shot training ended, None for a method that learns nothing across tasks; of a search the
-        content of its ``result.json``.
+        How a few-shot training ended, None for a method that learns nothing across tasks; of a search, and of
+        a training with learned weights of examples, the content of its ``result.json``.
 
     Raises:
         FphiError: an option does not exist or does not fit, the folder is taken, or the training fails.
@@ -67,6 +69,8 @@ def train(
         values["tasks"] = tasks if given is None else GIVEN
     names = {key: str(values[key]) for key in _NAMES if values.get(key)}
     prepared = prepare(Named("train", {"method": name, **names}, [], folder, resume))
+    if given is not None and issubclass(prepared.schema.method, WeightingMethod):
+        raise FphiError(f"{name} trains on one large task: leave tasks out, and name it by data=…")
     if given is not None and not issubclass(prepared.schema.method, FewShotMethod):
         raise FphiError(
             f"{name} is a search, which takes data by name only: leave tasks out, or give tasks='hershey' "
@@ -103,6 +107,8 @@ def train_as_configured(
     if isinstance(config.method, FewShotMethod):
         run = FewShotRun(config, given, read_division(out) if resume else None)
         return train_few_shot(run, out, resume=resume, command=command, progress=progress, loggers=loggers)
+    if isinstance(config.method, WeightingMethod):
+        return run_weighting(config, out, resume=resume, command=command, progress=progress)
     return run_search(config, out, resume=resume, command=command)
 
 

@@ -1,6 +1,7 @@
 """The objective of an ordinary training whose examples are weighed by a clean set, and what it has seen."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,8 +15,13 @@ from fphi.within.training import BatchLoss
 __all__ = ["WeighedObjective"]
 
 
+_SEEN = ("visits", "weights", "losses", "confidence")
+
+
 class WeighedObjective:
     """Weighs each minibatch of a training, for `fphi.within.training.NetworkTraining.train`.
+
+    A training in stretches takes a new one for each, which goes on from the state of the one before.
 
     Args:
         begin: of a model and its optimizer, what weighs the examples.
@@ -36,7 +42,9 @@ class WeighedObjective:
         self._begin = begin
         self._clean = endless_minibatches(clean, batch_size, torch.Generator().manual_seed(seed))
         self._begun: Weighting | None = None
-        self._visits, self._weights, self._confidence = torch.zeros(3, examples, dtype=torch.float64)
+        self._seen = torch.zeros(len(_SEEN), examples, dtype=torch.float64)
+        self._visits, self._weights, self._losses, self._confidence = self._seen
+        self._state: dict[str, Any] | None = None
         self.skipped = 0
 
     @property
@@ -51,14 +59,17 @@ class WeighedObjective:
         return self._begun
 
     def __call__(self, module: nn.Module, optimizer: torch.optim.Optimizer) -> BatchLoss:
-        """Begin a training."""
+        """Begin a training, or go on with the one whose state was loaded."""
         self._begun = self._begin(module, optimizer)
+        if self._state is not None:
+            self._begun.load_state_dict(self._state)
         return self._loss
 
     def _loss(self, batch: Examples, rows: Tensor) -> Tensor:
         weighed = self.weighting.weigh(batch, next(self._clean))
         self._visits[rows] += 1
         self._weights[rows] += weighed.weights.double()
+        self._losses[rows] += weighed.losses.double()
         self._confidence[rows] += (-weighed.losses.double()).exp()
         self.skipped += weighed.skipped
         return weighed.loss
@@ -71,6 +82,12 @@ class WeighedObjective:
         return weights
 
     @property
+    def losses(self) -> Tensor:
+        """The mean loss of each example ``[n]`` while the model trained."""
+        losses: Tensor = self._losses / self._visits.clamp(min=1)
+        return losses
+
+    @property
     def suspicion(self) -> Tensor:
         """Of each example ``[n]``, 1 less the mean probability of its label while the model trained.
 
@@ -79,3 +96,25 @@ class WeighedObjective:
         """
         suspicion: Tensor = 1 - self._confidence / self._visits.clamp(min=1)
         return suspicion
+
+    def state_dict(self) -> dict[str, Any]:
+        """What has been seen of the examples, and the state of what weighs them."""
+        return {
+            "seen": self._seen.clone(),
+            "skipped": self.skipped,
+            "weighting": self.weighting.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any], /) -> None:
+        """Go on from such a state; what weighs the examples takes its part when the training begins.
+
+        Raises:
+            ValueError, KeyError, TypeError: it is none, or one of another number of examples.
+        """
+        seen, skipped = state["seen"], state["skipped"]
+        if not isinstance(seen, Tensor) or seen.shape != self._seen.shape or seen.dtype != self._seen.dtype:
+            raise ValueError("what was seen of the examples is of others")
+        if type(skipped) is not int or skipped < 0 or not isinstance(state["weighting"], dict):
+            raise ValueError("it does not say what weighs the examples")
+        self._seen.copy_(seen)
+        self.skipped, self._state = skipped, state["weighting"]

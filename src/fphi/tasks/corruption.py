@@ -4,7 +4,7 @@ As in the experiments of Meta-Weight-Net (arXiv 1902.07379). The validation exam
 are the clean set, balanced, and none of them is among the training examples.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -123,7 +123,12 @@ def long_tail_counts(most: int, factor: float, classes: int) -> list[int]:
 
 @checked(share=_SHARE, imbalance=Range(1), seed=SEED)
 def corrupted(
-    data: Supervised, noise: Noise = "uniform", share: float = 0.4, imbalance: float = 1.0, seed: int = 0
+    data: Supervised,
+    noise: Noise = "uniform",
+    share: float = 0.4,
+    imbalance: float = 1.0,
+    seed: int = 0,
+    counts: Sequence[int] | None = None,
 ) -> Corrupted:
     """The same task with worse training examples; validation and test examples are those of ``data``.
 
@@ -133,14 +138,16 @@ def corrupted(
         share: of the labels that noise is put on; with uniform noise some of them stay right.
         imbalance: how many times as many examples the most frequent class has as the rarest one.
         seed: of which examples are left out, and which labels are wrong.
+        counts: training examples of each class, in place of ``imbalance``.
 
     Raises:
-        DataError: a class would have no example.
+        DataError: a class would have no example, or has fewer than it is to have.
     """
-    rows = _long_tail(data, imbalance, seed)
+    rows = _long_tail(data, imbalance, seed) if counts is None else _counted(data, counts, seed)
     truth = data.train.y[rows]
     y = noisy_labels(truth, _MATRICES[noise](data.classes, share, seed), seed)
-    return Corrupted(data._replace(train=Examples(data.train.x[rows], y)), truth)
+    there = None if data.rows is None else data.rows[rows]
+    return Corrupted(data._replace(train=Examples(data.train.x[rows], y), rows=there), truth)
 
 
 def _long_tail(data: Supervised, factor: float, seed: int) -> Tensor:
@@ -155,6 +162,23 @@ def _long_tail(data: Supervised, factor: float, seed: int) -> Tensor:
             f"an imbalance of {factor:g} leaves a class of {data.name} without examples, since the smallest "
             f"has {there.min()}; choose a smaller one"
         )
+    return _counted(data, counts, seed)
+
+
+def _counted(data: Supervised, counts: Sequence[int], seed: int) -> Tensor:
+    """Which training examples stay, so many of each class, in their order."""
+    y = data.train.y.numpy()
+    there = np.bincount(y, minlength=data.classes)
+    if len(counts) != data.classes:
+        raise DataError(
+            f"counts of {len(counts)} classes, and {data.name} has {data.classes}; give one for each"
+        )
+    for k, count in enumerate(counts):
+        if not 1 <= count <= there[k]:
+            raise DataError(
+                f"{count} training examples of class {k} of {data.name}: it has {there[k]}; "
+                "ask for at least 1 and no more than that"
+            )
     order = np.random.default_rng([seed % 2**64, 4]).permutation(len(y))
     kept = [order[y[order] == k][:count] for k, count in enumerate(counts)]
     return torch.from_numpy(np.sort(np.concatenate(kept)))

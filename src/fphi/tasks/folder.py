@@ -13,7 +13,7 @@ from fphi.tasks.image import SUFFIXES, ImageMode, ImageReader
 from fphi.tasks.pool import ClassPool
 from fphi.tasks.split_folders import Files, SplitFolders, in_one_split_each
 
-__all__ = ["ImageMode", "has_split_folders", "load_folder", "load_split_folders"]
+__all__ = ["ImageMode", "has_split_folders", "image_files", "load_folder", "load_split_folders"]
 
 
 @checked()
@@ -59,6 +59,15 @@ def load_split_folders(path: Path | str, size: int = 28, mode: ImageMode = "grey
         )
         for split in splits
     }
+
+
+def image_files(path: Path | str) -> dict[str, list[str]]:
+    """The names of the images that `load_split_folders` reads, by split and in the same order."""
+    files, _ = _listed(open_archive(Path(path)))
+    listed: dict[str, list[str]] = {split: [] for split, _ in sorted(files)}
+    for split, name in sorted(files):
+        listed[split] += files[split, name]
+    return listed
 
 
 def has_split_folders(pool: ClassPool) -> bool:

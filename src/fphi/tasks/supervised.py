@@ -13,8 +13,9 @@ from torch import Tensor
 from fphi.errors import DataError
 from fphi.tasks.archive import open_archive
 from fphi.tasks.cache import cache_folder, cached_pool
-from fphi.tasks.folder import ImageMode, load_folder, load_split_folders
+from fphi.tasks.folder import ImageMode, image_files, load_folder, load_split_folders
 from fphi.tasks.idx import read_idx
+from fphi.tasks.labelled import Labelled, balanced_order, moments, only_classes
 from fphi.tasks.pool import ClassPool
 from fphi.tasks.types import Examples
 
@@ -31,7 +32,9 @@ class Supervised(NamedTuple):
 
     ``notes`` are what a user should know of how they were read, a plain line each; ``names`` those of the
     classes, where these come from a folder or zip; ``levels`` mean and deviation ``[C, 1, 1]`` of the images'
-    grey levels 0 … 255, by which they were standardised, or None where the examples are no images.
+    grey levels 0 … 255, by which they were standardised, or None where the examples are no images; ``rows``
+    int64 ``[n]`` where the examples of ``train`` stand in the data's training set, or in all of the data
+    where these have no test set, from 0; ``files`` the names that they are numbers of, where each is a file.
     """
 
     name: str
@@ -42,6 +45,8 @@ class Supervised(NamedTuple):
     notes: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
     levels: tuple[Tensor, Tensor] | None = None
+    rows: Tensor | None = None
+    files: tuple[str, ...] = ()
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -49,17 +54,8 @@ class Supervised(NamedTuple):
         return tuple(self.train.x.shape[1:])
 
 
-class _Labelled(NamedTuple):
-    """Images uint8 ``[n, C, H, W]`` and their classes int64 ``[n]``."""
-
-    images: NDArray[np.uint8]
-    labels: NDArray[np.int64]
-    notes: tuple[str, ...] = ()
-    names: tuple[str, ...] = ()
-
-
 # What may be trained on, validation included, and what is for testing.
-_Halves = tuple[_Labelled, _Labelled]
+_Halves = tuple[Labelled, Labelled]
 
 
 def load_supervised(
@@ -72,6 +68,7 @@ def load_supervised(
     seed: int = 0,
     image_size: int = 28,
     mode: ImageMode = "grey",
+    classes: Sequence[int] | None = None,
 ) -> Supervised:
     """Return one classification problem.
 
@@ -86,11 +83,12 @@ def load_supervised(
         data_root: where data sets are; None: the folder that FPHI_DATA names, else the cache.
         train: examples to train on; None: all that validation leaves.
         validation: examples taken out of the training set; None: all that training leaves, or a fifth
-            where that is not given either.
+            where that is not given either; 0: none.
         test: examples to test on; None: all.
         seed: of which examples are drawn for training and for validation.
         image_size: pixels of a side, for a path.
         mode: channels, for a path.
+        classes: only these, by their numbers, which become 0, 1, …; None: all.
 
     Raises:
         DataError: the data are missing, damaged, or fewer than was asked for.
@@ -105,6 +103,8 @@ def load_supervised(
         halves = _folder(Path(name), image_size, mode)
     else:
         raise DataError(f"data {name!r} are neither {', '.join(SUPERVISED)} nor an existing folder or zip")
+    if classes is not None:
+        halves = only_classes(halves[0], classes, name), only_classes(halves[1], classes, name)
     counts = _counts(name, len(halves[0].labels), train, validation)
     if not len(halves[1].labels):
         raise DataError(f"no class of {name} has 5 images, of which one is for testing; give more images")
@@ -116,10 +116,11 @@ def load_supervised(
 
 def _counts(name: str, there: int, train: int | None, validation: int | None) -> tuple[int, int]:
     """How many examples training and validation have."""
+    least = 0 if validation == 0 else 1
     if validation is None:
         validation = there // 5 if train is None else max(0, there - train)
     train = max(0, there - validation) if train is None else train
-    if train < 1 or validation < 1 or train + validation > there:
+    if train < 1 or validation < least or train + validation > there:
         raise DataError(
             f"{train} training and {validation} validation examples of {name}: its training set has "
             f"{there}; ask for at least 1 of each and no more than that together"
@@ -129,7 +130,7 @@ def _counts(name: str, there: int, train: int | None, validation: int | None) ->
 
 def _divided(name: str, halves: _Halves, counts: tuple[int, int], tests: int, seed: int) -> Supervised:
     both, held_out = halves
-    order = _balanced_order(both.labels, seed)
+    order = balanced_order(both.labels, seed)
     # Validation first: it is the same whatever the number of training examples.
     validation = order[: counts[1]]
     train = order[counts[1] : sum(counts)]
@@ -139,10 +140,10 @@ def _divided(name: str, halves: _Halves, counts: tuple[int, int], tests: int, se
         raise DataError(
             f"{counts[0]} training examples of {name} leave class {missing[0]} without any; ask for more"
         )
-    first_tests = np.sort(_balanced_order(held_out.labels, _TEST_SEED)[:tests])
-    mean, deviation = _moments(both.images[train])
+    first_tests = np.sort(balanced_order(held_out.labels, _TEST_SEED)[:tests])
+    mean, deviation = moments(both.images[train])
 
-    def standardised(data: _Labelled, rows: NDArray[np.int64]) -> Examples:
+    def standardised(data: Labelled, rows: NDArray[np.int64]) -> Examples:
         x = torch.from_numpy(data.images[rows]).float()
         return Examples((x - mean) / deviation, torch.from_numpy(data.labels[rows]))
 
@@ -155,28 +156,9 @@ def _divided(name: str, halves: _Halves, counts: tuple[int, int], tests: int, se
         both.notes,
         both.names,
         (mean, deviation),
+        torch.from_numpy(both.taken(train).rows),
+        both.files,
     )
-
-
-def _moments(images: NDArray[np.uint8]) -> tuple[Tensor, Tensor]:
-    """Mean and deviation ``[C, 1, 1]`` of each channel; the deviation of a channel of one value is 1."""
-    values = np.arange(256)
-    shares = np.stack([np.bincount(c.ravel(), minlength=256) / c.size for c in np.moveaxis(images, 1, 0)])
-    mean = shares @ values
-    deviation = np.sqrt((shares * (values - mean[:, None]) ** 2).sum(1))
-    deviation[deviation == 0] = 1
-    return torch.from_numpy(mean).float()[:, None, None], torch.from_numpy(deviation).float()[:, None, None]
-
-
-def _balanced_order(labels: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
-    """A permutation in which the classes take turns, in a new order each round, until they run out."""
-    rng = np.random.default_rng(seed)
-    shuffled = rng.permutation(len(labels))
-    by_class = shuffled[np.argsort(labels[shuffled], kind="stable")]
-    sizes = np.bincount(labels)
-    # The turn of each example of by_class, and a random place within the turn.
-    turns = np.concatenate([np.arange(size) for size in sizes])
-    return by_class[np.lexsort((rng.random(len(labels)), turns))]
 
 
 def _digits(root: Path) -> _Halves:
@@ -185,7 +167,7 @@ def _digits(root: Path) -> _Halves:
 
     data = load_digits()
     images = (15 * data.images).astype(np.uint8)[:, None]
-    return _split_off(_Labelled(images, data.target.astype(np.int64)))
+    return _split_off(Labelled(images, data.target.astype(np.int64)))
 
 
 def _mnist(root: Path) -> _Halves:
@@ -198,7 +180,7 @@ def _mnist(root: Path) -> _Halves:
                 f"the files {part}-* of MNIST hold images {images.shape} and labels {labels.shape}, not "
                 f"{(count, 28, 28)} and {(count,)} of 10 classes; fetch them again"
             )
-        halves.append(_Labelled(images[:, None], labels.astype(np.int64)))
+        halves.append(Labelled(images[:, None], labels.astype(np.int64)))
     return halves[0], halves[1]
 
 
@@ -236,14 +218,17 @@ def _cached(name: str, path: Path, load: Callable[[Path], ClassPool]) -> ClassPo
 
 
 def _folder(path: Path, size: int, mode: ImageMode) -> _Halves:
-    pools = load_split_folders(path, size, mode)
+    pools, files = load_split_folders(path, size, mode), image_files(path)
     test = pools.pop("test", None)
     if not pools:
         raise DataError(f"{path} has test images only; expected train/CLASS/image.png beside them")
-    return _by_class(path, list(pools.values()), test)
+    listed = tuple(name for split in pools for name in files[split])
+    return _by_class(path, list(pools.values()), test, listed)
 
 
-def _by_class(where: Path, pools: Sequence[ClassPool], test: ClassPool | None) -> _Halves:
+def _by_class(
+    where: Path, pools: Sequence[ClassPool], test: ClassPool | None, files: tuple[str, ...] = ()
+) -> _Halves:
     """The classes numbered by their names in order; a training set may come in several pools."""
     names = sorted({name for pool in pools for name in pool.names})
     strange = sorted(set(test.names if test is not None else ()) - set(names))
@@ -252,33 +237,30 @@ def _by_class(where: Path, pools: Sequence[ClassPool], test: ClassPool | None) -
             f"{where} has test images of {strange[0]!r} and none to train on; give every class a folder "
             "in the training set"
         )
-    both = _Labelled(
+    both = Labelled(
         np.concatenate([p.images for p in pools]),
         np.concatenate([_labels(p, names) for p in pools]),
         tuple(dict.fromkeys(note for p in pools for note in p.notes)),
         tuple(names),
+        files=files,
     )
     if len(names) < 2:
         raise DataError(f"{where} has images of {names[0]!r} alone; there is nothing to tell apart")
-    return _split_off(both) if test is None else (both, _Labelled(test.images, _labels(test, names)))
+    return _split_off(both) if test is None else (both, Labelled(test.images, _labels(test, names)))
 
 
 def _labels(pool: ClassPool, names: Sequence[str]) -> NDArray[np.int64]:
     return np.repeat(np.array([names.index(name) for name in pool.names], dtype=np.int64), pool.sizes)
 
 
-def _split_off(data: _Labelled) -> _Halves:
+def _split_off(data: Labelled) -> _Halves:
     """A fifth of each class as the test set."""
     rng = np.random.default_rng(_TEST_SEED)
     held_out = np.zeros(len(data.labels), dtype=np.bool_)
     for label in np.unique(data.labels):
         places = rng.permutation(np.flatnonzero(data.labels == label))
         held_out[places[: len(places) // 5]] = True
-    kept = ~held_out
-    return (
-        _Labelled(data.images[kept], data.labels[kept], data.notes, data.names),
-        _Labelled(data.images[held_out], data.labels[held_out]),
-    )
+    return data.taken(np.flatnonzero(~held_out)), data.taken(np.flatnonzero(held_out))
 
 
 SUPERVISED: dict[str, Callable[[Path], _Halves]] = {"digits": _digits, "mnist": _mnist, "cifar10": _cifar10}

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from fphi.errors import FphiError
 
-__all__ = ["confident_issues"]
+__all__ = ["auroc", "confident_issues"]
 
 
 def confident_issues(probabilities: Tensor, y: Tensor) -> Tensor:
@@ -49,3 +49,26 @@ def confident_issues(probabilities: Tensor, y: Tensor) -> Tensor:
     reaches = (probabilities >= thresholds) & (counts > 0)
     likeliest = probabilities.where(reaches, -1.0).argmax(1)
     return reaches.any(1) & (likeliest != y)
+
+
+def auroc(scores: Tensor, positive: Tensor) -> float | None:
+    """How often a positive example has a higher score than another one; equal scores count a half.
+
+    Args:
+        scores: ``[n]``.
+        positive: bool ``[n]``.
+
+    Returns:
+        The area under the receiver operating characteristic; None where all are positive, or none is.
+
+    >>> auroc(torch.tensor([0.9, 0.4, 0.4, 0.1]), torch.tensor([True, True, False, False]))
+    0.875
+    """
+    first, count = int(positive.sum()), len(positive)
+    if first in (0, count):
+        return None
+    _, places, sizes = torch.unique(scores, return_inverse=True, return_counts=True)
+    ends = sizes.cumsum(0).double()
+    ranks = ends - (sizes.double() - 1) / 2  # of equal scores the mean
+    above = ranks[places[positive]].sum() - first * (first + 1) / 2
+    return float(above) / (first * (count - first))

@@ -87,10 +87,10 @@ def prepare_tuning(names: Mapping[str, str], files: Sequence[Path], out: Path, r
     """The parser of the options that all trials have; see `prepare`.
 
     Raises:
-        FphiError: as there, or the method searches architectures.
+        FphiError: as there, or the method is no few-shot one.
     """
     if not issubclass(method_named(names["method"]), FewShotMethod):
-        raise FphiError(f"{names['method']} is a search, and tune takes few-shot methods: choose maml, say")
+        raise FphiError(f"{names['method']} is no few-shot method, which tune takes: choose maml, say")
     return prepare(Named("tune", names, files, out, resume, _USUAL))
 
 

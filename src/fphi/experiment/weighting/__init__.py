@@ -1,0 +1,1 @@
+"""Runs that train one network on one large task, and learn meanwhile which examples count."""

@@ -1,0 +1,150 @@
+"""The options of learned weights besides those of method, data, network and training."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from torch import Tensor
+
+from fphi.errors import FphiError
+from fphi.experiment.search.options import DataOptions
+from fphi.ranges import count, number, require_ranges
+from fphi.tasks.clean import load_clean
+from fphi.tasks.corruption import Noise, corrupted
+from fphi.tasks.supervised import SUPERVISED, Supervised, load_supervised
+from fphi.tasks.types import Examples
+
+__all__ = ["BesideOptions", "ExampleOptions", "WeighedTask"]
+
+
+class WeighedTask(NamedTuple):
+    """A large task some of whose training labels are wrong, or some of whose classes are rare.
+
+    Attributes:
+        data: what is trained on; ``validation`` are further examples with right labels.
+        clean: examples whose labels can be trusted, none of which is among those.
+        truth: the right labels of the training examples ``[n]``, which nothing learns from; None: not known.
+    """
+
+    data: Supervised
+    clean: Examples
+    truth: Tensor | None
+
+    @property
+    def wrong(self) -> Tensor | None:
+        """Which training labels are wrong, bool ``[n]``; None: not known."""
+        return None if self.truth is None else self.data.train.y != self.truth
+
+
+@dataclass(frozen=True)
+class ExampleOptions:
+    """Which examples there are, what is wrong with them, and which can be trusted.
+
+    Args:
+        clean: folder or zip of images whose labels can be trusted, one folder per class, in place of
+            --clean-examples; a fifth of them, or --validation-examples, are for validation.
+        clean_examples: examples whose labels can be trusted, equally many of each class; they are taken out
+            of the training set, as those of validation are, before anything is made wrong.
+        noise: wrong labels that are put into the training examples: none, uniform (a label is drawn from all
+            classes), flip (it becomes another class, a certain one), flip2 (one of two).
+        share: of the labels that noise is put on.
+        imbalance: the most frequent class has so many times the examples of the rarest.
+        classes: only these, by their numbers from 0, as [4,9]; all if not given.
+        class_examples: training examples of each class in their order, as [20,4970].
+        seed: of everything random.
+    """
+
+    clean: str | None = None
+    clean_examples: int = count(100, 1_000_000_000)
+    noise: Noise = "uniform"
+    share: float = number(0.4, 0, 1)
+    imbalance: float = number(1.0, 1, 1e9)
+    classes: tuple[int, ...] | None = None
+    class_examples: tuple[int, ...] | None = None
+    seed: int = number(0, 0, 2**63 - 1)
+
+    def __post_init__(self) -> None:
+        """Refuse two ways to say how many examples there are."""
+        require_ranges(type(self), vars(self))
+        if self.class_examples is not None and self.imbalance != 1:
+            raise FphiError(
+                f"--imbalance {self.imbalance:g} and --class-examples {list(self.class_examples)}: "
+                "give one of them"
+            )
+
+    def load(self, data: DataOptions) -> WeighedTask:
+        """The data, with what is wrong put into them; a function of the seed.
+
+        Raises:
+            FphiError: the data are missing, or fewer than was asked for.
+        """
+        wanted = data.validation_examples
+        if self.clean is not None:
+            apart: int | None = 0
+        else:
+            apart = None if wanted is None else wanted + self.clean_examples
+        loaded = load_supervised(
+            data.data,
+            data.data_root,
+            train=data.train_examples,
+            validation=apart,
+            test=data.test_examples,
+            seed=self.seed,
+            image_size=data.image_size,
+            mode=data.mode,
+            classes=self.classes,
+        )
+        clean, rest = self._clean(loaded) if self.clean is None else self._of_folder(loaded, data, self.clean)
+        made = corrupted(
+            loaded._replace(validation=rest),
+            self.noise,
+            self.share,
+            self.imbalance,
+            self.seed,
+            self.class_examples,
+        )
+        return WeighedTask(made.data, clean, None if self.noise == "none" else made.truth)
+
+    def _of_folder(self, loaded: Supervised, data: DataOptions, path: str) -> tuple[Examples, Examples]:
+        """The clean examples of a folder, and those for validation, whose classes take turns."""
+        size, mode = data.image_size, data.mode
+        if data.data in SUPERVISED:  # these have a size and channels of their own
+            size, mode = loaded.input_shape[1], "grey" if loaded.input_shape[0] == 1 else "rgb"
+        x, y = load_clean(path, loaded, image_size=size, mode=mode, seed=self.seed)
+        count = data.validation_examples or len(y) // 5
+        if not 1 <= count <= len(y) - loaded.classes:
+            raise FphiError(
+                f"{count} of {len(y)} images of {path} for validation: the {loaded.classes} classes need one "
+                "clean example each besides; give more images, or other --validation-examples"
+            )
+        return Examples(x[count:], y[count:]), Examples(x[:count], y[:count])
+
+    def _clean(self, loaded: Supervised) -> tuple[Examples, Examples]:
+        """The clean examples, and the rest of those that were taken out; in both, classes take turns."""
+        (x, y), count = loaded.validation, self.clean_examples
+        if not loaded.classes <= count < len(y):
+            raise FphiError(
+                f"--clean-examples is {count}: {loaded.name} has {loaded.classes} classes, each of which "
+                f"needs one, and {len(y)} examples are set apart, of which one at least is for validation; "
+                "ask for another number, or for more --validation-examples"
+            )
+        missing = sorted(set(range(loaded.classes)) - set(y[:count].tolist()))
+        if missing:
+            raise FphiError(
+                f"none of {count} clean examples of {loaded.name} is of class {missing[0]}; ask for more"
+            )
+        return Examples(x[:count], y[:count]), Examples(x[count:], y[count:])
+
+
+@dataclass(frozen=True)
+class BesideOptions:
+    """What the result is compared with.
+
+    Args:
+        control: whether the same network is trained without weights too, in the same way: plainly, and on
+            what confident learning leaves of the labels; both on the clean examples besides.
+        folds: parts of the training examples, each of which is judged by a network that was trained on the
+            others.
+    """
+
+    control: bool = True
+    folds: int = count(3, 100, least=2)

@@ -1,0 +1,55 @@
+"""A folder of images whose labels somebody has looked at, beside data of which nobody has."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from fphi.errors import DataError
+from fphi.tasks.folder import ImageMode, load_split_folders
+from fphi.tasks.labelled import balanced_order
+from fphi.tasks.supervised import Supervised
+from fphi.tasks.types import Examples
+
+__all__ = ["load_clean"]
+
+
+def load_clean(
+    path: Path | str, data: Supervised, *, image_size: int = 28, mode: ImageMode = "grey", seed: int = 0
+) -> Examples:
+    """All images of a folder or zip, standardised as those of ``data``; the classes take turns.
+
+    Args:
+        path: ``CLASS/image`` or ``SPLIT/CLASS/image``; a class is one of the data by its name (its number,
+            where they have no names).
+        data: that the images are to go with.
+        image_size: pixels of a side.
+        mode: channels.
+        seed: of the order.
+
+    Raises:
+        DataError: there are no images, a class is none of the data's, or one of these has none.
+    """
+    if not Path(path).exists():
+        raise DataError(f"there is no folder {path} of clean examples; check --clean")
+    names = data.names or tuple(map(str, range(data.classes)))
+    pools = load_split_folders(path, image_size, mode).values()
+    found = {name for pool in pools for name in pool.names}
+    for missing, where, other in (
+        (sorted(found - set(names)), data.name, path),
+        (sorted(set(names) - found), path, data.name),
+    ):
+        if missing:
+            raise DataError(
+                f"{where} has no class {missing[0]!r}, and {other} has; give both the same classes"
+            )
+    images = np.concatenate([pool.images for pool in pools])
+    labels = np.concatenate([np.repeat([names.index(n) for n in p.names], p.sizes) for p in pools])
+    if images.shape[1:] != data.input_shape or data.levels is None:
+        raise DataError(
+            f"images of {path} have shape {list(images.shape[1:])} and those of {data.name} "
+            f"{list(data.input_shape)}; give the same size and mode"
+        )
+    order, (mean, deviation) = balanced_order(labels, seed), data.levels
+    x = (torch.from_numpy(images[order]).float() - mean) / deviation
+    return Examples(x, torch.from_numpy(labels[order]))
