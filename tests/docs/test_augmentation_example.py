@@ -1,0 +1,33 @@
+"""The example of augmentation runs as a reader runs it, by hand and with a file."""
+
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from fphi.augmentation import Augmentation, PBAPolicy, Policy, Schedule
+
+EXAMPLE = Path(__file__).parent.parent.parent / "examples" / "augmentation.py"
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *words: str) -> dict[str, float]:
+    monkeypatch.setattr(sys, "argv", [str(EXAMPLE), *words])
+    with torch.random.fork_rng(devices=[]):
+        found: dict[str, float] = runpy.run_path(str(EXAMPLE))["main"]()
+    return found
+
+
+def test_a_policy_of_the_literature(monkeypatch: pytest.MonkeyPatch) -> None:
+    accuracies = run(monkeypatch, "--epochs", "5")
+    assert list(accuracies) == ["as they are", "augmented as batches", "augmented one by one"]
+    assert all(accuracy > 0.8 for accuracy in accuracies.values())
+    assert len(set(accuracies.values())) > 1
+
+
+def test_a_schedule_in_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    schedule = Schedule(((1, PBAPolicy.zero()), (2, Policy.of([[("Rotate", 1, 2)]]))))
+    Augmentation(schedule).save(tmp_path / "augmentation.json")
+    accuracies = run(monkeypatch, "--epochs", "4", "--augmentation", str(tmp_path))
+    assert all(accuracy > 0.7 for accuracy in accuracies.values())
