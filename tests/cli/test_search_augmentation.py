@@ -45,8 +45,9 @@ def test_what_is_found_augments_in_three_lines(run: Path) -> None:
     if run.name == "pba":
         assert isinstance(augment.augmenting, Schedule)
         assert [epochs for epochs, _ in augment.augmenting.segments] == [1, 1, 1]
-        assert augment.augmenting.policy(0) == PBAPolicy.zero()
-        assert augment.stretched(30).augmenting.policy(9) == PBAPolicy.zero()  # type: ignore[union-attr]
+        nothing = PBAPolicy.zero(augment.policy.fill)
+        assert augment.augmenting.policy(0) == nothing
+        assert augment.stretched(30).augmenting.policy(9) == nothing  # type: ignore[union-attr]
     else:
         assert isinstance(augment.augmenting, Policy)
         assert len(augment.augmenting.sub_policies) == {"autoaugment": 2 * 5, "dada": 25}[run.name]
@@ -184,8 +185,14 @@ def test_in_python(tmp_path: Path) -> None:
         ),
         ("darts --space autoaugment", "the operations of the space autoaugment cannot be mixed"),
         ("enas --space pba", "the architectures of the space pba have no shared weights"),
-        ("autoaugment --few-shot maml", "autoaugment"),
-        ("random-search --few-shot maml --space pba", "there are no networks in the space pba"),
+        (
+            "pba --few-shot maml",
+            "pba lets children inherit weights, and few-shot candidates are meta-trained",
+        ),
+        (
+            "dada --few-shot maml",
+            "dada trains a supernet, and few-shot candidates are meta-trained one by one",
+        ),
         ("autoaugment --network lenet5", "--network is 'lenet5'; choose one of auto, mlp"),
         ("autoaugment --retrain-seeds 0", "--retrain-seeds is 0; it must be"),
         ("pba --population 1", "--population is 1; it must be"),

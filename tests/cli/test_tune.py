@@ -118,7 +118,7 @@ def test_help_and_refusals(whole: Path, tmp_path: Path, capsys: Capture) -> None
         assert message in refused(capsys, "tune", "maml", "--out", out, "--tasks", "sine", *words)
     assert not out.exists()
     assert "the method comes first: fphi tune METHOD --trials 3" in refused(capsys, "tune", "--trials", 3)
-    assert "darts is a search" in refused(capsys, "tune", "darts")
+    assert "darts is no few-shot method" in refused(capsys, "tune", "darts")
     assert "already holds a run (study.db)" in refused(capsys, "tune", "maml", "--out", whole, *TINY)
 
 

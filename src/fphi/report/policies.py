@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fphi.learnable.augmentation import OPERATIONS, AugmentationPolicy, Schedule
+from fphi.learnable.augmentation import OPERATIONS, AugmentationPolicy, Policy, Schedule
 from fphi.learnable.augmentation.training_images import require_images_of
 from fphi.report.plots import COLOURS, INK, new_figure, style_axes, to_png
 from fphi.tasks.supervised import Supervised
@@ -17,9 +17,11 @@ from fphi.tasks.supervised import Supervised
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["draw_augmentation", "draw_policy", "shares"]
+__all__ = ["described", "draw_augmentation", "draw_policy", "shares"]
 
 _IMAGES, _DRAWS = 10, 5
+_NAMED = 5
+_HATCHES = ("", "//", "..")  # of the first, second and third operations of a colour
 _DRAWN_FOR = 2000  # images that shares are counted on
 
 
@@ -59,15 +61,37 @@ def _drawn(policy: AugmentationPolicy, images: Tensor, schedule: Schedule | None
 def _draw_course(axes: Axes, schedule: Schedule) -> None:
     """How often each operation is applied, over the epochs, one on top of the other."""
     courses = np.stack([shares(policy) for _, policy in schedule.segments], 1)
-    course = np.repeat(courses, [epochs for epochs, _ in schedule.segments], 1)
-    order = [i for i in np.argsort(-course.sum(1)) if course[i].any()]
+    ends = np.cumsum([0, *(epochs for epochs, _ in schedule.segments)])
+    order = [i for i in np.argsort(-(courses * np.diff(ends)).sum(1), kind="stable") if courses[i].any()]
+    below = np.zeros(len(ends))
+    for place, i in enumerate(order):
+        above = below + np.append(courses[i], courses[i, -1])  # a step needs its end too
+        colour, hatch = COLOURS[place % len(COLOURS)], _HATCHES[place // len(COLOURS)]
+        look: dict[str, Any] = {"facecolor": colour, "hatch": hatch, "edgecolor": "white", "linewidth": 0}
+        axes.fill_between(ends, below, above, step="post", label=tuple(OPERATIONS)[i], **look)
+        below = above
     if order:
-        colours = [COLOURS[i % len(COLOURS)] for i in range(len(order))]
-        names = [tuple(OPERATIONS)[i] for i in order]
-        epochs = np.arange(course.shape[1])
-        axes.stackplot(epochs, course[order], labels=names, colors=colours, step="post", alpha=0.8)
-        axes.legend(frameon=False, fontsize=6, ncols=2, loc="upper left", labelcolor=INK)
+        axes.legend(frameon=False, fontsize=7, ncols=6, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     style_axes(axes, "operations applied to an image", "epochs")
+
+
+def described(augmentation: AugmentationPolicy | Schedule) -> str:
+    """It in a line: how large it is, and which operations an image meets most often.
+
+    >>> from fphi.learnable.augmentation import published
+    >>> described(published("autoaugment-svhn"))[:58]
+    '25 sub-policies; an image meets Invert 0.33, ShearY 0.23, '
+    """
+    if isinstance(augmentation, Schedule):
+        last = described(augmentation.segments[-1][1]).removeprefix("a policy; ")
+        return f"{len(augmentation.segments)} policies over {augmentation.epochs} epochs; in the last {last}"
+    often = shares(augmentation)
+    named = [f"{tuple(OPERATIONS)[i]} {often[i]:.2f}" for i in np.argsort(-often, kind="stable")[:_NAMED]]
+    met = ", ".join(name for name in named if not name.endswith(" 0.00")) or "no operation"
+    kind = (
+        f"{len(augmentation.sub_policies)} sub-policies" if isinstance(augmentation, Policy) else "a policy"
+    )
+    return f"{kind}; an image meets {met}"
 
 
 def shares(policy: AugmentationPolicy) -> NDArray[np.float64]:

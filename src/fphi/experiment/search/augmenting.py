@@ -20,7 +20,7 @@ from fphi.learnable.augmentation.training_images import require_images_of
 from fphi.learnable.space import Candidate, Tokens
 from fphi.methods.families.searching import EpochwiseMethod, RelaxedMethod
 from fphi.objective.augmentation_loss import AugmentAndGoOn, AugmentAndTest
-from fphi.report.policies import draw_augmentation
+from fphi.report.policies import described, draw_augmentation
 from fphi.run.disk.augmentations import AUGMENTATION, write_augmentation
 from fphi.run.disk.files import replace_file
 from fphi.run.search.last_trainings import LastTrainings
@@ -83,7 +83,7 @@ class AugmentationProblem(LargeTask):
         return self.space.augmentation(chosen, spans, fill_of(self.data))
 
     def text(self, found: Found) -> str:
-        return " | ".join(self.space.text(tokens) for tokens in found.chosen)
+        return described(self.augmentation(found.chosen))
 
     def write(self, found: Found, out: Path) -> None:
         augmentation = self.augmentation(found.chosen)

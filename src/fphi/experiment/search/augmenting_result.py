@@ -38,7 +38,7 @@ def _cells(retrained: dict[str, Any], found: dict[str, Any] | None) -> tuple[str
     pairs = zip(found["test_by_seed"], retrained["test_by_seed"], strict=True)
     gains = [100 * (one - other) for one, other in pairs]
     spread = f" ± {stdev(gains) / len(gains) ** 0.5:.2f}" if len(gains) > 1 else ""
-    return test, f"{fmean(gains):+.2f}{spread}"
+    return test, f"{fmean(gains):+.2f}{spread}".replace("-", "−")
 
 
 def recommendation(result: dict[str, Any], run: str) -> str:

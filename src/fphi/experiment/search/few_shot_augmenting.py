@@ -14,7 +14,7 @@ from fphi.learnable.augmentation import AugmentationPolicy, AugmentationSpace, T
 from fphi.learnable.augmentation.task_images import fill_of_tasks
 from fphi.methods.base import FewShotMethod
 from fphi.report.compare import paired_difference
-from fphi.report.policies import draw_policy
+from fphi.report.policies import described, draw_policy
 from fphi.run.disk.augmentations import AUGMENTATION, write_augmentation
 from fphi.run.disk.files import replace_file
 from fphi.run.search.retrain import Retrained
@@ -54,7 +54,7 @@ class TaskAugmentationProblem(ManyTasks):
         fill_of_tasks(self.learner.tasks)
 
     def text(self, found: Found) -> str:
-        return " | ".join(self.learner.space.text(tokens) for tokens in found.chosen)
+        return described(self.learner.policy(found.chosen))
 
     def write(self, found: Found, out: Path) -> None:
         policy = self.learner.policy(found.chosen)

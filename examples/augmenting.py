@@ -1,8 +1,8 @@
 """Digits, trained on as they are and augmented: by a policy of the literature, or by what was searched.
 
-Run it: python examples/augmentation.py
+Run it: python examples/augmenting.py
 After a search: fphi search pba --out runs/pba
-                python examples/augmentation.py --augmentation runs/pba
+                python examples/augmenting.py --augmentation runs/pba
 It shows how it is done; digits of 8x8 pixels have little to gain by it.
 """
 

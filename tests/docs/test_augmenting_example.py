@@ -9,7 +9,7 @@ import torch
 
 from fphi.augmentation import Augmentation, PBAPolicy, Policy, Schedule
 
-EXAMPLE = Path(__file__).parent.parent.parent / "examples" / "augmentation.py"
+EXAMPLE = Path(__file__).parent.parent.parent / "examples" / "augmenting.py"
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *words: str) -> dict[str, float]:
