@@ -12,7 +12,9 @@ import fphi as package
 from cli_helpers import TINY as CLI_TINY
 from cli_helpers import fphi, quietly, refused, save_images
 from fphi.augmentation import PBAPolicy, Policy, Schedule, load
-from fphi.experiment.search.augmenting_result import recommendation
+from fphi.experiment.search.augmenting_result import recommendation, summary_of_augmentations
+from fphi.learnable.space import Candidate
+from fphi.methods.autoaugment import AutoAugment
 from leashed import held
 from search_helpers import events, result
 from waiting import wait_until
@@ -191,7 +193,7 @@ def test_in_python(tmp_path: Path) -> None:
         ),
         (
             "dada --few-shot maml",
-            "dada trains a supernet, and few-shot candidates are meta-trained one by one",
+            "dada is one training, and few-shot candidates are meta-trained one by one",
         ),
         ("autoaugment --network lenet5", "--network is 'lenet5'; choose one of auto, mlp"),
         ("autoaugment --retrain-seeds 0", "--retrain-seeds is 0; it must be"),
@@ -222,19 +224,125 @@ def test_images_of_a_folder_in_colour(tmp_path: Path) -> None:
     assert load(tmp_path / "run")(torch.rand(4, 3, 8, 8)).shape == (4, 3, 8, 8)
 
 
-def test_the_recommendation_is_what_does_best_without_a_search() -> None:
-    def ends(found: float, nothing: float, random: float, trivial: float) -> str:
-        tests = {"no augmentation": nothing, "random policies": random, "TrivialAugment": trivial}
-        beside = {name: {"test_accuracy": test} for name, test in tests.items()}
-        return recommendation({"retrained": {"test_accuracy": found}, "beside": beside}, "runs/pba")
+def ends(found: float, **others: float) -> str:
+    """What is recommended, of mean accuracies of three trainings whose paired differences all are the same."""
 
-    assert ends(0.9, 0.8, 0.85, 0.89) == "take what was found: fphi.augmentation.load('runs/pba')"
-    assert ends(0.9, 0.8, 0.85, 0.9).startswith(
-        "TrivialAugment does as well or better (90.00% against 90.00%)"
+    def record(test: float) -> dict[str, object]:
+        return {"test_accuracy": test, "test_by_seed": [test - 0.01, test, test + 0.01]}
+
+    names = {"nothing": "no augmentation", "drawn": "random policies", "trivial": "TrivialAugment"}
+    beside = {names[key]: record(test) for key, test in others.items() if key != "searched"}
+    control = {"retrained": record(others["searched"])} if "searched" in others else None
+    return recommendation({"retrained": record(found), "beside": beside, "control": control}, "runs/pba")
+
+
+def test_what_was_found_is_recommended_only_where_it_clearly_beats_all_else() -> None:
+    take = "take what was found: fphi.augmentation.load('runs/pba')"
+    assert ends(0.9, nothing=0.8, drawn=0.85, trivial=0.89) == take
+    assert ends(0.9, nothing=0.8, drawn=0.85, trivial=0.9).startswith("TrivialAugment does as well")
+    better = ends(0.9, nothing=0.8, drawn=0.85, trivial=0.92)
+    assert better.startswith("TrivialAugment does better (92.00% against 90.00%)")
+    assert 'fphi.augmentation.published("trivialaugment")' in better
+    assert "do not augment" in ends(0.9, nothing=0.95, drawn=0.85, trivial=0.92)
+    assert "has found nothing that chance does not" in ends(0.9, nothing=0.8, drawn=0.95, trivial=0.92)
+    assert ends(0.9, nothing=0.8, trivial=0.8, searched=0.97).startswith("random search does better (97.00%")
+
+
+def test_a_difference_of_few_trainings_is_not_clear() -> None:
+    """0.9, 0.91, 0.92 less 0.89, 0.89, 0.91: the interval of 95 per cent is 4.303 standard errors."""
+    found = {"test_accuracy": 0.91, "test_by_seed": [0.9, 0.91, 0.92]}
+    other = {"test_accuracy": 0.8967, "test_by_seed": [0.89, 0.89, 0.91]}
+    result = {"retrained": found, "beside": {"TrivialAugment": other}, "control": None}
+    assert recommendation(result, "run").startswith("TrivialAugment does as well, as far as one can tell")
+    one = {
+        "retrained": found | {"test_by_seed": [0.91]},
+        "beside": {"TrivialAugment": other | {"test_by_seed": [0.7]}},
+    }
+    assert "as far as one can tell" in recommendation(one | {"control": None}, "run")
+
+
+def test_a_training_that_fails_in_the_end_is_said() -> None:
+    failed = {"test_accuracy": None, "failure": "diverged: the training loss is nan"}
+    found = {"test_accuracy": 0.9, "test_by_seed": [0.9]}
+    assert "could not be trained with: diverged" in recommendation(
+        {"retrained": failed, "beside": {"no augmentation": found}, "control": None}, "run"
     )
-    assert 'fphi.augmentation.published("trivialaugment")' in ends(0.9, 0.8, 0.85, 0.92)
-    assert "do not augment" in ends(0.9, 0.95, 0.85, 0.92)
-    assert "nothing that random policies have not" in ends(0.9, 0.8, 0.95, 0.92)
+    result = {"retrained": found, "beside": {"no augmentation": failed}, "control": None}
+    assert "nothing else could be trained" in recommendation(result, "run")
+    table = {"method": "pba", "seconds": 1.0, "retrain_epochs": 2, **result}
+    assert "diverged" in str(summary_of_augmentations(table))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            "--child-epochs 3 --interval 3",
+            "are one round, after which nothing is explored; give at least two",
+        ),
+        (
+            "--population 4 --evaluations 4",
+            "--evaluations is 4; 4 members in 3 rounds are 12, and the first 4",
+        ),
+        ("--population 4 --evaluations 13", "--evaluations is 13; 4 members in 3 rounds are 12"),
+    ],
+)
+def test_a_population_that_explores_nothing_is_refused(
+    words: str, message: str, tmp_path: Path, capsys: Capture
+) -> None:
+    given = ("--child-epochs", 3, "--interval", 1) if "--interval" not in words else ()
+    assert message in refused(capsys, "search", "pba", *given, *words.split(), "--out", tmp_path / "run")
+
+
+def test_a_population_with_time_left_ends_with_its_rounds(tmp_path: Path) -> None:
+    words = ("--population", 2, "--interval", 1, "--seconds", 1000, "--control", "false")
+    quietly("search", "pba", "--out", tmp_path / "run", *words, *TINY)
+    assert result(tmp_path / "run")["evaluations"] == 6
+
+
+def test_children_of_other_searches_begin_anew(tmp_path: Path) -> None:
+    words = ("--space", "autoaugment", "--sub-policies", 1, "--evaluations", 6, "--control", "false")
+    quietly("search", "large-scale-evolution", "--out", tmp_path / "run", *words, *TINY, "--population", 2)
+    assert result(tmp_path / "run")["failures"] == 0
+
+
+def test_what_failed_is_not_joined() -> None:
+    tokens = [(i,) for i in range(4)]
+    told = [
+        (Candidate(i, t), loss) for i, (t, loss) in enumerate(zip(tokens, (0.3, 1.0, 0.2, 1.0), strict=True))
+    ]
+    assert AutoAugment().chosen(told) == (tokens[2], tokens[0])
+
+
+def test_without_evaluations_dada_has_no_control(tmp_path: Path) -> None:
+    words = ("--epochs", 1, "--control-evaluations", 0)
+    quietly("search", "dada", "--out", tmp_path / "run", *words, *TINY)
+    assert result(tmp_path / "run")["control"] is None
+
+
+@pytest.mark.parametrize("search", ["dada", "autoaugment"])
+def test_a_network_that_does_not_fit_is_refused(search: str, tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "nets.py").write_text(
+        "from torch import nn\n"
+        "def few(shape, outputs):\n    return nn.Sequential(nn.Flatten(), nn.Linear(64, 5))\n"
+        "def wide(shape, outputs):\n    return nn.Sequential(nn.Flatten(), nn.Linear(63, 10))\n"
+    )
+    for name, message in (("few", "answers 2 examples with [2, 5]"), ("wide", "fails on examples of shape")):
+        words = ("--network", f"{tmp_path / 'nets.py'}:{name}", "--out", tmp_path / "run")
+        assert message in refused(capsys, "search", search, *words)
+
+
+def test_a_learner_without_a_network_of_that_name(tmp_path: Path) -> None:
+    words = ("--few-shot", "imaginary", "--steps", 1, "--retrain-steps", 1, "--meta-batch", 1)
+    more = ("--validation-tasks", 2, "--test-tasks", 2, "--evaluations", 1, "--control", "false")
+    quietly("search", "autoaugment", *words, *more, "--out", tmp_path / "run")
+    assert result(tmp_path / "run")["few_shot"] == "imaginary"
+
+
+def test_help_has_the_paper_s_own_budget(capsys: Capture) -> None:
+    with pytest.raises(SystemExit):
+        fphi("search", "pba", "--help")
+    assert "As in the paper: 16 members, 200 epochs" in " ".join(capsys.readouterr().out.split())
 
 
 FEW_SHOT = (

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from safetensors.torch import load_file
 
 import fphi as package
@@ -331,7 +331,10 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
     """Images of three classes, and others of them that somebody has looked at."""
     data = save_images(tmp_path / "data", 3, 20, 8)
     (tmp_path / "data" / "c01" / "more.txt").write_text("no image", encoding="utf-8")
-    return data, save_images(tmp_path / "checked", 3, 10, 8)
+    clean = save_images(tmp_path / "checked", 3, 10, 8)
+    for path in clean.glob("*/*.png"):  # others than those of the data
+        ImageOps.invert(Image.open(path)).save(path)
+    return data, clean
 
 
 def test_a_folder_of_ones_own_has_clean_examples_beside_it(
@@ -355,6 +358,29 @@ def test_a_folder_of_ones_own_has_clean_examples_beside_it(
     assert package.load(out)(torch.zeros(1, 1, 8, 8)).shape == (1, 3)
     config = (out / "config.yaml").read_text("utf-8")
     assert "clean: ../checked" in config
+
+
+def test_clean_images_are_not_trained_or_tested_on_besides(
+    folders: tuple[Path, Path], tmp_path: Path, capsys: Capture
+) -> None:
+    """Copies of some images that were looked at: those to train on count once, those to test on are refused."""
+    data, clean = folders
+    loaded = load_supervised(str(data), image_size=8, validation=0)
+    assert loaded.rows is not None
+    trained = {loaded.files[row] for row in loaded.rows.tolist()}
+    copies = sorted(name for name in trained if name.startswith("c00/"))[:3]
+    for i, name in enumerate(copies):
+        shutil.copy(data / name, clean / "c00" / f"copy{i}.png")
+    words = ("train", "reweight", "--data", data, "--clean", clean, "--control", "false")
+    more = ("--noise", "none", "--image-size", 8, "--epochs", 1)
+    quietly(*words, *more, "--out", tmp_path / "run")
+    result = result_of(tmp_path / "run")
+    # A fifth of 33 is for validation.
+    assert (result["training_examples"], result["clean_examples"]) == (48 - 3, 33 - 6)
+    assert not {row["file"] for row in issues_of(tmp_path / "run")} & set(copies)
+    tested = sorted({f"c00/{path.name}" for path in (data / "c00").glob("*.png")} - trained)
+    shutil.copy(data / tested[0], clean / "c00" / "tested.png")
+    assert "1 test images of" in refused(capsys, *words, *more, "--out", tmp_path / "other")
 
 
 def test_clean_examples_of_a_folder_are_the_images_on_the_scale_of_the_data(

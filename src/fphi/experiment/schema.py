@@ -24,7 +24,7 @@ from fphi.learnable.architecture.space import TakesNorm
 from fphi.learnable.augmentation import AugmentationSpace
 from fphi.learnable.space import Space
 from fphi.methods.base import FewShotMethod, Method
-from fphi.methods.families.searching import EpochwiseMethod, SearchMethod
+from fphi.methods.families.searching import EpochwiseMethod, SearchMethod, SupernetMethod
 from fphi.methods.families.weighting import WeightingMethod
 from fphi.methods.table import methods
 from fphi.run.meta.training import Training
@@ -111,7 +111,11 @@ class Schema:
         what = "Search by" if self.space else "Meta-train"
         if issubclass(self.method, WeightingMethod):
             what = "Train a network whose examples are weighed by"
-        parser = Parser(f"{command} {self.name}", f"{what} {self.name}. {self.method.paper}.")
+        about = f"{what} {self.name}. {self.method.paper}."
+        own = getattr(self.method, "paper_budget", "") or getattr(self.method, "paper_training", "")
+        if own:
+            about += f" As in the paper: {own}."
+        parser = Parser(f"{command} {self.name}", about)
         parser.add_option("--method", str, self.name, "the method's name, as in config.yaml")
         if self.space is not None:
             parser.add_option("--space", str, self.space.name, f"one of {', '.join(spaces())}")
@@ -119,7 +123,8 @@ class Schema:
                 "--few-shot",
                 str,
                 self.few_shot[0] if self.few_shot else None,
-                "a few-shot method: candidates are its networks, meta-trained and judged on tasks; with it, "
+                "a few-shot method: candidates are its networks, or what is done to its training images, and "
+                "are judged on tasks; with it, "
                 "--help lists the options of tasks in place of those of examples",
             )
         for key, kind in self.parts:
@@ -171,7 +176,8 @@ def _learner(
     if not issubclass(learner, FewShotMethod):
         raise FphiError(f"--few-shot is {name!r}, which is a search; it must be one of {', '.join(known)}")
     if not _one_by_one(kind):
-        why = "trains a supernet" if issubclass(kind, EpochwiseMethod) else "lets children inherit weights"
+        why = "trains a supernet" if issubclass(kind, SupernetMethod) else "is one training"
+        why = "lets children inherit weights" if issubclass(kind, SearchMethod) else why
         able = ", ".join(
             title for title, cls in methods().items() if _one_by_one(cls) and issubclass(space, cls.searches)
         )

@@ -11,11 +11,12 @@ from typing import ClassVar
 
 import torch
 
-from fphi.learnable.augmentation import AugmentationSpace
+from fphi.learnable.augmentation import PolicySpace
 from fphi.learnable.controller import LSTMController
 from fphi.learnable.space import Candidate, Space, Tokens
 from fphi.methods.families.searching import SearchMethod
 from fphi.methods.table import method
+from fphi.objective.outcome import WORST
 from fphi.optimize import MovingBaseline, PolicyGradient, PolicyUpdate
 from fphi.ranges import count, number, rate, share, weight
 
@@ -44,7 +45,7 @@ class AutoAugment(SearchMethod):
     """
 
     usual_space: ClassVar[str] = "autoaugment"
-    searches: ClassVar[type] = AugmentationSpace
+    searches: ClassVar[type] = PolicySpace
     usual_evaluations: ClassVar[int] = 16
     paper_budget: ClassVar[str] = (
         "15,000 policies, each trained for 120 epochs on 4,000 images: --data cifar10 --train-examples 4000 "
@@ -73,5 +74,6 @@ class AutoAugment(SearchMethod):
 
     def chosen(self, told: Sequence[tuple[Candidate, float]]) -> tuple[Tokens, ...]:
         """The best policies, each once."""
-        best = sorted(told, key=lambda entry: (entry[1], entry[0].number))
+        trained = [entry for entry in told if entry[1] < WORST]  # the others failed
+        best = sorted(trained or told, key=lambda entry: (entry[1], entry[0].number))
         return tuple(dict.fromkeys(candidate.tokens for candidate, _ in best))[: self.join]

@@ -45,7 +45,8 @@ class DADA(RelaxedMethod):
         policy_lr: of the policy, by Adam (paper: 5e-3; more for searches of a few hundred small minibatches).
         control_lr: of the control variate, by Adam (paper: 5e-3).
         temperature: of the relaxed choices that the control variate is given.
-        shift: move images by up to an eighth of their side, and mirror coloured ones, before the policy.
+        shift: move images by up to an eighth of their side, and mirror coloured ones, before the policy; to
+            be given where the children's trainings do so, by --child-augment true.
         cutout: side of a square that is set to the mean after it (paper: 16); 0: none.
     """
 
@@ -53,7 +54,7 @@ class DADA(RelaxedMethod):
     searches: ClassVar[type] = DadaSpace
     paper_budget: ClassVar[str] = (
         "20 epochs on 2,000 images: --data cifar10 --train-examples 2000 --validation-examples 2000 "
-        "--batch-size 128 --policy-lr 0.005 --control-lr 0.005 --cutout 16"
+        "--batch-size 128 --policy-lr 0.005 --control-lr 0.005 --cutout 16 --shift true --child-augment true"
     )
 
     estimator: Literal["relax", "reinforce"] = "relax"
@@ -69,7 +70,7 @@ class DADA(RelaxedMethod):
     policy_lr: float = weight(0.02, 1000)
     control_lr: float = weight(1e-3, 1000)
     temperature: float = number(0.5, 0, 1000, open=True)
-    shift: bool = True
+    shift: bool = False
     cutout: int = count(0, 10_000, least=0)
 
     def __post_init__(self) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from fphi.errors import FphiError
 from fphi.learnable.augmentation import PBASpace
 from fphi.learnable.space import Candidate, Space, Tokens
 from fphi.methods.families.searching import SearchMethod
@@ -63,6 +64,22 @@ class PBA(SearchMethod):
 
     def evaluations(self, epochs: int) -> int:
         return self.population * (-(-epochs // self.interval))
+
+    def most(self, epochs: int) -> int:
+        return self.evaluations(epochs)
+
+    def require_budget(self, evaluations: int | None, epochs: int) -> None:
+        rounds, most = -(-epochs // self.interval), self.evaluations(epochs)
+        if rounds < 2:
+            raise FphiError(
+                f"--child-epochs {epochs} with --interval {self.interval} are one round, after which nothing "
+                "is explored; give at least two"
+            )
+        if evaluations is not None and not self.population < evaluations <= most:
+            raise FphiError(
+                f"--evaluations is {evaluations}; {self.population} members in {rounds} rounds are {most}, "
+                f"and the first {self.population} explore nothing: give a number between, or leave it out"
+            )
 
     def chosen(self, told: Sequence[tuple[Candidate, float]]) -> tuple[Tokens, ...]:
         """The policies of the best member's lineage, a round each."""

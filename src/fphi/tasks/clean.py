@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from fphi.errors import DataError
 from fphi.tasks.folder import ImageMode, load_split_folders
@@ -11,7 +12,7 @@ from fphi.tasks.labelled import balanced_order
 from fphi.tasks.supervised import Supervised
 from fphi.tasks.types import Examples
 
-__all__ = ["load_clean"]
+__all__ = ["load_clean", "without_doubles"]
 
 
 def load_clean(
@@ -53,3 +54,29 @@ def load_clean(
     order, (mean, deviation) = balanced_order(labels, seed), data.levels
     x = (torch.from_numpy(images[order]).float() - mean) / deviation
     return Examples(x, torch.from_numpy(labels[order]))
+
+
+def without_doubles(data: Supervised, clean: Tensor, path: str) -> Supervised:
+    """The data without the training images that are among the clean ones too, to the last pixel.
+
+    Raises:
+        DataError: an image is one to test on, or none is left to train on.
+    """
+    known = {row.numpy().tobytes() for row in clean}
+    tested = sum(row.numpy().tobytes() in known for row in data.test.x)
+    if tested:
+        raise DataError(
+            f"{tested} test images of {data.name} are among those of {path}; give {data.name} a folder named "
+            "test, and leave its images out of the clean ones"
+        )
+    kept = torch.tensor([row.numpy().tobytes() not in known for row in data.train.x])
+    if kept.all():
+        return data
+    if not kept.any():
+        raise DataError(
+            f"all training images of {data.name} are among those of {path}; give others to train on"
+        )
+    note = f"{int((~kept).sum())} training images are clean ones of {path}, and are not trained on besides"
+    rows = None if data.rows is None else data.rows[kept]
+    train = Examples(data.train.x[kept], data.train.y[kept])
+    return data._replace(train=train, rows=rows, notes=(*data.notes, note))

@@ -59,12 +59,12 @@ class AugmentationProblem(LargeTask):
 
     def require(self) -> None:
         require_images_of(self.data)
-        self.network.build(self.data, self.seed)
+        self.network.require_fitting(self.data)
 
     def loss(self, weights: WeightFolder | None = None) -> AugmentAndTest:
         given = self.space, self.network.build, self.data, self.training, self.seed
-        if weights is None:
-            return AugmentAndTest(*given)
+        if weights is None or self.interval >= self.training.epochs:
+            return AugmentAndTest(*given)  # what is trained to its end has nothing to go on from
         return AugmentAndGoOn(*given, weights=weights, epochs=self.interval)
 
     def begin(self, method: EpochwiseMethod) -> SupernetSearch:

@@ -117,6 +117,6 @@ class ManyTasks(Problem):
         seconds = monotonic() - start
         validation = self.learner.accuracy(learner, "validation")
         test = self.learner.accuracies(learner, "test")
-        module = learner.get_submodule("network")
+        module = getattr(learner, "network", learner)
         mean = float(test.double().mean())
         return Retrained(module, parameter_count(module), validation, mean, seconds, by_task=test)

@@ -79,7 +79,7 @@ class BudgetOptions:
 
 @dataclass(frozen=True)
 class DataOptions:
-    """What candidates are trained on and judged by.
+    """The data of one large task.
 
     Args:
         data: digits (comes with scikit-learn), mnist, cifar10, or the path of a folder or zip of images
@@ -88,9 +88,9 @@ class DataOptions:
         image_size: pixels of a side, for a path.
         mode: channels, for a path.
         train_examples: examples to train on; all that validation leaves if not given.
-        validation_examples: examples that candidates are judged by, taken out of the training set; a fifth
-            of it if neither this nor the former is given.
-        test_examples: examples that retrained networks are tested on in the end; all if not given.
+        validation_examples: examples that nothing is trained on and by which choices are made, taken out of
+            the training set; a fifth of it if neither this nor the former is given.
+        test_examples: examples that networks are tested on in the end; all if not given.
     """
 
     data: str = "digits"
@@ -118,7 +118,7 @@ class DataOptions:
 
 @dataclass(frozen=True)
 class NetworkOptions:
-    """Which network is trained, where the search is not for networks.
+    """Which network is trained.
 
     Args:
         network: auto (mlp for small images, else resnet8), mlp, lenet, resnet8, resnet14, resnet20, resnet32,
@@ -138,6 +138,26 @@ class NetworkOptions:
             if is_in_file(self.network):
                 return load_network(self.network)(data.input_shape, data.classes, None)
             return network_for(self.network, data.input_shape, data.classes)
+
+    def require_fitting(self, data: Supervised) -> None:
+        """Raise an `FphiError` unless it takes the examples, has an answer per class, and can learn."""
+        module = self.build(data, 0).eval()
+        try:
+            with torch.no_grad():
+                answers = module(data.train.x[:2])
+            shape = list(answers.shape)
+        except Exception as error:  # of somebody's own network, whatever it is
+            raise FphiError(
+                f"--network {self.network} fails on examples of shape {list(data.input_shape)} "
+                f"({type(error).__name__}: {' '.join(str(error).split())[:200]}); mend it, or choose another"
+            ) from error
+        if shape != [2, data.classes]:
+            raise FphiError(
+                f"--network {self.network} answers 2 examples with {shape}; {data.name} needs "
+                f"{[2, data.classes]}"
+            )
+        if not any(p.requires_grad for p in module.parameters()):
+            raise FphiError(f"--network {self.network} has no parameters to train; choose another")
 
 
 @dataclass(frozen=True)

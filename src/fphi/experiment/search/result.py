@@ -3,11 +3,14 @@
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from fphi.experiment.architecture import options_of
 from fphi.experiment.search.augmenting_result import summary_of_augmentations
 from fphi.experiment.search.problem import ArchitectureProblem, Found
 from fphi.experiment.search.steps import SearchRun
 from fphi.experiment.versions import versions
+from fphi.report.compare import paired_difference
 from fphi.report.search_curves import epoch_curves, search_curves
 from fphi.report.tables import Table, points
 from fphi.run.disk.checkpoint import BEST, save_parameters
@@ -49,7 +52,7 @@ def result_of(
     run: SearchRun,
     results: list[tuple[Found, Retrained]],
     beside: dict[str, Any],
-    budget: Budget,
+    budget: Budget | None,
     command: str,
 ) -> dict[str, Any]:
     """The content of ``result.json``; the first result is the search's, the second random search's.
@@ -57,12 +60,12 @@ def result_of(
     ``budget`` is that of the evaluations, and random search's; ``beside`` what else there is to compare with.
     """
     records = [_record(run, *result) for result in results]
-    said = (
-        f"{budget.evaluations} evaluations"
-        if budget.seconds is None
-        else f"{budget.seconds:.1f} s of evaluations"
-    )
-    control = {"budget": said, **records[1]} if len(records) > 1 else None
+    control = None
+    if len(records) > 1 and budget is not None:
+        seconds, count = budget.seconds, budget.evaluations
+        said = f"{count} evaluations" if seconds is None else f"{seconds:.1f} s of evaluations"
+        control = {"budget": said, **records[1]}
+        control |= _paired(results[0][1].by_task, results[1][1].by_task)
     return {
         "kind": f"{run.problem.what} search",
         "space": run.space.name,
@@ -75,6 +78,14 @@ def result_of(
         "versions": versions(),
         "command": command,
     }
+
+
+def _paired(found: Tensor | None, control: Tensor | None) -> dict[str, Any]:
+    """What was found less the control, on the same test tasks, if there are any."""
+    if found is None or control is None:
+        return {}
+    mean, ci95 = paired_difference(control, found)
+    return {"difference": {"mean": mean, "ci95": ci95}}
 
 
 def _record(run: SearchRun, found: Found, retrained: Retrained) -> dict[str, Any]:

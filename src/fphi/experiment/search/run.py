@@ -88,19 +88,28 @@ class _Asked:
         """Of candidates one by one; of a search that is one training only random search's."""
         given, method = self.budget, self.method
         if given.evaluations is not None or given.seconds is not None:
-            return Budget(given.evaluations, given.seconds)
+            most = method.most(self.epochs) if isinstance(method, SearchMethod) else None
+            return Budget(given.evaluations or most, given.seconds)
         if isinstance(method, SearchMethod):
             return Budget(method.evaluations(self.epochs))
         return Budget(method.control_evaluations)
 
     @property
-    def control(self) -> Budget:
-        """Of random search, whose candidates are trained to the end: as many epochs as the search has."""
-        budget, method = self.evaluations, self.method
-        if budget.evaluations is None or not isinstance(method, SearchMethod):
-            return budget
-        share = method.stretch(self.epochs) / self.epochs
-        return Budget(math.ceil(budget.evaluations * share))
+    def control(self) -> Budget | None:
+        """Of random search, whose candidates are trained to the end: as many epochs as the search has.
+
+        None: there is to be none.
+        """
+        method, given = self.method, self.budget
+        asked_for = self.config.part(ControlOptions).control and not isinstance(method, RandomSearchMethod)
+        if isinstance(method, EpochwiseMethod):
+            none = not method.control_evaluations and given.evaluations is None and given.seconds is None
+            return self.evaluations if asked_for and not none else None
+        budget = self.evaluations
+        if not asked_for or budget.evaluations is None or budget.seconds is not None:
+            return Budget(given.evaluations, given.seconds) if asked_for else None
+        rounds = math.ceil(self.epochs / method.stretch(self.epochs))
+        return Budget(math.ceil(budget.evaluations / rounds))
 
     def problem(self, out: Path, division: Division | None) -> Problem:
         """With its data, of the classes that it began with."""
@@ -132,6 +141,7 @@ class _Asked:
             self.method.require(self.space)
             problem.require()
             if isinstance(self.method, SearchMethod):
+                self.method.require_budget(self.budget.evaluations, self.epochs)
                 self.method.optimizer(self.space, self.budget.seed)
             else:
                 problem.begin(self.method)
@@ -189,10 +199,9 @@ def _search(asked: _Asked, run: SearchRun, command: str) -> dict[str, Any]:
         found = by_epochs(run, method)
     run.problem.write(found, run.out)
     write_rows(run, found)
-    wanted = asked.config.part(ControlOptions).control and not isinstance(method, RandomSearchMethod)
-    drawing, budget = RandomSearch(run.space, run.seed, growth=growth), asked.control
-    random = RandomSearchMethod()
-    controls = [by_evaluations(run, random, drawing, budget, _RANDOM, choose)] if wanted else []
+    drawing, budget, controls = RandomSearch(run.space, run.seed, growth=growth), asked.control, []
+    if budget is not None:
+        controls.append(by_evaluations(run, RandomSearchMethod(), drawing, budget, _RANDOM, choose))
     write_curves(run.out, found, controls[0] if controls else None)
     results = [(one, retrained(run, one)) for one in (found, *controls)]
     write_weights(run, results[0][1])

@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from fphi.errors import FphiError
 from fphi.experiment.search.options import DataOptions
 from fphi.ranges import count, number, require_ranges
-from fphi.tasks.clean import load_clean
+from fphi.tasks.clean import load_clean, without_doubles
 from fphi.tasks.corruption import Noise, corrupted
 from fphi.tasks.supervised import SUPERVISED, Supervised, load_supervised
 from fphi.tasks.types import Examples
@@ -93,7 +94,11 @@ class ExampleOptions:
             mode=data.mode,
             classes=self.classes,
         )
-        clean, rest = self._clean(loaded) if self.clean is None else self._of_folder(loaded, data, self.clean)
+        if self.clean is None:
+            clean, rest = self._clean(loaded)
+        else:
+            clean, rest = self._of_folder(loaded, data, self.clean)
+            loaded = without_doubles(loaded, torch.cat([clean.x, rest.x]), self.clean)
         made = corrupted(
             loaded._replace(validation=rest),
             self.noise,

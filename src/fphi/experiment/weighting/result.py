@@ -79,6 +79,7 @@ def result_of(trainings: Trainings, standing: Standing, config: Config, command:
         "method": own,
         "data": config.part(DataOptions).data,
         **{key: list(value) if isinstance(value, tuple) else value for key, value in examples.items()},
+        "clean_examples": len(task.clean.y),
         "class_count": task.data.classes,
         "network": trainings.network.network,
         "parameters": parameter_count(trainings.module(standing)),

@@ -62,15 +62,7 @@ class Trainings:
 
     def require_fitting(self) -> None:
         """Raise an `FphiError` if the network does not take the examples, or has not an answer per class."""
-        data = self.task.data
-        module = self.network.build(data, self._seed("network")).eval()
-        with torch.no_grad():
-            shape = list(module(data.train.x[:2]).shape)
-        if shape != [2, data.classes]:
-            raise FphiError(
-                f"--network {self.network.network} answers 2 examples with {shape}; {data.name} needs "
-                f"{[2, data.classes]}"
-            )
+        self.network.require_fitting(self.task.data)
 
     def next(self, standing: Standing) -> str | None:
         """The training that is going on, or is about to begin; None: all have ended."""
@@ -184,7 +176,9 @@ class Trainings:
     def _check_time(self, standing: Standing, name: str) -> None:
         limit = self.training.limit_seconds
         if limit is not None and sum(row["seconds"] for row in standing.rows_of(name)) > limit:
-            raise FphiError(f"the training {name!r} took longer than --limit-seconds {limit:g}; allow more")
+            raise FphiError(
+                f"the training {name!r} took longer than --limit-seconds {limit:g}; begin anew with more"
+            )
 
     def _seed(self, purpose: str) -> int:
         return Random(f"{self.seed}/{purpose}").getrandbits(63)

@@ -66,6 +66,13 @@ class SearchMethod(_Search):
         """How many candidates are evaluated where no budget is given."""
         return self.usual_evaluations
 
+    def require_budget(self, evaluations: int | None, epochs: int) -> None:
+        """Raise an `FphiError` if nothing can come of so many evaluations, of trainings of ``epochs``."""
+
+    def most(self, epochs: int) -> int | None:
+        """How many candidates there are at most; None: any number."""
+        return None
+
     def chosen(self, told: Sequence[tuple[Candidate, float]]) -> tuple[Tokens, ...]:
         """Which candidates make up the result, of all with their losses; by default the best."""
         return (min(told, key=lambda entry: (entry[1], entry[0].number))[0].tokens,)
