@@ -26,8 +26,8 @@ def data() -> Supervised:
 def test_its_options_are_the_settings_of_the_search() -> None:
     assert get_method("dada") is DADA
     assert {f.name for f in fields(DadaPhase)} - {f.name for f in fields(DADA)} == {"sub_policies"}
-    wanted = DadaPhase(epochs=7, batch_size=32, policy_lr=0.3, cutout=2, sub_policies=4)
-    assert DADA(epochs=7, policy_lr=0.3, cutout=2).phase(4) == wanted
+    wanted = DadaPhase(epochs=7, batch_size=32, policy_lr=0.3, cutout=2, shift=True, sub_policies=4)
+    assert DADA(epochs=7, policy_lr=0.3, cutout=2, shift=True).phase(4) == wanted
 
 
 def test_it_searches_policies_of_as_many_pairs_as_the_space_has() -> None:
