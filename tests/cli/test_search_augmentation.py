@@ -11,7 +11,7 @@ import torch
 import fphi as package
 from cli_helpers import TINY as CLI_TINY
 from cli_helpers import fphi, quietly, refused, save_images
-from fphi.augmentation import PBAPolicy, Policy, Schedule, load
+from fphi.augmentation import Augmentation, PBAPolicy, Policy, Schedule, load
 from fphi.experiment.search.augmenting_result import recommendation, summary_of_augmentations
 from fphi.learnable.space import Candidate
 from fphi.methods.autoaugment import AutoAugment
@@ -389,3 +389,15 @@ def test_what_cannot_augment_tasks_is_refused(
     words: str, message: str, tmp_path: Path, capsys: Capture
 ) -> None:
     assert message in refused(capsys, "train", *words.split(), "--out", tmp_path / "run")
+
+
+def test_a_training_goes_on_with_the_policy_that_it_began_with(tmp_path: Path, capsys: Capture) -> None:
+    """The file may have become another since."""
+    policy, run = tmp_path / "policy.json", tmp_path / "run"
+    Augmentation(Policy.of([[("Rotate", 1, 3)]])).save(policy)
+    words = ("--network", "conv4-stride", *CLI_TINY, "--augmentation", policy)
+    quietly("train", "maml", "--steps", 2, "--out", run, *words)
+    quietly("train", "maml", "--steps", 3, "--out", run, "--resume")
+    Augmentation(Policy.of([[("Rotate", 1, 4)]])).save(policy)
+    message = refused(capsys, "train", "maml", "--steps", 4, "--out", run, "--resume")
+    assert "what --augmentation names has changed since" in message

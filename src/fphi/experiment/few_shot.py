@@ -36,6 +36,9 @@ from fphi.tasks import NAMED, TaskDistribution
 
 __all__ = ["require_no_other_config", "setting_note", "train_few_shot"]
 
+_POLICY = "training_images.json"
+"""What is done to training images, where a file said it when the run began."""
+
 
 def train_few_shot(
     run: FewShotRun,
@@ -71,6 +74,9 @@ def train_few_shot(
         require_fair_start(run, tasks)
     if run.given is None and run.options.tasks not in NAMED and (classes := classes_of(tasks)):
         texts[CLASSES] = classes_text(classes)
+    if (policy := run.policy_text()) is not None:
+        texts[_POLICY] = policy
+        _require_same_policy(out, policy, resume)
     setting = run.setting(tasks)
     learner = run.learner(setting)
     optimizer = run.optimizer(learner)
@@ -93,6 +99,15 @@ def train_few_shot(
         note={**setting_note(setting), **_given_note(run), "threads": threads_of(run.training)},
         loggers=loggers,
     )
+
+
+def _require_same_policy(out: Path, policy: str, resume: bool) -> None:
+    """Raise if the policy of a run that goes on is another than it began with."""
+    if resume and (out / _POLICY).is_file() and read_text(out / _POLICY) != policy:
+        raise FphiError(
+            f"what --augmentation names has changed since {out} began, whose policy is in its {_POLICY}; "
+            "restore it, or train anew in another folder"
+        )
 
 
 def setting_note(setting: Setting) -> dict[str, Json]:

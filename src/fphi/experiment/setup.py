@@ -16,7 +16,7 @@ from fphi.learnable.augmentation import PUBLISHED, AugmentationPolicy, Schedule,
 from fphi.learnable.augmentation.task_images import changing, fill_of_tasks
 from fphi.methods.base import FewShotMethod, Setting
 from fphi.optimize import GradientDescent
-from fphi.run.disk.augmentations import read_augmentation
+from fphi.run.disk.augmentations import augmentation_text, read_augmentation
 from fphi.run.meta.training import Training
 from fphi.tasks import GIVEN, FewShotTasks, TaskDistribution, TrainingTasks, pooled
 from fphi.tasks.division import Division
@@ -76,6 +76,13 @@ class FewShotRun:
         if not isinstance(tasks, FewShotTasks):
             raise FphiError(f"--augmentation {named} is for tasks of images; leave it out")
         return tasks.with_training_images(changing(policy_named(named, tasks)))
+
+    def policy_text(self) -> str | None:
+        """What is done to training images where a file says it, as that file has it; None: none does."""
+        named = self.training.augmentation
+        return (
+            None if named is None or named in PUBLISHED else augmentation_text(read_augmentation(Path(named)))
+        )
 
     def _tasks(self, seed: int, splits: Sequence[str] | None) -> TaskDistribution:
         wanted = self.method.train_tasks(self.options.ways, self.options.shots)

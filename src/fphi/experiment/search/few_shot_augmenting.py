@@ -17,6 +17,7 @@ from fphi.report.compare import paired_difference
 from fphi.report.policies import described, draw_policy
 from fphi.run.disk.augmentations import AUGMENTATION, write_augmentation
 from fphi.run.disk.files import replace_file
+from fphi.run.disk.interrupt import stoppable
 from fphi.run.search.retrain import Retrained
 from fphi.run.show.say import say
 from fphi.tasks.division import Division
@@ -82,7 +83,8 @@ class TaskAugmentationProblem(ManyTasks):
         beside = {}
         for name, policy in ways.items():
             say(f"training with {name} for {self.learner.meta.retrain_steps} meta-steps")
-            trained = self.last_training(policy=policy)
+            with stoppable("before the end of the retraining"):
+                trained = self.last_training(policy=policy)
             record = trained.to_json()
             if retrained.by_task is not None and trained.by_task is not None:
                 mean, ci95 = paired_difference(trained.by_task, retrained.by_task)

@@ -1,8 +1,8 @@
 """The steps of a search that trains: find, by evaluations or in one training; learn with what was found."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from fphi.methods.families.searching import EpochwiseMethod, SearchMethod
 from fphi.optimize.ask_tell import SearchOptimizer
 from fphi.optimize.epochs import EpochRow
 from fphi.run.disk.checkpoint import LAST
-from fphi.run.disk.interrupt import interrupts
+from fphi.run.disk.interrupt import StoppedError, interrupts, stoppable
 from fphi.run.disk.lines import LineFile
 from fphi.run.disk.schema import number, numbers, whole
 from fphi.run.search.executors import Executor
@@ -38,13 +38,10 @@ __all__ = [
 
 
 _LONGEST = 1e15  # seconds of a search
+_UNTRAINED = "before the end of the retraining"
 
 # Of all candidates with their losses, those that make up the result.
 Choose = Callable[[Sequence[tuple[Candidate, float]]], tuple[Tokens, ...]]
-
-
-class StoppedError(Exception):
-    """SIGTERM or Ctrl-C asked for an end; the message says how far the search is."""
 
 
 @dataclass(frozen=True)
@@ -177,7 +174,7 @@ def retrained(run: SearchRun, found: Found) -> Retrained:
     """
     count, unit = run.problem.lasting
     say(f"retraining the best of {found.method} for {count} {unit}")
-    with _not_stopped():
+    with stoppable(_UNTRAINED):
         return run.problem.retrain(found)
 
 
@@ -187,17 +184,8 @@ def compared_with(run: SearchRun, found: Found, retrained: Retrained) -> dict[st
     Raises:
         StoppedError: SIGTERM or Ctrl-C.
     """
-    with _not_stopped():
+    with stoppable(_UNTRAINED):
         return run.problem.compared(found, retrained)
-
-
-@contextmanager
-def _not_stopped() -> Iterator[None]:
-    """Raise at the end if an end was asked for within."""
-    with interrupts() as interrupt:
-        yield
-    if interrupt.requested:
-        raise StoppedError("before the end of the retraining")
 
 
 class _EpochLog:

@@ -18,7 +18,14 @@ from fphi.learnable.augmentation import (
 from fphi.run.disk.files import Json, parse_json, write_text
 from fphi.run.disk.schema import group, number, require, shortened, text, whole
 
-__all__ = ["AUGMENTATION", "Augmenting", "read_augmentation", "read_lines", "write_augmentation"]
+__all__ = [
+    "AUGMENTATION",
+    "Augmenting",
+    "augmentation_text",
+    "read_augmentation",
+    "read_lines",
+    "write_augmentation",
+]
 
 Augmenting: TypeAlias = AugmentationPolicy | Schedule
 
@@ -29,13 +36,22 @@ _KIND = "augmentation"
 _MOST_BYTES, _MOST_ENTRIES, _MOST_STEPS, _MOST_EPOCHS = 2**24, 10_000, 16, 10**9
 
 
+def augmentation_text(augmenting: Augmenting) -> str:
+    """A policy or a schedule as its file has it.
+
+    Raises:
+        FphiError: it is of a class that no file can hold.
+    """
+    return json.dumps(_content(augmenting), indent=1) + "\n"
+
+
 def write_augmentation(path: Path, augmenting: Augmenting) -> None:
     """Write a policy or a schedule.
 
     Raises:
         FphiError: it cannot be written, or is of a class that no file can hold.
     """
-    write_text(path, json.dumps(_content(augmenting), indent=1) + "\n")
+    write_text(path, augmentation_text(augmenting))
 
 
 def read_augmentation(path: Path) -> Augmenting:

@@ -6,7 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-__all__ = ["Interrupt", "interrupts"]
+__all__ = ["Interrupt", "StoppedError", "interrupts", "stoppable"]
+
+
+class StoppedError(Exception):
+    """SIGTERM or Ctrl-C asked for an end; the message says how far the run is."""
 
 
 class Interrupt:
@@ -42,3 +46,16 @@ def interrupts() -> Iterator[Interrupt]:
     finally:
         for number, handler in before.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+
+@contextmanager
+def stoppable(where: str) -> Iterator[None]:
+    """Raise a `StoppedError` at the end if an end was asked for within.
+
+    Args:
+        where: how far the run is then.
+    """
+    with interrupts() as interrupt:
+        yield
+    if interrupt.requested:
+        raise StoppedError(where)

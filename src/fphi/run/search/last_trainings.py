@@ -8,6 +8,7 @@ from statistics import fmean
 from typing import Any
 
 from fphi.objective.augmentation_loss import NetworkOf
+from fphi.run.disk.interrupt import stoppable
 from fphi.run.disk.lines import LineFile
 from fphi.run.disk.schema import number, text, whole
 from fphi.run.search.retrain import Retrained
@@ -58,6 +59,9 @@ class LastTrainings:
             way: name of what is done to the images.
             seeds: of weights, order and augmentation: equal seeds, equal first weights.
             augment: of a seed, what is done; None: nothing.
+
+        Raises:
+            StoppedError: SIGTERM or Ctrl-C; what has been trained is kept.
         """
         file = LineFile(self.path, _done, _MEND)
         try:
@@ -66,8 +70,9 @@ class LastTrainings:
             for seed in seeds:
                 entry = before.get(seed)
                 if entry is None:
-                    entry = self._train(way, seed, augment(seed))
-                    file.add(asdict(entry))
+                    with stoppable("before the end of the retraining"):
+                        entry = self._train(way, seed, augment(seed))
+                        file.add(asdict(entry))
                 done.append(entry)
         finally:
             file.close()
