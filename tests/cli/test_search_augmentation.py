@@ -378,7 +378,10 @@ def test_a_policy_for_training_tasks_is_searched_and_used(tmp_path: Path) -> Non
             "maml --augmentation pba-cifar10",
             "pba-cifar10 is a schedule, which goes by the epochs of one large task",
         ),
-        ("maml --augmentation nowhere", "cannot read "),
+        (
+            "maml --augmentation nowhere",
+            "is 'nowhere', which is no file or folder, and none of autoaugment-cifar10",
+        ),
         (
             "maml --tasks sine --augmentation trivialaugment",
             "--augmentation trivialaugment is for tasks of images",

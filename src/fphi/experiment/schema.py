@@ -147,7 +147,9 @@ class Schema:
             return dict(self.method.usual_training)
         if self.few_shot is None:
             augments = self.space is not None and issubclass(self.space, AugmentationSpace)
-            usual_child = _AUGMENTED_DEFAULTS if augments else _CHILD_DEFAULTS
+            usual_child = dict(_AUGMENTED_DEFAULTS if augments else _CHILD_DEFAULTS)
+            if augments and issubclass(self.method, SearchMethod):
+                usual_child["epochs"] = self.method.usual_augmented_epochs
             ends = {"retrain_epochs": 30} if augments else {}
             return ends | {f"{_CHILD}.{name}": value for name, value in usual_child.items()}
         return {}

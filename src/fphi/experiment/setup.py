@@ -158,6 +158,10 @@ def policy_named(named: str, tasks: FewShotTasks) -> AugmentationPolicy:
         FphiError: there is none, or it is a schedule.
     """
     known = named in PUBLISHED
+    if not known and not Path(named).exists():
+        raise FphiError(
+            f"--augmentation is {named!r}, which is no file or folder, and none of {', '.join(PUBLISHED)}"
+        )
     found = published(named) if known else read_augmentation(Path(named))
     if isinstance(found, Schedule):
         raise FphiError(

@@ -42,6 +42,7 @@ class PBA(SearchMethod):
     usual_space: ClassVar[str] = "pba"
     searches: ClassVar[type] = PBASpace
     inherits: ClassVar[bool] = True
+    usual_augmented_epochs: ClassVar[int] = 24  # eight rounds
     paper_budget: ClassVar[str] = (
         "16 members, 200 epochs on 4,000 images: --data cifar10 --train-examples 4000 --child-epochs 200"
     )

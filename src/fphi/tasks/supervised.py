@@ -138,7 +138,8 @@ def _divided(name: str, halves: _Halves, counts: tuple[int, int], tests: int, se
     missing = sorted(set(range(classes)) - set(both.labels[train].tolist()))
     if missing:
         raise DataError(
-            f"{counts[0]} training examples of {name} leave class {missing[0]} without any; ask for more"
+            f"{counts[0]} training examples of {name} leave class {missing[0]} without any; ask for more, or "
+            "for fewer apart from them"
         )
     first_tests = np.sort(balanced_order(held_out.labels, _TEST_SEED)[:tests])
     mean, deviation = moments(both.images[train])

@@ -7,7 +7,7 @@ from random import Random
 from typing import Any, ClassVar
 
 from fphi.experiment.search.options import LastTrainingsOptions, NetworkOptions
-from fphi.experiment.search.problem import Found, LargeTask
+from fphi.experiment.search.problem import Found, LargeTask, accuracy_of
 from fphi.learnable.augmentation import (
     AugmentationPolicy,
     AugmentationSpace,
@@ -74,7 +74,7 @@ class AugmentationProblem(LargeTask):
         return method.begin(self.space, self.data, network, self.seed)
 
     def judge(self, found: Tokens) -> float:
-        return 1 - self.loss()(Candidate(0, found)).loss
+        return accuracy_of(self.loss()(Candidate(0, found)))
 
     def augmentation(self, chosen: Sequence[Tokens]) -> AugmentationPolicy | Schedule:
         """What candidates make together; a schedule is of the epochs of the search."""

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, NoReturn
 from fphi.errors import FphiError
 from fphi.experiment.classes import classes_of
 from fphi.experiment.search.candidate_learners import NetworkLearner, PolicyLearner
-from fphi.experiment.search.problem import Problem
+from fphi.experiment.search.problem import Problem, accuracy_of
 from fphi.learnable.augmentation import AugmentationPolicy
 from fphi.learnable.space import Candidate, Tokens
 from fphi.methods.base import FewShotMethod, NetworkBuilder
@@ -88,7 +88,7 @@ class ManyTasks(Problem):
         raise FphiError(f"{method.title} trains on one large task; leave --few-shot out")
 
     def judge(self, found: Tokens) -> float:
-        return 1 - self.loss()(Candidate(0, found)).loss
+        return accuracy_of(self.loss()(Candidate(0, found)))
 
     def facts(self) -> dict[str, Any]:
         options, meta = self.options, self.learner.meta

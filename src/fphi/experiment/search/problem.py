@@ -12,16 +12,18 @@ from fphi.learnable.architecture import ArchitectureSpace
 from fphi.learnable.space import Candidate, Space, Tokens
 from fphi.methods.families.searching import EpochwiseMethod, SupernetMethod
 from fphi.objective.candidate_loss import CandidateLoss, TrainAndTest
+from fphi.objective.outcome import Outcome
 from fphi.report.architecture import draw_architecture
 from fphi.run.disk.files import replace_file
 from fphi.run.search.history_table import HistoryRow
 from fphi.run.search.retrain import Retrained, retrain
 from fphi.run.search.supernet import SupernetSearch
 from fphi.run.search.weights import WeightFolder
+from fphi.run.show.say import say
 from fphi.tasks.supervised import Supervised
 from fphi.within.training import NetworkTraining
 
-__all__ = ["ArchitectureProblem", "Found", "LargeTask", "Problem", "SupervisedProblem"]
+__all__ = ["ArchitectureProblem", "Found", "LargeTask", "Problem", "SupervisedProblem", "accuracy_of"]
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,13 @@ class Problem(ABC):
         return {}
 
 
+def accuracy_of(outcome: Outcome) -> float:
+    """The validation accuracy of what was found; why there is none is said."""
+    if outcome.failure:
+        say(f"what was found could not be trained by itself: {outcome.failure}")
+    return 1 - outcome.loss
+
+
 class ArchitectureProblem(Problem):
     """What architectures are evaluated for."""
 
@@ -190,7 +199,7 @@ class SupervisedProblem(LargeTask, ArchitectureProblem):
         return method.begin(self.space, self.data, self.seed)
 
     def judge(self, found: Tokens) -> float:
-        return 1 - self.loss()(Candidate(0, found)).loss
+        return accuracy_of(self.loss()(Candidate(0, found)))
 
     def retrain(self, found: Found) -> Retrained:
         return retrain(self.space, found.chosen[0], self.data, self.last_training, self.seed)

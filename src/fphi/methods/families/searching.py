@@ -49,6 +49,8 @@ class SearchMethod(_Search):
     inherits: ClassVar[bool] = False
     # Evaluations where candidates are trained and no budget is given: a minute or two on the digits.
     usual_evaluations: ClassVar[int] = 16
+    # Epochs of a whole training with an augmentation, where nobody says.
+    usual_augmented_epochs: ClassVar[int] = 8
 
     @abstractmethod
     def optimizer(self, space: Space, seed: int) -> SearchOptimizer:
