@@ -360,6 +360,23 @@ def test_a_folder_of_ones_own_has_clean_examples_beside_it(
     assert "clean: ../checked" in config
 
 
+def test_a_run_does_not_go_on_with_other_images(
+    folders: tuple[Path, Path], tmp_path: Path, capsys: Capture
+) -> None:
+    """As many as before, but one of them another."""
+    data, clean = folders
+    (data / "c01" / "more.txt").unlink()
+    words = ("train", "reweight", "--data", data, "--clean", clean, "--control", "false")
+    out = tmp_path / "run"
+    quietly(*words, "--noise", "none", "--image-size", 8, "--epochs", 2, "--out", out)
+    (out / "result.json").unlink()
+    quietly("train", "reweight", "--out", out, "--resume")
+    (out / "result.json").unlink()
+    changed = next((data / "c02").glob("*.png"))
+    ImageOps.invert(Image.open(changed)).save(changed)
+    assert "other data" in refused(capsys, "train", "reweight", "--out", out, "--resume")
+
+
 def test_clean_images_are_not_trained_or_tested_on_besides(
     folders: tuple[Path, Path], tmp_path: Path, capsys: Capture
 ) -> None:

@@ -1,6 +1,7 @@
 """The options of learned weights besides those of method, data, network and training."""
 
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import NamedTuple
 
 import torch
@@ -34,6 +35,14 @@ class WeighedTask(NamedTuple):
     def wrong(self) -> Tensor | None:
         """Which training labels are wrong, bool ``[n]``; None: not known."""
         return None if self.truth is None else self.data.train.y != self.truth
+
+    def digest(self) -> str:
+        """Of all examples and labels: a run goes on with those that it began with."""
+        digest = blake2b(digest_size=8)
+        for part in (self.data.train, self.clean, self.data.validation, self.data.test):
+            for tensor in part:
+                digest.update(tensor.numpy().tobytes())
+        return digest.hexdigest()
 
 
 @dataclass(frozen=True)

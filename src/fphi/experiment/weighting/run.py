@@ -73,7 +73,7 @@ def _trainings(config: Config) -> Trainings:
 
 def _train(trainings: Trainings, config: Config, out: Path, progress: bool) -> Standing:
     """Go on to the end, with a checkpoint after each epoch."""
-    fingerprint = config.fingerprint(out)
+    fingerprint = f"{config.fingerprint(out)} {trainings.task.digest()}"
     standing = read_standing(out / LAST, fingerprint) if (out / LAST).is_file() else Standing()
     with interrupts() as interrupt:
         while (name := trainings.next(standing)) is not None:

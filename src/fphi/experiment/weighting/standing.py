@@ -61,7 +61,7 @@ def read_standing(path: Path, fingerprint: str) -> Standing:
     """Read what `save_standing` wrote.
 
     Raises:
-        FphiError: no such file, a damaged one, or one of a run with other options.
+        FphiError: no such file, a damaged one, or one of a run with other options or data.
     """
     tensors, content = read_sealed(path)
     try:
@@ -76,8 +76,8 @@ def read_standing(path: Path, fingerprint: str) -> Standing:
         raise FphiError(f"{path} is damaged ({reason}); train again in another folder") from error
     if found.get("fingerprint") != fingerprint:
         raise FphiError(
-            f"{path} is of a run with other options; resume with those that it began with, or train again in "
-            "another folder"
+            f"{path} is of a run with other options or other data; resume with those that it began with, or "
+            "train again in another folder"
         )
     return standing
 
