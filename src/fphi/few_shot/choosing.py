@@ -31,10 +31,12 @@ class Trial:
     Args:
         logits: of each answer ``[m, classes]``.
         labels: the right ones ``[m]``.
+        examples: how many different ones were asked.
     """
 
     logits: Tensor
     labels: NDArray[np.int64]
+    examples: int
 
     @cached_property
     def accuracy(self) -> float:
@@ -44,7 +46,7 @@ class Trial:
     @cached_property
     def temperature(self) -> float:
         """By which logits are divided, to be as sure as they are right."""
-        return best_temperature(self.logits, self.labels)
+        return best_temperature(self.logits, self.labels, self.examples)
 
     @cached_property
     def loss(self) -> float:
@@ -109,7 +111,8 @@ def try_head(
         with torch.no_grad():
             logits.append(network(x[torch.from_numpy(asked)]).double())
         labels.append(y[asked])
-    return Trial(torch.cat(logits), np.concatenate(labels))
+    different = len(np.unique(np.concatenate([asked for _, asked in splits])))
+    return Trial(torch.cat(logits), np.concatenate(labels), different)
 
 
 def best_of(trials: Mapping[str, Trial]) -> str:

@@ -116,7 +116,8 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def predict(self, X: Any) -> NDArray[Any]:
         """The most probable class of each example ``[n]``."""
-        predicted: NDArray[Any] = self.classes_[self.answers(X)[0].argmax(1).numpy()]
+        best = self.answers(X)[0].argmax(1).numpy()
+        predicted: NDArray[Any] = self.classes_[best]
         return predicted
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
@@ -128,25 +129,30 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """The class of each example ``[n]``, or None where it is of none of them.
 
         Raises:
-            FphiError: with fewer than three classes, or one example of each, there was nothing to learn this
-                from.
+            FphiError: there was nothing to learn this from, or it could not be learned.
         """
         logits, known = self.answers(X)
         if known is None:
             raise FphiError(
-                "an example of none of the classes can be told only after fit with at least three classes "
-                "and two examples of some; use predict"
+                "examples of none of the classes cannot be told here: that takes at least three classes, of "
+                "which some have two examples, and features that tell them apart; use predict"
             )
         decided: NDArray[Any] = self.classes_[logits.argmax(1).numpy()].astype(object)
         decided[~known] = None
         return decided
+
+    def familiarity(self, X: Any) -> NDArray[np.float64]:
+        """How known each example looks ``[n]``, the more the larger: `decide` has a threshold of it."""
+        fitted = self._fitted()
+        return fitted.scored(self._items(X, reset=False))[1]
 
     def answers(self, X: Any) -> tuple[Tensor, NDArray[np.bool_] | None]:
         """Calibrated logits ``[n, classes]``, and whether each example is of one of the classes.
 
         None in place of that where nothing could be held out to learn it from.
         """
-        return self._fitted().answers(self._items(X, reset=False))
+        fitted = self._fitted()
+        return fitted.answers(self._items(X, reset=False))
 
     def adapt(self) -> nn.Module:
         """What answers, alone: a module from `features` to calibrated logits ``[n, classes]``."""

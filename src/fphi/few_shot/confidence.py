@@ -25,23 +25,37 @@ Familiarity = Literal["probability", "energy", "nearness"]
 or minus the distance of its features to the nearest example's."""
 
 
-def mean_loss(logits: Tensor, labels: NDArray[np.int64], temperature: float = 1.0) -> float:
-    """The mean negative log-likelihood of the labels ``[n]`` under ``logits / temperature``."""
-    return float(F.cross_entropy(logits.double() / temperature, torch.from_numpy(labels)))
+def mean_loss(
+    logits: Tensor, labels: NDArray[np.int64], temperature: float = 1.0, smoothing: float = 0.0
+) -> float:
+    """The mean negative log-likelihood of the labels ``[n]`` under ``logits / temperature``.
+
+    A share ``smoothing`` of each label counts for all classes alike.
+    """
+    scaled = logits.double() / temperature
+    return float(F.cross_entropy(scaled, torch.from_numpy(labels), label_smoothing=smoothing))
 
 
-def best_temperature(logits: Tensor, labels: NDArray[np.int64]) -> float:
+def best_temperature(logits: Tensor, labels: NDArray[np.int64], examples: int | None = None) -> float:
     """The number by which logits are divided so that their negative log-likelihood is least.
 
     Guo, Pleiss, Sun, Weinberger: On Calibration of Modern Neural Networks, ICML 2017. Between 1e-3 and 1e3.
+    Of few examples that all were answered rightly it would be 0, and every answer certain: so a quarter of an
+    example more counts, which is of each class alike.
+
+    Args:
+        logits: ``[n, classes]``.
+        labels: the right classes ``[n]``.
+        examples: how many different ones there are among these; None: all are.
 
     >>> bool(best_temperature(torch.tensor([[9.0, 0.0], [9.0, 0.0]]), np.array([0, 1])) > 100)
     True
     """
+    smoothing = 0.25 / (1 + (examples or len(labels)))
     low, high = np.log(1e-3), np.log(1e3)
     for _ in range(4):  # a grid that narrows: the loss has one valley in the inverse temperature
         grid = np.linspace(low, high, 31)
-        losses = [mean_loss(logits, labels, float(np.exp(g))) for g in grid]
+        losses = [mean_loss(logits, labels, float(np.exp(g)), smoothing) for g in grid]
         at = int(np.argmin(losses))
         low, high = grid[max(at - 1, 0)], grid[min(at + 1, 30)]
     return float(np.exp((low + high) / 2))

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from fphi.errors import FphiError
 from fphi.few_shot.candidates import Candidate
 from fphi.few_shot.choosing import Trial, best_of, held_out, try_head
-from fphi.few_shot.confidence import familiarity
+from fphi.few_shot.confidence import Familiarity, familiarity
 from fphi.few_shot.items import ExamplesError, Items
-from fphi.few_shot.unknown import KnownRule, known_rule
+from fphi.few_shot.unknown import KnownRule, Learning, known_rule
 
 __all__ = ["Fitted", "Standing", "fit"]
 
@@ -85,15 +85,19 @@ class Fitted:
     def answers(self, items: Items) -> tuple[Tensor, NDArray[np.bool_] | None]:
         """Calibrated logits ``[m, classes]``, and whether each example is of a known class.
 
-        None in place of that where `known` is.
+        None in place of that where `known` is, or tells too little.
         """
-        features, rule = self.candidate.encoder.encode(items), self.known
+        logits, known = self.scored(items)
+        rule = self.known
+        return logits, None if rule is None or not rule.tells else known >= rule.threshold
+
+    def scored(self, items: Items) -> tuple[Tensor, NDArray[np.float64]]:
+        """Calibrated logits ``[m, classes]``, and how known each example looks ``[m]``, by `known`'s kind."""
+        features = self.candidate.encoder.encode(items)
         with torch.no_grad():
             logits = self.network(features).double() / self.temperature
-        if rule is None:
-            return logits, None
-        unit = self.candidate.encoder.unit
-        return logits, familiarity(rule.kind, logits, self.features, features, unit) >= rule.threshold
+        kind: Familiarity = "probability" if self.known is None else self.known.kind
+        return logits, familiarity(kind, logits, self.features, features, self.candidate.encoder.unit)
 
     def extended(
         self, items: Items, labels: NDArray[np.int64], more: NDArray[np.int64], classes: int
@@ -163,7 +167,7 @@ def fit(
     best = next(c for c in candidates if c.name == name)
     x, unit, trial = features[id(best.encoder)], best.encoder.unit, trials[name]
     network = best.head.learn(x, y, classes, unit)
-    known = known_rule(best.head, x, y, unit, splits, trial.temperature, refused, seed)
+    known = known_rule(Learning(best.head, x, y, unit, trial.temperature), splits, refused, seed)
     return Fitted(best, x, y, classes, network, trial.temperature, tuple(standings), trial.calibration, known)
 
 

@@ -19,13 +19,17 @@ from fphi.tasks.archive import Archive
 from fphi.tasks.image import SUFFIXES
 from fphi.tasks.sound import SOUND_SUFFIXES
 
-__all__ = ["ExamplesError", "FileList", "Items", "Kind", "items_of", "kind_of_files"]
+__all__ = ["ExamplesError", "FileList", "Items", "Kind", "ValueKindError", "items_of", "kind_of_files"]
 
 Kind = Literal["rows", "images", "texts", "sounds"]
 
 
 class ExamplesError(DataError, ValueError):
     """Examples or labels are of a form or have values that nothing can be learned from."""
+
+
+class ValueKindError(ExamplesError, TypeError):
+    """A cell of a table is neither a number nor a text."""
 
 
 class FileList(Archive):

@@ -21,6 +21,10 @@ def decision_text(fitted: Fitted) -> str:
     )
     if fitted.known is None:
         return f"{text}, and with fewer than three classes it was not tried on examples of none of them"
+    if not fitted.known.tells:
+        return (
+            f"{text}, and examples of unknown classes cannot be told (an AUROC of {fitted.known.auroc:.3f})"
+        )
     return f"{text}, and examples of unknown classes are told with an AUROC of {fitted.known.auroc:.3f}"
 
 

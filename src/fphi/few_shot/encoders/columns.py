@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fphi.few_shot.encoders.base import Encoder
-from fphi.few_shot.items import ExamplesError, Items, Kind
+from fphi.few_shot.items import ExamplesError, Items, Kind, ValueKindError
 from fphi.run.disk.files import Json
 
 __all__ = ["Columns"]
@@ -99,9 +99,8 @@ def _numbers(column: NDArray[Any]) -> NDArray[np.float64] | None:
         numbers: NDArray[np.float64] = column.astype(np.float64)
     else:
         if any(isinstance(v, dict | list | set | tuple) for v in column):
-            raise ExamplesError(
-                f"argument must be a string or a number, not {type(column[0]).__name__}: see X"
-            )
+            kind = type(column[0]).__name__
+            raise ValueKindError(f"a cell of X is a {kind}: the argument must be a string or a number")
         try:
             numbers = np.array([np.nan if _text(v) is None else float(v) for v in column])
         except (TypeError, ValueError):
