@@ -30,9 +30,9 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from fphi import FewShotClassifier
-from fphi.few_shot.confidence import calibration_error, separation
 from fphi.few_shot.encoders import encoder_for
 from fphi.few_shot.items import FileList, Items
+from fphi.run.meta.confidence import calibration_error, separation
 
 _SHOTS, _QUERIES, _WAYS = 5, 15, 5
 _PEERS = ("logistic", "logistic, tuned", "SVM", "SVM, tuned")

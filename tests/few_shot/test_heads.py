@@ -9,8 +9,8 @@ from sklearn.preprocessing import StandardScaler
 
 from few_shot_helpers import blobs
 from fphi.few_shot.choosing import held_out
-from fphi.few_shot.confidence import best_temperature, calibration_error, mean_loss, separation
 from fphi.few_shot.heads import RULES, Centred
+from fphi.run.meta.confidence import best_temperature, calibration_error, mean_loss, separation
 
 
 def _data(width: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:

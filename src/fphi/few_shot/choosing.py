@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fphi.few_shot.confidence import best_temperature, calibration_error, mean_loss
 from fphi.few_shot.heads import Head
+from fphi.run.meta.confidence import best_temperature, calibration_error, mean_loss
 
 __all__ = ["Held", "Trial", "best_of", "held_out", "try_head"]
 

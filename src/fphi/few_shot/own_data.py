@@ -9,9 +9,9 @@ import numpy as np
 
 from fphi.errors import FphiError
 from fphi.few_shot.classifier import FewShotClassifier
-from fphi.few_shot.confidence import calibration_error
 from fphi.few_shot.reading import Data, Source, read_data, read_questions
 from fphi.report.tables import Table, percent
+from fphi.run.meta.confidence import calibration_error
 
 __all__ = ["FittedData", "Prediction", "fit_data", "predict_files", "predictions_table"]
 

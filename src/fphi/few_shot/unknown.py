@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fphi.few_shot.choosing import Held
-from fphi.few_shot.confidence import Familiarity, familiarity, separation, threshold_at
+from fphi.few_shot.confidence import Familiarity, familiarity
 from fphi.few_shot.heads import Head
+from fphi.run.meta.confidence import separation, threshold_at
 
 __all__ = ["KnownRule", "Learning", "known_rule"]
 
