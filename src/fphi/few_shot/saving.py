@@ -15,7 +15,7 @@ from fphi.experiment.config import CONFIG
 from fphi.few_shot.candidates import Candidate, candidate_of_run
 from fphi.few_shot.encoders import encoder_for, restored_encoder
 from fphi.few_shot.fitting import Fitted, Standing
-from fphi.few_shot.heads import RULES
+from fphi.few_shot.heads import rule_named
 from fphi.few_shot.unknown import KnownRule
 from fphi.report.files import read_text
 from fphi.run.disk.checkpoint import BEST
@@ -51,6 +51,7 @@ def write_fitted(path: Path, fitted: Fitted, about: Mapping[str, Json]) -> None:
         "about": dict(about),
         "name": candidate.name,
         "rule": candidate.rule,
+        "temperatures": list(getattr(candidate.head, "temperatures", ())),
         "config": config,
         "encoder": {"name": candidate.encoder.name, "spec": candidate.encoder.spec()},
         "classes": fitted.classes,
@@ -105,7 +106,8 @@ def _restored(
             if encoder is None
             else encoder_for(encoder, "rows")
         )
-        candidate = Candidate(content["name"], content["rule"], made, RULES[content["rule"]])
+        head = rule_named(content["rule"], [float(t) for t in content["temperatures"]])
+        candidate = Candidate(content["name"], content["rule"], made, head)
         network = candidate.head.outline(features.shape[1], classes, made.unit)
         network.load_state_dict({name[8:]: t for name, t in tensors.items() if name.startswith("network.")})
     known = content["known"]
