@@ -1,6 +1,6 @@
-"""Learn to compare spoken words: meta-trained on words that a synthesizer says, tested on digits that people say.
+"""Learn to compare spoken words: meta-trained on a synthesizer's words, tested on digits that people say.
 
-    python examples/spoken_words.py make WORDS            # needs espeak-ng: a folder of WAV files for each word
+    python examples/spoken_words.py make WORDS    # by espeak-ng: a folder of WAV files for each word
     fphi train prototypical --tasks WORDS --image-size 32 --ways 5 --shots 1 --out runs/words
     FPHI_DATA=DIR python examples/spoken_words.py test runs/words
 
@@ -15,6 +15,7 @@ import subprocess
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,21 +24,25 @@ from scipy.io import wavfile
 from scipy.signal import resample_poly
 
 import fphi
+from fphi.few_shot.encoders import Descriptor
 from fphi.few_shot.heads import RULES
 from fphi.few_shot.items import FileList, Items
-from fphi.few_shot.encoders import Descriptor
 from fphi.tasks.sound import log_mel, read_wave
 
+_WAYS, _QUERIES = 5, 10
 _RATE = 8000  # of the recordings of people
-_WORDS = """apple river window garden yellow summer engine pocket silver mountain basket travel winter pencil doctor
-music button carpet dinner forest guitar hammer island jacket kitchen ladder market number orange paper queen rabbit
-school table uncle village water bottle candle dragon eagle finger ginger honey insect jungle kettle lemon mirror needle
-ocean picture quarter rocket spider ticket umbrella valley whistle zebra arrow bridge cloud dance earth flame grass house
-iron juice knife light mouse night olive plant quiet round stone train under voice wheel young blue child dream fish
-green heart ice king leaf moon nose open pink rain ship tree vase wolf box cup dog egg fox hat ink jam key lamp map net
-oak pen red sun toy urn van web yes yard bell cake desk fork goat hill jump kite line milk nail oven path rope sand
-tail wave yarn bread chair drum field glass horse knee lunch month north ocean's plate rose sheep spoon tooth wind
-hello thanks please maybe never always away back down forward left right stop go up follow learn visual off on""".split()
+_WORDS = """
+apple river window garden yellow summer engine pocket silver mountain basket travel winter pencil doctor
+music button carpet dinner forest guitar hammer island jacket kitchen ladder market number orange paper
+queen rabbit school table uncle village water bottle candle dragon eagle finger ginger honey insect jungle
+kettle lemon mirror needle ocean picture quarter rocket spider ticket umbrella valley whistle zebra arrow
+bridge cloud dance earth flame grass house iron juice knife light mouse night olive plant quiet round stone
+train under voice wheel young blue child dream fish green heart ice king leaf moon nose open pink rain ship
+tree vase wolf box cup dog egg fox hat ink jam key lamp map net oak pen red sun toy urn van web yes yard
+bell cake desk fork goat hill jump kite line milk nail oven path rope sand tail wave yarn bread chair drum
+field glass horse knee lunch month north plate rose sheep spoon tooth wind hello thanks please maybe never
+always away back down forward left right stop go up follow learn visual off on
+"""
 
 
 def make(folder: Path, each: int = 20, seed: int = 0) -> None:
@@ -46,7 +51,7 @@ def make(folder: Path, each: int = 20, seed: int = 0) -> None:
     voices = [
         f"en{accent}+{voice}" for accent in ("", "-us", "-gb-scotland", "-gb-x-rp") for voice in _VOICES
     ]
-    for word in dict.fromkeys(_WORDS):
+    for word in _WORDS.split():
         (folder / word).mkdir(parents=True, exist_ok=True)
         for i in range(each):
             how = [
@@ -115,14 +120,13 @@ class People:
         return np.concatenate(support), np.concatenate(asked)
 
 
-def test(
-    runs: Sequence[Path], archive: Path, tasks: int, ways: int = 5, queries: int = 10
-) -> dict[str, list[float]]:
+def compare(runs: Sequence[Path], archive: Path, tasks: int) -> dict[str, list[float]]:
     """Accuracy in per cent at 1 and 5 shots, by learner; printed too."""
-    learners = {str(run): fphi.load(run) for run in runs}
+    learners: dict[str, Any] = {str(run): fphi.load(run) for run in runs}
     people = People(archive, size=32)
     features = Descriptor(32, "grey").encode(people.items)
     found: dict[str, list[float]] = {}
+    ways, queries = _WAYS, _QUERIES
     for shots in (1, 5):
         right: dict[str, list[float]] = {}
         y, asked_y = (np.repeat(np.arange(ways), n) for n in (shots, queries))
@@ -155,7 +159,7 @@ def main() -> None:
         make(o.paths[0])
     else:
         with torch.no_grad():
-            test(o.paths, Path(os.environ["FPHI_DATA"]) / "spoken_digits" / "recordings.zip", o.tasks)
+            compare(o.paths, Path(os.environ["FPHI_DATA"]) / "spoken_digits" / "recordings.zip", o.tasks)
 
 
 if __name__ == "__main__":
