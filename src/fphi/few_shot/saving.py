@@ -1,7 +1,8 @@
 """A fitted classifier as one file: numbers and plain text, no code."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from fphi.errors import FphiError
 from fphi.experiment.config import CONFIG
+from fphi.few_shot.answers import Inputs
 from fphi.few_shot.candidates import Candidate, candidate_of_run
 from fphi.few_shot.encoders import encoder_for, restored_encoder
 from fphi.few_shot.fitting import Fitted, Standing
@@ -95,17 +97,17 @@ def _restored(
     tensors: Mapping[str, Tensor], content: Any, encoder: object, files: Mapping[str, str]
 ) -> Fitted:
     labels, features, classes = tensors["labels"].numpy(), tensors["features"], int(content["classes"])
-    if content["rule"] == "run":
-        candidate = _run_candidate(content, tensors["run"], files)
-        network = candidate.head.learn(features, labels, classes, unit=True)
+    said = content["encoder"]
+    own = {name[8:]: t for name, t in tensors.items() if name.startswith("encoder.")}
+    if encoder is not None:
+        made = encoder_for(encoder, "rows")
     else:
-        said = content["encoder"]
-        own = {name[8:]: t for name, t in tensors.items() if name.startswith("encoder.")}
-        made = (
-            restored_encoder(said["name"], said["spec"], own)
-            if encoder is None
-            else encoder_for(encoder, "rows")
-        )
+        kind = Inputs.restored if said["name"] == Inputs.name else partial(restored_encoder, said["name"])
+        made = kind(said["spec"], own)
+    if content["rule"] == "run":
+        candidate = replace(_run_candidate(content, tensors["run"], files), encoder=made)
+        network = candidate.head.learn(features, labels, classes, made.unit)
+    else:
         head = rule_named(content["rule"], [float(t) for t in content["temperatures"]])
         candidate = Candidate(content["name"], content["rule"], made, head)
         network = candidate.head.outline(features.shape[1], classes, made.unit)
