@@ -54,39 +54,37 @@ def network(input_shape: tuple[int, ...], outputs: int | None, norm: str) -> nn.
     return Refined(input_shape[0], outputs)
 
 
-def features(texts: Sequence[str], cache: Path) -> NDArray[np.float32]:
-    """Of a frozen encoder, kept in a file."""
+def features(texts: Sequence[str], cache: Path, encoder: str | None) -> NDArray[np.float32]:
+    """Of a frozen encoder, the usual one if None; kept in a file."""
     if cache.is_file():
         kept: NDArray[np.float32] = np.load(cache)
         return kept
-    found: NDArray[np.float32] = encoder_for(None, "texts").encode(Items("texts", list(texts))).numpy()
+    found: NDArray[np.float32] = encoder_for(encoder, "texts").encode(Items("texts", list(texts))).numpy()
     cache.parent.mkdir(parents=True, exist_ok=True)
     np.save(cache, found)
     return found
 
 
-def splits(
-    data: Path, out: Path, each: int, shown: int = 120
-) -> tuple[dict[str, Split], NDArray[np.float32]]:
-    """CLINC150's classes for training and validation, BANKING77's for test; and sentences out of scope."""
+def splits(data: Path, out: Path, each: int, encoder: str | None = None) -> dict[str, Split]:
+    """CLINC150's classes for training and validation, four to one, and BANKING77's for test."""
     said = json.loads((data / "clinc150_full.json").read_text(encoding="utf-8"))
     by_class: dict[str, list[str]] = {}
     for text, label in said["train"]:
         by_class.setdefault(label, []).append(text)
     labels = np.random.default_rng(0).permutation(sorted(by_class))
     found: dict[str, Split] = {}
+    shown = len(labels) * 4 // 5
     for split, own in (("train", labels[:shown]), ("validation", labels[shown:])):
         texts = [(text, label) for label in own for text in by_class[label][:each]]
-        found[split] = _features(texts, out / f"{split}-{each}.npy")
+        found[split] = _features(texts, out / f"{split}-{each}.npy", encoder)
     with (data / "banking77_test.csv").open(encoding="utf-8") as file:
         texts = [(row["text"], f"banking {row['category']}") for row in csv.DictReader(file)]
-    found["test"] = _features(texts, out / "test.npy")
-    outside = [text for text, _ in said["oos_test"]]
-    return found, features(outside, out / "out-of-scope.npy")
+    found["test"] = _features(texts, out / "test.npy", encoder)
+    return found
 
 
-def _features(texts: Sequence[tuple[str, str]], cache: Path) -> Split:
-    return features([text for text, _ in texts], cache), np.array([label for _, label in texts])
+def _features(texts: Sequence[tuple[str, str]], cache: Path, encoder: str | None) -> Split:
+    return features([text for text, _ in texts], cache, encoder), np.array([label for _, label in texts])
 
 
 # A rate for each that was best on validation tasks of CLINC150; what learns more slowly has more steps.
@@ -106,9 +104,10 @@ def main() -> None:
     parser.add_argument("--shots", type=int, nargs="+", default=[1, 5, 10])
     parser.add_argument("--tasks", type=int, default=600)
     parser.add_argument("--each", type=int, default=40, help="sentences of a training class")
+    parser.add_argument("--encoder", help="of the texts, in place of the usual one")
     parser.add_argument("--steps", type=int, help="meta-steps, in place of each method's own")
     o = parser.parse_args()
-    data, _ = splits(Path(os.environ["FPHI_DATA"]) / "intents", o.out, o.each)
+    data = splits(Path(os.environ["FPHI_DATA"]) / "intents", o.out, o.each, o.encoder)
     for shots in o.shots:
         tasks = FeatureTasks(data, ways=5, shots=shots, queries=10, protocol="CLINC150 to BANKING77")
         results = {name: frozen(tasks, name, o.tasks) for name in ("means", "ridge", "logistic, C=10")}
@@ -138,7 +137,7 @@ def frozen(tasks: FeatureTasks, rule: str, count: int) -> tuple[float, float]:
     right = []
     for i in range(count):
         support, query = tasks.task("test", i)
-        answer = RULES[rule].learn(support.x, support.y.numpy(), 5, unit=True)(query.x).argmax(1)
+        answer = RULES[rule].learn(support.x, support.y.numpy(), tasks.ways, unit=True)(query.x).argmax(1)
         right.append(float((answer == query.y).double().mean()))
     values = torch.tensor(right)
     return float(values.mean()), 1.96 * float(values.std()) / len(right) ** 0.5
