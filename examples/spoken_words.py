@@ -9,11 +9,11 @@ one person's and the queries are other people's. Beside the run stand the learne
 """
 
 import argparse
-import io
 import os
 import subprocess
 import zipfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +102,7 @@ class People:
         pictures = [log_mel(*read_wave(contents[name], name), size, size) for name in names]
         # As a folder's are, which a run was trained on: of 256 levels.
         self.x = torch.from_numpy(np.rint(255 * np.stack(pictures)[:, None]).astype(np.float32) / 255)
-        files_ = FileList([(name, io.BytesIO(content).read) for name, content in contents.items()])
+        files_ = FileList([(name, partial(bytes, content)) for name, content in contents.items()])
         self.items = Items("sounds", names, files_)
 
     def task(
