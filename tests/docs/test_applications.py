@@ -41,7 +41,8 @@ def test_intents(tmp_path: Path) -> None:
     assert fphi.evaluate(learner, tasks, count=10).accuracy == pytest.approx(accuracy, abs=0.3)
 
 
-def test_spoken_words(tmp_path: Path) -> None:
+def test_spoken_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spoken_words, "_QUERIES", 2)
     rng = np.random.default_rng(0)
     (tmp_path / "people").mkdir()
     with zipfile.ZipFile(tmp_path / "recordings.zip", "w") as archive:
