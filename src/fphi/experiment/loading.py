@@ -23,7 +23,7 @@ from fphi.run.disk.checkpoint import BEST, LAST, load_parameters, read_note
 from fphi.run.search.history import HISTORY
 from fphi.within.randomness import undisturbed
 
-__all__ = ["load", "load_learner", "resume_command", "trained_run"]
+__all__ = ["load", "load_learner", "noted_setting", "resume_command", "trained_run"]
 
 _MOST_CLASSES = 10_000_000
 
@@ -59,7 +59,7 @@ def load(run: Path | str, *, method: str | None = None, network: str | None = No
     if isinstance(config.method, WeightingMethod):
         return load_weighed(folder, config)
     trained = trained_run(folder, allowed)
-    return load_learner(folder, trained, trained.with_network(_setting(folder, trained))).eval()
+    return load_learner(folder, trained, trained.with_network(noted_setting(folder, trained))).eval()
 
 
 def trained_run(run: Path, allowed: Mapping[str, str] | None = None, command: str = "") -> FewShotRun:
@@ -103,7 +103,7 @@ def load_learner(run: Path, trained: FewShotRun, setting: Setting) -> LearningAl
     return learner
 
 
-def _setting(run: Path, trained: FewShotRun) -> Setting:
+def noted_setting(run: Path, trained: FewShotRun) -> Setting:
     """What the learner was built for, as its parameters tell; runs of before have only their data to tell."""
     noted: Any = read_note(run / BEST).get("setting")
     if noted is None:
