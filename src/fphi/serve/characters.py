@@ -32,6 +32,7 @@ def _to_box(strokes: tuple[tuple[tuple[int, int], ...], ...]) -> list[list[int]]
     middle: list[float] = [(min(v) + max(v)) / 2 for v in (xs, ys)]
 
     def placed(value: int, axis: int) -> int:
-        return round(50 + 100 * (value - middle[axis]) / longer)
+        place: float = 50 + 100 * (value - middle[axis]) / longer
+        return round(place)
 
     return [[placed(v, axis) for point in stroke for axis, v in enumerate(point)] for stroke in strokes]

@@ -30,8 +30,8 @@ PAGE: Mapping[str, str] = {
     "look.js": "text/javascript; charset=utf-8",
     "pad.js": "text/javascript; charset=utf-8",
     "show.js": "text/javascript; charset=utf-8",
-    "page.js": "text/javascript; charset=utf-8",
     "remote.js": "text/javascript; charset=utf-8",
+    "page.js": "text/javascript; charset=utf-8",
 }
 """The files of the page, and what each is."""
 
