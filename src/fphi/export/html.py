@@ -47,18 +47,28 @@ def export_html(run: Path | str, out: Path | str, allowed: Mapping[str, str] | N
     Raises:
         FphiError: the learner is another, or does not fit.
     """
-    page = render_html(Learned(run, allowed))
+    learned = Learned(run, allowed)
+    page = render_html(learned.learner, learned.description(), str(run))
     write_text(Path(out), page)
     return len(page.encode())
 
 
-def render_html(learned: Learned) -> str:
-    """The page of a learner, with its weights as 4 bytes each, or 3 where there is no room."""
+def render_html(learner: nn.Module, description: Mapping[str, Any], name: str = "it") -> str:
+    """The page of a learner in evaluation mode, its weights as 4 bytes each, or 3 where there is no room.
+
+    Args:
+        learner: one that compares.
+        description: of it, see `Learned.description`.
+        name: what messages call it.
+
+    Raises:
+        FphiError: see `export_html`.
+    """
     weights = Weights()
     content = {
-        "learner": _learner(learned, weights),
-        "network": _network(learned.learner, weights),
-        "description": {**learned.description(), "characters": characters_to_draw()},
+        "learner": _learner(learner, weights, name),
+        "network": layers_of(learner.get_submodule("network"), weights),
+        "description": {**description, "characters": characters_to_draw()},
     }
     size = 0
     for each in (4, 3):
@@ -68,18 +78,17 @@ def render_html(learned: Learned) -> str:
         if size < _MOST:
             return page
     raise FphiError(
-        f"{learned.run} has {sum(map(len, weights.values))} weights, which make a page of {size} bytes; at "
+        f"{name} has {sum(map(len, weights.values))} weights, which make a page of {size} bytes; at "
         f"most {_MOST} are written: use fphi serve, or train with fewer --filters or another --network"
     )
 
 
-def _network(learner: nn.Module, weights: Weights) -> list[Layer]:
-    return layers_of(learner.get_submodule("network"), weights)
-
-
-def _learner(learned: Learned, weights: Weights) -> Layer:
+def _learner(learner: nn.Module, weights: Weights, name: str) -> Layer:
     """How a learner compares what is embedded."""
-    learner = learned.learner
+    if not type(learner).__module__.startswith("fphi.learnable."):  # a subclass may compare in another way
+        raise FphiError(
+            f"{name} is a {type(learner).__name__} of your own, which a page cannot compute alone"
+        )
     if isinstance(learner, PrototypicalLearner):
         return {"kind": "prototypical", **_similarity(learner.similarity)}
     if isinstance(learner, MatchingLearner) and learner.context is None and not learner.prototypes:
@@ -91,8 +100,8 @@ def _learner(learned: Learned, weights: Weights) -> Layer:
     if isinstance(learner, SiameseLearner):
         return {"kind": "siamese", **_verification(learner, weights)}
     raise FphiError(
-        f"{learned.run} learned by {learned.trained.config.name}, which a page cannot compute alone: it can "
-        "prototypical, matching without context, metric, relation and siamese; fphi serve shows all"
+        f"{name} is a {type(learner).__name__}, which a page cannot compute alone: it can prototypical, "
+        "metric, relation and siamese, and matching without context; fphi serve shows them all"
     )
 
 

@@ -62,7 +62,7 @@ def look_of(options: TaskOptions, input_shape: tuple[int, ...]) -> Look:
     if options.tasks == "omniglot":
         reduction = options.image_reduction
         grid = ORIGINAL_SIDE
-        return Look("strokes", height, channels, _inverts(protocol), grid, 3.0, 0.63 * grid, reduction)
+        return Look("strokes", height, channels, _inverts(protocol), grid, 5.0, 0.6 * grid, reduction)
     if options.tasks in ("hershey", "fonts"):
         return Look("strokes", height, channels, _inverts(protocol), 2 * height, 3.0, 1.32 * height, "area")
     grid = 4 * height if height <= 128 else height

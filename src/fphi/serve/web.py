@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import socket
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -70,7 +71,7 @@ def app(run: Path | str, *, host: str = "127.0.0.1", allowed: Mapping[str, str] 
     routes = [
         Route(f"/{'' if name == 'index.html' else name}", _file(name, kind)) for name, kind in PAGE.items()
     ]
-    routes.append(Route("/api/learner", _fixed(json.dumps(description).encode(), "application/json")))
+    routes.append(Route("/api/learner", _fixed(json.dumps(description).encode() + b"\n", "application/json")))
     routes.append(Route("/api/answer", _Answers(learned).respond, methods=["POST"]))
     images = (learned.limits.examples + 1) * (4 * learned.image_bytes // 3 + 8)
     plain = Starlette(routes=routes, exception_handlers={404: _refused, 405: _refused})
@@ -127,9 +128,9 @@ def _listening(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family)
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
+        reason = str(error) if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
         raise FphiError(
-            f"{host} port {port} cannot be listened on ({reason}); choose another --port"
+            f"port {port} of {host} is not to be had ({reason}); choose another --port or --host"
         ) from error
 
 

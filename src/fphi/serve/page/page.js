@@ -6,7 +6,7 @@
   let known = null; // what the learner is
   let classes = [], question = fphi.newDrawing(), selected = { drawing: null };
   let drawers = null; // the characters of "begin with examples", and their random numbers
-  let asked = 0; // questions so far: only the last one's answer is shown
+  let busy = false, stale = false; // whether an answer is awaited, and whether something changed meanwhile
   const images = new WeakMap(); // of each drawing as it is now: [what it was made of, image, its picture]
 
   const pad = new fphi.Pad(at("pad"), () => refresh());
@@ -34,7 +34,7 @@
       type: "button", class: `slot${empty ? " empty" : ""}`, "aria-pressed": String(selected.drawing === drawing),
       "aria-label": `${label}${empty ? ", empty" : ""}`,
     }, empty ? mark : element("img", { src: seen(drawing).url, alt: "" }));
-    button.addEventListener("click", () => select(drawing));
+    button.addEventListener("click", () => { select(drawing); at("pad").scrollIntoView({ block: "nearest" }); });
     button.addEventListener("keydown", (event) => {
       if (event.key === "Delete" || event.key === "Backspace") remove(drawing);
     });
@@ -54,7 +54,7 @@
     });
     const slots = classes[c].examples.map((drawing, i) => slot(drawing, `Example ${i + 1} of class ${fullName(c)}`, false));
     const more = element("button", { type: "button", class: "slot more", "aria-label": `Another example of class ${letter(c)}` }, "+");
-    more.addEventListener("click", () => another(c));
+    more.addEventListener("click", () => { another(c); at("pad").scrollIntoView({ block: "nearest" }); });
     const full = !roomFor(c) || classes[c].examples.some(fphi.isEmpty);
     const made = element("li", { "data-class": letter(c) }, fphi.badge(c), name, close,
       element("div", { class: "slots" }, ...slots, ...(full ? [] : [more])));
@@ -120,21 +120,27 @@
   }
 
   function ask() {
-    asked += 1;
-    const mine = asked, lacking = missing();
+    const lacking = missing();
+    stale = busy;
     if (lacking) {
       shown = { text: lacking.text };
       showAnswer();
       return;
     }
-    const groups = classes.map((_, c) => filled(c)), now = question;
     document.body.dataset.state = "asking";
+    if (busy) return;
+    busy = true;
+    const groups = classes.map((_, c) => filled(c)), now = question;
     fphi.source.answer(groups.map((group) => group.map((d) => seen(d).image)), seen(now).image).then(
       (answer) => ({ answer, pictures: groups.flat().map((d) => seen(d).url), asked: seen(now).url,
         labels: groups.flatMap((group, c) => group.map(() => c)) }),
       (error) => ({ text: error.message, wrong: true }),
     ).then((result) => {
-      if (mine !== asked) return;
+      busy = false;
+      if (stale) {
+        ask();
+        return;
+      }
       shown = result;
       showAnswer();
     });
@@ -143,7 +149,9 @@
   let shown = { text: "" };
 
   function showAnswer() {
-    const { answer, text } = shown, names = classes.map((_, c) => nameOf(c));
+    const { answer, text } = shown;
+    if (answer && answer.probabilities.length !== classes.length) return; // another is on its way
+    const names = classes.map((_, c) => nameOf(c));
     at("bars").hidden = !answer;
     at("steps").hidden = !answer || !answer.steps;
     at("plane").hidden = !answer || !answer.plane;

@@ -78,7 +78,7 @@ fphi.element = (name, attributes = {}, ...children) => {
     const head = element("tr", {}, element("th", { scope: "col" }, "step"),
       ...shown.map((s) => element("th", { scope: "col" }, s)));
     const rows = names.map((name, c) => element("tr", {},
-      element("th", { scope: "row" }, fphi.badge(c), ` ${name}`),
+      element("th", { scope: "row" }, fphi.badge(c), element("span", { class: name === fphi.letter(c) ? "unseen" : "" }, ` ${name}`)),
       ...shown.map((s) => {
         const cell = element("td", { class: `c${c % 10}` }, element("span", {}, fphi.percent(steps[s][c])));
         cell.style.setProperty("--amount", `${Math.round(70 * steps[s][c])}%`);
