@@ -45,8 +45,9 @@ fphi.isEmpty = (drawing) => !drawing.picture && drawing.strokes.length === 0;
 
   // Strokes in pixels, drawn with a round pen: [grid * grid] of 0 and 1.
   function drawn(strokes, grid, pen) {
-    const ink = new Uint8Array(grid * grid), radius = pen / 2;
+    const ink = new Uint8Array(grid * grid);
     for (const stroke of strokes) {
+      const radius = pen * (stroke.length === 1 ? 0.75 : 0.5); // a dot is more than a touch of the pen
       for (let i = 0; i < stroke.length; i++) {
         const [ax, ay] = stroke[i], [bx, by] = stroke[Math.min(i + 1, stroke.length - 1)];
         const long = (bx - ax) ** 2 + (by - ay) ** 2;
@@ -134,7 +135,7 @@ fphi.isEmpty = (drawing) => !drawing.picture && drawing.strokes.length === 0;
     }
     const values = new Float64Array(look.grid * look.grid);
     if (right < 0) return values;
-    const scale = Math.max(right - left + 1, bottom - top + 1, 2) / look.body, few = 4;
+    const scale = Math.max(right - left + 1, bottom - top + 1, 2) / (look.body + look.pen), few = 4;
     for (let y = 0; y < look.grid; y++) {
       for (let x = 0; x < look.grid; x++) {
         let hits = 0;
@@ -174,7 +175,10 @@ fphi.isEmpty = (drawing) => !drawing.picture && drawing.strokes.length === 0;
   fphi.toImage = (drawing, look, light) => {
     const area = look.size * look.size, image = new Uint8Array(look.channels * area);
     levels(drawing, look, light).forEach((values, c) => {
-      values.forEach((v, i) => { image[c * area + i] = Math.round(look.invert ? 255 - v : v); });
+      values.forEach((v, i) => {
+        const level = Math.min(255, Math.max(0, Math.round(v)));
+        image[c * area + i] = look.invert ? 255 - level : level;
+      });
     });
     return image;
   };

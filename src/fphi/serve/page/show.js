@@ -89,21 +89,21 @@ fphi.element = (name, attributes = {}, ...children) => {
 
   // Examples, class means and the question in the plane; a line leads to the mean that is nearest there.
   fphi.showPlane = (holder, plane, labels, pictures, asked, best) => {
-    const every = [...plane.support, ...plane.means, plane.question], room = 32, wide = 460;
+    const every = [...plane.support, ...plane.means, plane.question], room = 36, wide = 460;
     const [xs, ys] = [0, 1].map((axis) => every.map((point) => point[axis]));
     const span = Math.max(Math.max(...xs) - Math.min(...xs), Math.max(...ys) - Math.min(...ys), 1e-9);
     const scale = (wide - 2 * room) / span, [left, top] = [Math.min(...xs), Math.max(...ys)];
     const high = scale * (top - Math.min(...ys)) + 2 * room;
     const place = ([x, y]) => [room + scale * (x - left), room + scale * (top - y)];
     const picture = (point, source, kind) => {
-      const [x, y] = place(point), half = 15;
+      const [x, y] = place(point), half = 17;
       return svg("g", { class: kind },
         svg("rect", { x: x - half - 1, y: y - half - 1, width: 2 * half + 2, height: 2 * half + 2, rx: 4 }),
         svg("image", { href: source, x: x - half, y: y - half, width: 2 * half, height: 2 * half }));
     };
     const mean = (point, c) => { // of a single example it is the example: the letter stands at its corner
       const alone = labels.filter((label) => label === c).length === 1;
-      const [x, y] = place(point).map((v) => (alone ? v - 17 : v)), r = alone ? 8 : 11;
+      const [x, y] = place(point).map((v) => (alone ? v - 19 : v)), r = alone ? 8 : 11;
       return svg("g", { class: `mean c${c % 10}` }, svg("circle", { cx: x, cy: y, r }),
         svg("text", { x, y: y + 4, "text-anchor": "middle" }, fphi.letter(c)));
     };
