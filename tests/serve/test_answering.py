@@ -12,9 +12,10 @@ from cli_helpers import refused
 from fphi.learnable import PrototypicalLearner
 from fphi.report.embedding import principal_components
 from fphi.serve.answering import Learned
-from fphi.serve.characters import characters_to_draw
+from fphi.serve.characters import CODES, FONT, characters_to_draw
 from fphi.serve.look import look_of
 from fphi.tasks import Examples
+from fphi.tasks.hershey import SPLIT_OF_SCRIPT, characters
 from fphi.tasks.options import TaskOptions
 
 
@@ -155,7 +156,9 @@ def test_what_nobody_draws_is_refused(tasks: str, shape: tuple[int, ...]) -> Non
         look_of(TaskOptions(tasks), shape)
 
 
-def test_the_characters_are_forty_drawings_in_a_box() -> None:
+def test_the_characters_are_forty_test_characters_in_a_box() -> None:
+    known = {place for place in characters().values() if SPLIT_OF_SCRIPT[place[0]] == "test"}
+    assert {(FONT, chr(code)) for code in CODES} <= known
     drawn = characters_to_draw()
     assert len({str(strokes) for strokes in drawn}) == len(drawn) == 40
     assert all(len(stroke) % 2 == 0 for strokes in drawn for stroke in strokes)
