@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from fphi import serve as serve
     from fphi import weighting as weighting
     from fphi.experiment import compare, evaluate, load, train, tune
+    from fphi.few_shot import FewShotClassifier
     from fphi.learnable import (
         AnnealedWeights,
         GradientLearner,
@@ -58,6 +59,7 @@ __all__ = [
     "Conv4",
     "DataError",
     "Examples",
+    "FewShotClassifier",
     "FewShotMethod",
     "FphiError",
     "GradientDescent",
@@ -119,6 +121,7 @@ _HOMES = {
         "SequenceLearner",
         "SiameseLearner",
     ),
+    "few_shot": ("FewShotClassifier",),
     "networks": ("MLP", "BatchNorm", "Conv4"),
     "objective": ("meta_gradient",),
     "experiment": ("compare", "evaluate", "load", "train", "tune"),

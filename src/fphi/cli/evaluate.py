@@ -35,6 +35,7 @@ def run(arguments: list[str]) -> int:
         o.turns,
         {key: value for key, value in other.items() if value is not None},
         files_named(o),
+        calibrate=o.calibrate,
     )
     tested = launch(lambda ranks: evaluate_run(o.run, test, ranks.device), o.accelerator)
     # A full disk must not cost an hour's evaluation, nor may an output that nobody reads: one of two is left.
@@ -81,5 +82,10 @@ def _parser() -> Parser:
     option("--data-root", str, None, "folder that data sets are looked for in; the run's if not given")
     for name, text in FILES.items():
         option(f"--{name}", str, None, text)
+    parser.add_argument(
+        "--calibrate",
+        action="store_true",
+        help="calibrate probabilities on development tasks, and tell queries of other classes",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     return parser

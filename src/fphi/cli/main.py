@@ -15,6 +15,8 @@ __all__ = ["main"]
 
 # name: (module and its function from arguments to an exit status, what it does)
 _COMMANDS = {
+    "fit": ("fit:run", "learn classes from a few examples of your own, in a folder, a zip or a table"),
+    "predict": ("fit:predict", "tell the classes of new examples"),
     "train": ("train:run", "train any method, or go on with a run (--resume)"),
     "evaluate": ("evaluate:run", "test a trained run on new tasks"),
     "compare": ("compare:run", "compare runs on the same test tasks, pair by pair"),

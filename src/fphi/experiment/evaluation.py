@@ -10,17 +10,18 @@ import torch
 from torch import Tensor
 
 from fphi.errors import FphiError
-from fphi.experiment.config import CONFIG, Config, has_tasks
+from fphi.experiment.config import CONFIG, has_tasks
 from fphi.experiment.connections import require_data
 from fphi.experiment.loading import load_learner, trained_run
 from fphi.experiment.plugins import is_in_file
+from fphi.experiment.records import budget_of, command_of, earlier_test, start_of
 from fphi.experiment.setup import FewShotRun
+from fphi.experiment.sureness import sureness
 from fphi.experiment.versions import versions
 from fphi.learnable import LearningAlgorithm
 from fphi.learnable.turning import TurningLearner
 from fphi.ranges import count, number, require_ranges
-from fphi.report.files import TestRecord, read_tests, read_text, test_name, write_test
-from fphi.report.runs import read_log
+from fphi.report.files import TestRecord, test_name, write_test
 from fphi.run.disk.checkpoint import BEST, read_note
 from fphi.run.disk.finite import only_finite
 from fphi.run.meta.evaluate import Evaluation
@@ -50,6 +51,8 @@ class EvaluationOptions:
         allowed: what is in files of Python, by option; see `Config.read`.
         inductive: False leaves the inductive accuracy out where it would cost extra passes; the run's folder
             keeps no such test.
+        calibrate: whether probabilities are calibrated on development tasks too, and it is measured how well
+            queries of classes that a task does not have are told.
     """
 
     test_tasks: int | None = count(None)
@@ -61,6 +64,7 @@ class EvaluationOptions:
     other: Mapping[str, Any] | None = None
     allowed: Mapping[str, str] | None = None
     inductive: bool = True
+    calibrate: bool = False
 
     def __post_init__(self) -> None:
         """Refuse numbers out of their ranges."""
@@ -198,6 +202,9 @@ def evaluate_run(
     )
     scores = {name: values.contiguous() for name, values in evaluation.per_task().items()}
     record = _record(run, trained, tasks, test, evaluation)
+    if test.calibrate:
+        development = trained.tasks(trained.training.seed)
+        record["sureness"] = sureness(learner, tasks, development, test.split, count).to_json()
     steps = record.get("test_steps")
     name = test_name(tasks.ways, record["shots"], split=test.split, turns=test.turns, steps=steps)
     own = given is None or (trained_on_given and read_note(run / BEST).get("protocol") == given.protocol)
@@ -223,7 +230,7 @@ def _count(tasks: TaskDistribution, test: EvaluationOptions) -> int:
 def _record(
     run: Path, trained: FewShotRun, tasks: TaskDistribution, test: EvaluationOptions, evaluation: Evaluation
 ) -> dict[str, Any]:
-    options, ways, earlier = trained.options, tasks.ways, _earlier(run)
+    options, ways, earlier = trained.options, tasks.ways, earlier_test(run)
     size, steps = options.image_size, (test.other or {}).get("test_steps")
     record = {
         "method": trained.config.name,
@@ -239,60 +246,12 @@ def _record(
         **evaluation.to_json(),
         "seed": test.seed,
         "training_seed": trained.training.seed,
-        "command": _command(run) or earlier.get("command", ""),
-        "budget": _budget(run, trained) or earlier.get("budget", {}),
+        "command": command_of(run) or earlier.get("command", ""),
+        "budget": budget_of(run, trained) or earlier.get("budget", {}),
         "threads": torch.get_num_threads(),
         "versions": versions(),
     }
     if trained.training.start_from is not None:
-        record["start"] = earlier.get("start") or _start(trained)
+        record["start"] = earlier.get("start") or start_of(trained)
     finite: dict[str, Any] = only_finite(record)
     return finite
-
-
-def _start(trained: FewShotRun) -> dict[str, str | None]:
-    """The run that a training began with; it may be gone since."""
-    run = Path(str(trained.training.start_from))
-    try:
-        method = Config.read(run).name
-    except FphiError:
-        method = None
-    return {"run": run.name, "method": method, "frozen": trained.training.freeze}
-
-
-def _earlier(run: Path) -> TestRecord | dict[str, Any]:
-    """A test that was kept before: it knows of the training what a run without its log has lost."""
-    try:
-        return next(iter(read_tests(run).values()), {})
-    except FphiError:
-        return {}
-
-
-def _command(run: Path) -> str:
-    try:
-        return read_text(run / "command.txt").strip()
-    except FphiError:
-        return ""
-
-
-def _budget(run: Path, trained: FewShotRun) -> dict[str, object]:
-    """What the training took, from the last row of its log; empty without one."""
-    try:
-        rows = read_log(run / "log.csv")
-    except FphiError:  # damaged: no reason to throw the evaluation away
-        rows = []
-    if not rows:
-        return {}
-    step, seconds = int(rows[-1]["step"]), float(rows[-1].get("seconds") or 0)
-    return {
-        "meta-steps": step,
-        "training tasks": step * trained.training.meta_batch,
-        "seconds": round(seconds),
-        **_threads(run),
-    }
-
-
-def _threads(run: Path) -> dict[str, object]:
-    """Of each process of the training; runs of before did not note them."""
-    noted = read_note(run / BEST).get("threads")
-    return {} if noted is None else {"threads": noted}

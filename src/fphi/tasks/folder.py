@@ -1,19 +1,29 @@
-"""Any folder or zip of images with one folder per class."""
+"""Any folder or zip of images or recordings with one folder per class."""
 
 import unicodedata
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 from fphi.errors import DataError
 from fphi.ranges import checked
 from fphi.tasks.archive import Archive, open_archive
 from fphi.tasks.image import SUFFIXES, ImageMode, ImageReader
 from fphi.tasks.pool import ClassPool
+from fphi.tasks.sound import SOUND_SUFFIXES, SoundReader
 from fphi.tasks.split_folders import Files, SplitFolders, in_one_split_each
 
-__all__ = ["ImageMode", "has_split_folders", "image_files", "load_folder", "load_split_folders"]
+__all__ = [
+    "ClassFiles",
+    "ImageMode",
+    "class_files",
+    "has_split_folders",
+    "image_files",
+    "load_folder",
+    "load_split_folders",
+]
 
 
 @checked()
@@ -21,7 +31,8 @@ def load_folder(path: Path | str, size: int = 28, mode: ImageMode = "grey") -> C
     """Read ``CLASS/image`` or ``SPLIT/CLASS/image`` from a folder or a zip; images end up square.
 
     A class is the folder that an image is in, so deeper folders (``Greek/alpha/1.png``) are classes
-    named by their whole path. Folders that contain everything else are looked through.
+    named by their whole path. Folders that contain everything else are looked through. Where there are no
+    images but WAV files, these are read as pictures of their sound; see `fphi.tasks.sound.log_mel`.
 
     Top-level folders train, test and validation (or training and testing, base and novel, val, …) that share
     no class are splits of classes: they become the groups of the pool. Where all classes of one are also
@@ -70,6 +81,32 @@ def image_files(path: Path | str) -> dict[str, list[str]]:
     return listed
 
 
+class ClassFiles(NamedTuple):
+    """The files of a folder or zip by their classes.
+
+    ``files`` are their names by split ("" where there is none) and class, ``sounds`` says whether they are
+    recordings, and ``notes`` what was left out.
+    """
+
+    archive: Archive
+    files: dict[tuple[str, str], list[str]]
+    sounds: bool
+    notes: tuple[str, ...]
+
+
+def class_files(path: Path | str) -> ClassFiles:
+    """The images, or else the recordings, of a folder or zip with one folder per class.
+
+    Raises:
+        DataError: there are none, or a zip or a link leads out.
+    """
+    archive = open_archive(Path(path))
+    files, notes = _listed(archive)
+    if not files:
+        raise _no_files(archive, notes)
+    return ClassFiles(archive, dict(files), _are_sounds(files), tuple(notes))
+
+
 def has_split_folders(pool: ClassPool) -> bool:
     """Return whether the classes of a folder came divided."""
     return "train" in pool.groups and "test" in pool.groups
@@ -77,25 +114,36 @@ def has_split_folders(pool: ClassPool) -> bool:
 
 def _pool(archive: Archive, files: Files, notes: list[str], size: int, mode: ImageMode) -> ClassPool:
     if not files:
-        raise DataError(
-            f"{archive.path} has no images in class folders; "
-            + "; ".join([*notes, "expected CLASS/image.png or SPLIT/CLASS/image.png"])
-        )
-    reader, keys = ImageReader(archive, size, mode), sorted(files)
+        raise _no_files(archive, notes)
+    sounds, keys = _are_sounds(files), sorted(files)
+    reader: ImageReader | SoundReader = (
+        SoundReader(archive, size) if sounds else ImageReader(archive, size, mode)
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of Pillow, on what it reads all the same
         read = [[reader.read(name) for name in files[key]] for key in keys]
     # One class after the other, so that what was read of it is let go.
-    arrays = [reader.stacked(read.pop(0)) for _ in keys]
+    arrays = [reader.stacked(read.pop(0)) for _ in keys]  # type: ignore[arg-type]
     return ClassPool.from_classes(
         arrays, [name for _, name in keys], [group for group, _ in keys], [*notes, *reader.notes]
     )
 
 
+def _no_files(archive: Archive, notes: list[str]) -> DataError:
+    expected = "expected CLASS/image.png or SPLIT/CLASS/image.png"
+    return DataError(f"{archive.path} has no images in class folders; {'; '.join([*notes, expected])}")
+
+
+def _are_sounds(files: Files) -> bool:
+    return next(iter(files.values()))[0].lower().endswith(SOUND_SUFFIXES)
+
+
 def _listed(archive: Archive) -> tuple[Files, list[str]]:
-    """The images of each class of each split, and a line on the files that are left out."""
+    """The images, or else recordings, of each class of each split, and a line on the files left out."""
     names = archive.names()
-    parts = [name.split("/") for name in names if name.lower().endswith(SUFFIXES)]
+    images = any(name.lower().endswith(SUFFIXES) for name in names)
+    suffixes = SUFFIXES if images else SOUND_SUFFIXES
+    parts = [name.split("/") for name in names if name.lower().endswith(suffixes)]
     root = _common_root(parts)
     folders = SplitFolders({path[root] for path in parts if len(path) > root + 2})
     listed: Files = defaultdict(list)
@@ -105,7 +153,7 @@ def _listed(archive: Archive) -> tuple[Files, list[str]]:
         stray += not name
         if name:
             listed[split, _readable(name)].append("/".join(path))
-    others = (name for name in names if not name.lower().endswith(SUFFIXES) and name.count("/") > root)
+    others = (name for name in names if not name.lower().endswith(suffixes) and name.count("/") > root)
     return listed, [*_left_out(others, stray), *_not_followed(archive.linked())]
 
 

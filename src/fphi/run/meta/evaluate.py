@@ -19,6 +19,7 @@ from fphi.objective.meta_gradient import size_of_task, split_tasks
 from fphi.objective.spreading import default_threads, spread
 from fphi.ranges import Range, checked
 from fphi.run.disk.finite import require_finite
+from fphi.run.meta.confidence import binned_error
 from fphi.tasks.distribution import TaskDistribution
 from fphi.tasks.types import Task
 from fphi.within.answers import are_right
@@ -68,6 +69,8 @@ class Evaluation:
             for learners without steps.
         shares_queries: whether queries that are answered together share statistics.
         measures: what else the learner tells of each task, by name ``[n]``.
+        calibration_error: by how much sureness and accuracy differ, over all answers: see
+            `fphi.run.meta.confidence.calibration_error`; None in regression.
     """
 
     transductive: Tensor
@@ -76,6 +79,7 @@ class Evaluation:
     by_step: list[dict[str, float]] = field(default_factory=list)
     shares_queries: bool = False
     measures: dict[str, Tensor] = field(default_factory=dict)
+    calibration_error: float | None = None
 
     def __repr__(self) -> str:
         """One line: the number of tasks, and each mean with its interval."""
@@ -110,6 +114,7 @@ class Evaluation:
                 kind: _STATISTICS[kind] if self.shares_queries else "none of other queries"
                 for kind in accuracies
             }
+            summary["calibration_error"] = self.calibration_error
         if self.measures:
             summary["measures"] = {k: vars(Interval.of(v)) for k, v in self.measures.items()}
         return {**summary, "by_step": self.by_step}
@@ -177,21 +182,22 @@ def evaluate(
     return _joined(done, shares)
 
 
-_Chunk = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
+_Chunk = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
 
 
 def _joined(done: list[tuple[_Chunk, dict[str, Tensor]]], shares: bool) -> Evaluation:
     """What was measured of all tasks, in their order."""
     results, measures = zip(*done, strict=True)
     joined = [torch.cat(parts, dim=-1).cpu() for parts in zip(*results, strict=True)]
-    transductive, alone, losses, step_accuracy, step_loss = joined
+    transductive, alone, losses, step_accuracy, step_loss, sure = joined
     by_step = [
         {"step": i, "loss": float(b.mean())} | ({"accuracy": float(a.mean())} if a.numel() else {})
         for i, (a, b) in enumerate(zip(step_accuracy.double(), step_loss.double(), strict=True))
     ]
     everywhere = [name for name in measures[0] if all(name in part for part in measures)]
     told = {name: torch.cat([part[name] for part in measures]).cpu() for name in everywhere}
-    return Evaluation(transductive, alone, losses, by_step, shares, told)
+    error = binned_error(sure[0].double().numpy(), sure[1].double().numpy()) if sure.numel() else None
+    return Evaluation(transductive, alone, losses, by_step, shares, told, error)
 
 
 def _evaluate_chunk(
@@ -222,7 +228,17 @@ def _measured(
         learner.losses(answers.final, targets),
         torch.stack(accuracies) if accuracies else none,
         torch.stack(losses) if losses else none,
+        _sureness(answers.final, targets),
     )
+
+
+def _sureness(answers: Tensor, targets: Tensor) -> Tensor:
+    """The largest probability of each answer, and whether it is right ``[2, answers]``; of labels alone."""
+    if not are_labels(answers[0], targets[0]) or targets.dim() != 2:
+        return answers.new_empty(2, 0)
+    counted = targets != IGNORED
+    sure = answers.float().softmax(-1).amax(-1).nan_to_num(0)  # what is not finite is no answer
+    return torch.stack([sure[counted], are_right(answers, targets, 2).float()[counted]])
 
 
 def _accuracy(predictions: Tensor, targets: Tensor) -> Tensor:

@@ -1,0 +1,61 @@
+"""What the record of a test says of the training before it."""
+
+from pathlib import Path
+from typing import Any
+
+from fphi.errors import FphiError
+from fphi.experiment.config import Config
+from fphi.experiment.setup import FewShotRun
+from fphi.report.files import TestRecord, read_tests, read_text
+from fphi.report.runs import read_log
+from fphi.run.disk.checkpoint import BEST, read_note
+
+__all__ = ["budget_of", "command_of", "earlier_test", "start_of"]
+
+
+def start_of(trained: FewShotRun) -> dict[str, str | None]:
+    """The run that a training began with; it may be gone since."""
+    run = Path(str(trained.training.start_from))
+    try:
+        method = Config.read(run).name
+    except FphiError:
+        method = None
+    return {"run": run.name, "method": method, "frozen": trained.training.freeze}
+
+
+def earlier_test(run: Path) -> TestRecord | dict[str, Any]:
+    """A test that was kept before: it knows of the training what a run without its log has lost."""
+    try:
+        return next(iter(read_tests(run).values()), {})
+    except FphiError:
+        return {}
+
+
+def command_of(run: Path) -> str:
+    try:
+        return read_text(run / "command.txt").strip()
+    except FphiError:
+        return ""
+
+
+def budget_of(run: Path, trained: FewShotRun) -> dict[str, object]:
+    """What the training took, from the last row of its log; empty without one."""
+    try:
+        rows = read_log(run / "log.csv")
+    except FphiError:  # damaged: no reason to throw the evaluation away
+        rows = []
+    if not rows:
+        return {}
+    step, seconds = int(rows[-1]["step"]), float(rows[-1].get("seconds") or 0)
+    return {
+        "meta-steps": step,
+        "training tasks": step * trained.training.meta_batch,
+        "seconds": round(seconds),
+        **_threads(run),
+    }
+
+
+def _threads(run: Path) -> dict[str, object]:
+    """Of each process of the training; runs of before did not note them."""
+    noted = read_note(run / BEST).get("threads")
+    return {} if noted is None else {"threads": noted}

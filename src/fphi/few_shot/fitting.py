@@ -1,0 +1,187 @@
+"""From examples to what answers: try the candidates, take the best, and find out how sure it may be."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from fphi.errors import FphiError
+from fphi.few_shot.candidates import Candidate
+from fphi.few_shot.choosing import Trial, best_of, held_out, try_head
+from fphi.few_shot.confidence import Familiarity, familiarity
+from fphi.few_shot.items import ExamplesError, Items
+from fphi.few_shot.unknown import KnownRule, Learning, known_rule
+
+__all__ = ["Fitted", "Standing", "fit"]
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What a candidate reached on held-out examples.
+
+    Args:
+        name: of the candidate.
+        accuracy: share of right answers.
+        loss: negative log-likelihood of its calibrated answers.
+        answers: how many there were.
+        failure: why it could not be tried; "": it could.
+    """
+
+    name: str
+    accuracy: float = float("nan")
+    loss: float = float("nan")
+    answers: int = 0
+    failure: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-ready, in which there is no NaN."""
+        numbers = {"accuracy": self.accuracy, "loss": self.loss}
+        tried = {key: None if self.failure else value for key, value in numbers.items()}
+        return {"name": self.name, **tried, "answers": self.answers, "failure": self.failure}
+
+    @classmethod
+    def from_json(cls, said: Mapping[str, Any]) -> Self:
+        """What `to_json` gave."""
+        numbers = {k: float("nan") if said[k] is None else float(said[k]) for k in ("accuracy", "loss")}
+        return cls(
+            str(said["name"]),
+            numbers["accuracy"],
+            numbers["loss"],
+            int(said["answers"]),
+            str(said["failure"]),
+        )
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What has learned the examples, and what is known of it.
+
+    Args:
+        candidate: that was chosen.
+        features: of all examples ``[n, ...]``.
+        labels: their classes ``[n]``, from 0.
+        classes: how many there are.
+        network: features to logits ``[n, classes]``.
+        temperature: by which logits are divided.
+        standings: of all candidates; empty where nothing could be held out.
+        calibration: error of the calibrated probabilities on held-out examples; None likewise.
+        known: how an example of no known class is told; None: there were too few classes or examples.
+    """
+
+    candidate: Candidate
+    features: Tensor
+    labels: NDArray[np.int64]
+    classes: int
+    network: nn.Module
+    temperature: float
+    standings: tuple[Standing, ...]
+    calibration: float | None
+    known: KnownRule | None
+
+    def answers(self, items: Items) -> tuple[Tensor, NDArray[np.bool_] | None]:
+        """Calibrated logits ``[m, classes]``, and whether each example is of a known class.
+
+        None in place of that where `known` is, or tells too little.
+        """
+        logits, known = self.scored(items)
+        rule = self.known
+        return logits, None if rule is None or not rule.tells else known >= rule.threshold
+
+    def scored(self, items: Items) -> tuple[Tensor, NDArray[np.float64]]:
+        """Calibrated logits ``[m, classes]``, and how known each example looks ``[m]``, by `known`'s kind."""
+        features = self.candidate.encoder.encode(items)
+        with torch.no_grad():
+            logits = self.network(features).double() / self.temperature
+        kind: Familiarity = "probability" if self.known is None else self.known.kind
+        return logits, familiarity(kind, logits, self.features, features, self.candidate.encoder.unit)
+
+    def extended(
+        self, items: Items, labels: NDArray[np.int64], more: NDArray[np.int64], classes: int
+    ) -> "Fitted":
+        """Having learned more examples, by the same learner.
+
+        Args:
+            items: these.
+            labels: of the examples of before ``[n]``, numbered anew.
+            more: of these.
+            classes: how many there are now.
+        """
+        features = torch.cat([self.features, self.candidate.encoder.encode(items)])
+        y = np.concatenate([labels, more])
+        network = self.candidate.head.learn(features, y, classes, self.candidate.encoder.unit)
+        return replace(self, features=features, labels=y, classes=classes, network=network)
+
+    def alone(self) -> nn.Module:
+        """The network, whose answers are divided by the temperature."""
+        return nn.Sequential(self.network, Scaled(self.temperature)).eval()
+
+
+class Scaled(nn.Module):
+    """Logits divided by a temperature, in double precision."""
+
+    def __init__(self, temperature: float) -> None:
+        super().__init__()
+        self.temperature = temperature
+
+    def forward(self, logits: Tensor) -> Tensor:
+        return logits.double() / self.temperature
+
+
+def fit(
+    items: Items, y: NDArray[np.int64], candidates: Sequence[Candidate], refused: float, seed: int
+) -> Fitted:
+    """Choose and learn.
+
+    Args:
+        items: the examples.
+        y: their classes ``[n]``, from 0, each with at least one.
+        candidates: that are chosen among; with one, nothing is chosen, but it is tried all the same.
+        refused: see `KnownRule`.
+        seed: of the splits.
+
+    Raises:
+        ExamplesError: no candidate can learn them.
+    """
+    classes = int(y.max()) + 1
+    encoders = {id(c.encoder): c.encoder for c in candidates}
+    features = {key: encoder.encode(items) for key, encoder in encoders.items()}
+    splits = held_out(y, seed)
+    if not splits:
+        return _untried(candidates, features, y, classes)
+    trials, standings = dict[str, Trial](), []
+    for c in candidates:
+        try:
+            trials[c.name] = try_head(c.head, features[id(c.encoder)], y, classes, c.encoder.unit, splits)
+        except FphiError as error:
+            standings.append(Standing(c.name, failure=str(error)))
+        else:
+            trial = trials[c.name]
+            standings.append(Standing(c.name, trial.accuracy, trial.loss, len(trial.labels)))
+    if not trials:
+        raise ExamplesError("; ".join(f"{s.name}: {s.failure}" for s in standings))
+    name = best_of(trials)
+    best = next(c for c in candidates if c.name == name)
+    x, unit, trial = features[id(best.encoder)], best.encoder.unit, trials[name]
+    network = best.head.learn(x, y, classes, unit)
+    known = known_rule(Learning(best.head, x, y, unit, trial.temperature), splits, refused, seed)
+    return Fitted(best, x, y, classes, network, trial.temperature, tuple(standings), trial.calibration, known)
+
+
+def _untried(
+    candidates: Sequence[Candidate], features: Mapping[int, Tensor], y: NDArray[np.int64], classes: int
+) -> Fitted:
+    """With a single example of each class nothing can be held out: the first that can learns them."""
+    failures = []
+    for c in candidates:
+        x = features[id(c.encoder)]
+        try:
+            network = c.head.learn(x, y, classes, c.encoder.unit)
+        except FphiError as error:
+            failures.append(f"{c.name}: {error}")
+        else:
+            return Fitted(c, x, y, classes, network, c.head.usual_temperature, (), None, None)
+    raise ExamplesError("; ".join(failures))
