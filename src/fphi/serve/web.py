@@ -140,6 +140,9 @@ class _Answers:
     def __init__(self, learned: Learned) -> None:
         self.learned, self.waiting = learned, 0
         self.thread = ThreadPoolExecutor(1, "fphi-answers")
+        # The first answer of a process takes long: it is given before anybody asks.
+        blank = bytes(learned.image_bytes)
+        self.thread.submit(learned.answer, [[blank] * (learned.limits.shots or 1)] * 2, blank)
 
     async def respond(self, request: "Request") -> "Response":
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
