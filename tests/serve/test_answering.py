@@ -1,5 +1,6 @@
 """The answers of the page are the learner's own inductive ones; what a method is bound to is kept to."""
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -172,7 +173,9 @@ def test_runs_that_are_none_are_refused_in_one_line(
     run = RESULTS / "P-PROTO/prototypical"
     for port in ("-1", "65536", "x"):
         assert "port" in refused(capsys, "serve", run, "--port", port)
-    monkeypatch.setitem(__import__("sys").modules, "uvicorn", None)
+    for host in ("256.1.1.1", "no.host.invalid", "ö..x", "fe80::x"):
+        assert f"of {host} is not to be had" in refused(capsys, "serve", run, "--host", host)
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
     assert "pip install 'fphi[serve]'" in refused(capsys, "serve", run)
 
 
