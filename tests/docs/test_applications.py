@@ -48,7 +48,7 @@ def test_spoken_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with zipfile.ZipFile(tmp_path / "recordings.zip", "w") as archive:
         for digit in range(10):
             for speaker in "ab":
-                for i in range(2):
+                for i in range(5):
                     name = f"{digit}_{speaker}_{i}.wav"
                     write_tone(tmp_path / "people" / name, digit % 4, rng)
                     archive.write(tmp_path / "people" / name, name)
