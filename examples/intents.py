@@ -49,7 +49,7 @@ class Refined(nn.Module):
         return scaled
 
 
-def network(input_shape: tuple[int, ...], outputs: int | None, norm: str) -> nn.Module:
+def network(input_shape: tuple[int, ...], outputs: int | None) -> nn.Module:
     """What the methods learn: they find it by ``network="examples/intents.py:network"``."""
     return Refined(input_shape[0], outputs)
 

@@ -31,7 +31,7 @@ def test_intents(tmp_path: Path) -> None:
     data = intents.splits(tmp_path, tmp_path / "cache", each=6, encoder="words")
     assert len(set(data["train"][1])) == 8
     tasks = FeatureTasks(data, ways=2, shots=1, queries=2)
-    network = intents.network((tasks.task("train", 0).support.x.shape[1],), None, "support")
+    network = intents.network((tasks.task("train", 0).support.x.shape[1],), None)
     x = tasks.task("train", 0).query.x
     assert torch.equal(network(x), x)  # to begin with it adds nothing
     accuracy, half = intents.frozen(tasks, "means", 10)
