@@ -86,7 +86,8 @@ def splits(data: Path, out: Path, each: int, encoder: str | None = None) -> dict
 
 
 def _of_length_1(x: NDArray[np.float32]) -> NDArray[np.float32]:
-    return x / np.linalg.norm(x, axis=1, keepdims=True).clip(1e-9)
+    scaled: NDArray[np.float32] = x / np.linalg.norm(x, axis=1, keepdims=True).clip(1e-9)
+    return scaled
 
 
 def _features(texts: Sequence[tuple[str, str]], cache: Path, encoder: str | None) -> Split:

@@ -15,6 +15,7 @@ from fphi.learnable import (
     HyperLearner,
     ImaginaryLearner,
     ImplicitLearner,
+    InContextLearner,
     LearningAlgorithm,
     LEOLearner,
     LSTMCore,
@@ -180,6 +181,13 @@ def sequence(
     return SequenceLearner(network, core(), WAYS, labels=labels, standardise=standard, batching=batching)
 
 
+def in_context(network: nn.Module, batching: Batching, *, ensemble: int = 1) -> LearningAlgorithm:
+    torch.manual_seed(0)
+    return InContextLearner(
+        network, WAYS, columns=8, width=16, layers=1, heads=2, ensemble=ensemble, batching=batching
+    )
+
+
 def lstm() -> LSTMCore:
     return LSTMCore(4 + WAYS, WAYS, hidden=32)
 
@@ -301,6 +309,8 @@ LEARNERS = [
     Case("mann", lambda b: sequence(memory, "shifted", b), **SEQUENCE),
     Case("mann-as-it-is", lambda b: sequence(memory, "shifted", b, standardise=False), **SEQUENCE),
     Case("snail", lambda b: sequence(snail, "given", b), **SEQUENCE),
+    Case("in-context", lambda b: in_context(nn.Flatten(), b, ensemble=2), metric=True, steps=30),
+    Case("in-context, embedded", lambda b: in_context(conv(None), b), metric=True),
     Case("multi-task", lambda b: pretrained(of_classes, "centroids", b), metric=True, pooled=True, steps=40),
     Case("multi-task, head", lambda b: pretrained(of_classes, "head", b), metric=True, pooled=True, steps=40),
     Case("multi-task, all", lambda b: pretrained(of_classes, "all", b), metric=True, pooled=True, steps=40),

@@ -177,7 +177,8 @@ def test_a_missing_path_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="nothing does not exist"):
         open_archive(tmp_path / "nothing")
     with pytest.raises(
-        DataError, match="neither omniglot, hershey, sine, quadratics, digits, fonts nor an existing folder"
+        DataError,
+        match="neither omniglot, hershey, sine, quadratics, digits, fonts, tables nor an existing folder",
     ):
         load_tasks(str(tmp_path / "nothing"))
 

@@ -23,12 +23,14 @@ def run(arguments: list[str]) -> int:
         "source",
         type=str,
         nargs="?",
-        help="omniglot, hershey, fonts, sine, quadratics, digits, or a path (default: all)",
+        help="omniglot, hershey, fonts, sine, quadratics, digits, tables, or a path (default: all)",
     )
     parser.add_option("--data-root", str, None, "folder that data sets are looked for in")
     o = parser.read(arguments)
     root = o.data_root or os.environ.get("FPHI_DATA")
-    names = [o.source] if o.source else ["hershey", "omniglot", "fonts", "sine", "quadratics", "digits"]
+    names = (
+        [o.source] if o.source else ["hershey", "omniglot", "fonts", "sine", "quadratics", "digits", "tables"]
+    )
     rows = [row for name in names for row in describe(name, root)]
     Table(_COLUMNS, tuple(_cells(row) for row in rows)).show()
     wrong = next((row for row in rows if o.source and not row.ok), None)

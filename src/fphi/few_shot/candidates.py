@@ -1,6 +1,6 @@
 """The learners that are chosen among: by name, by the run that meta-trained them, or as they are."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,15 +9,16 @@ from fphi.errors import FphiError
 from fphi.experiment.loading import load_learner, noted_setting, trained_run
 from fphi.few_shot.answers import Arrays, Inputs, MetaTrained
 from fphi.few_shot.encoders.base import Encoder
-from fphi.few_shot.heads import RULES, Head
+from fphi.few_shot.heads import RULES, Head, rule_named
+from fphi.few_shot.in_context import IN_CONTEXT, InContext
 from fphi.few_shot.items import Items
 from fphi.learnable import LearningAlgorithm
 from fphi.tasks.protocols import protocol_named
 from fphi.tasks.sources import NAMED
 
-__all__ = ["Candidate", "candidate_of_run", "candidates_for"]
+__all__ = ["Candidate", "candidate_of_run", "candidates_for", "head_of"]
 
-_NAMES = ("means", "ridge", "logistic")
+_NAMES = ("means", "ridge", "logistic", IN_CONTEXT)
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,9 @@ def candidates_for(learner: Any, encoder: Encoder, items: Items, files: Mapping[
         elif isinstance(one, str) and one in ("auto", *_NAMES):
             frozen = frozen or encoder.learn(items)
             rules = [n for n in RULES if one in ("auto", n.partition(",")[0])]
-            found += [Candidate(f"{n} on {frozen.name}", n, frozen, RULES[n]) for n in rules]
+            if one == IN_CONTEXT or (one == "auto" and items.kind == "rows"):
+                rules.append(IN_CONTEXT)
+            found += [Candidate(f"{n} on {frozen.name}", n, frozen, head_of(n)) for n in rules]
         elif isinstance(one, str | Path) and Path(one).is_dir():
             candidate = candidate_of_run(Path(one), files)
             if (
@@ -78,6 +81,11 @@ def candidates_for(learner: Any, encoder: Encoder, items: Items, files: Mapping[
                 f"learner is {one!r}; choose auto, {', '.join(_NAMES)}, or give the folder of an fphi train"
             )
     return list({candidate.name: candidate for candidate in found}.values())
+
+
+def head_of(rule: str, temperatures: Sequence[float] = ()) -> Head:
+    """What makes a network of features, by the name of the rule; `rule_named` knows of ``temperatures``."""
+    return InContext() if rule == IN_CONTEXT else rule_named(rule, temperatures)
 
 
 def candidate_of_run(run: Path, files: Mapping[str, str], name: str = "") -> Candidate:

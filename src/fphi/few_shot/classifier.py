@@ -30,8 +30,9 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """Learns classes from a few examples of each: rows of numbers, images, texts or recordings.
 
     Args:
-        learner: "auto" for the best of class means, ridge and logistic regression on frozen features;
-            "means", "ridge" or "logistic" for one of these; the folder of an ``fphi train``, whose learner
+        learner: "auto" for the best of class means, ridge and logistic regression on frozen features and, of
+            tables, the transformer that reads them in context; "means", "ridge", "logistic" or "in-context"
+            for one of these; the folder of an ``fphi train``, whose learner
             answers then, or such a learner; or a list of these, of which the best is chosen.
         encoder: what makes features: None for the usual one, a name ("words", "sentences", "descriptor",
             "columns", "timm:MODEL", "sentence-transformers:MODEL"), or a module or callable.

@@ -14,6 +14,7 @@ from fphi.few_shot.candidates import Candidate
 from fphi.few_shot.choosing import Trial, best_of, held_out, try_head
 from fphi.few_shot.confidence import Familiarity, familiarity
 from fphi.few_shot.heads import PARTS, TOGETHER, Mixed, averaged
+from fphi.few_shot.in_context import IN_CONTEXT
 from fphi.few_shot.items import ExamplesError, Items
 from fphi.few_shot.unknown import KnownRule, Learning, known_rule
 
@@ -163,7 +164,8 @@ def fit(
         raise ExamplesError("; ".join(f"{s.name}: {s.failure}" for s in standings))
     mixtures = list(_mixtures(candidates, trials))
     standings += [Standing(name, t.accuracy, t.loss, len(t.labels)) for name, t in trials.items()]
-    name = best_of(trials, [c.name for c in mixtures])
+    whole = [c.name for c in candidates if c.rule == IN_CONTEXT and c.name in trials]
+    name = best_of(trials, [c.name for c in mixtures] + whole)
     best = next(c for c in (*candidates, *mixtures) if c.name == name)
     x, unit, trial = features[id(best.encoder)], best.encoder.unit, trials[name]
     network = best.head.learn(x, y, classes, unit)

@@ -136,9 +136,17 @@ class Head(ABC):
             unit: see `Centred`.
         """
 
-    @abstractmethod
+    def restored(
+        self, state: Mapping[str, Tensor], x: Tensor, y: NDArray[np.int64], classes: int, unit: bool
+    ) -> nn.Module:
+        """The network that `learn` made before of the same examples, from its ``state_dict``."""
+        network = self.outline(x.shape[1], classes, unit)
+        network.load_state_dict(state)
+        return network
+
     def outline(self, width: int, classes: int, unit: bool) -> nn.Module:
         """A network of the same form that has learned nothing, to load a state into."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,9 @@ from torch import Tensor
 from fphi.errors import FphiError
 from fphi.experiment.config import CONFIG
 from fphi.few_shot.answers import Inputs
-from fphi.few_shot.candidates import Candidate, candidate_of_run
+from fphi.few_shot.candidates import Candidate, candidate_of_run, head_of
 from fphi.few_shot.encoders import encoder_for, restored_encoder
 from fphi.few_shot.fitting import Fitted, Standing
-from fphi.few_shot.heads import rule_named
 from fphi.few_shot.unknown import KnownRule
 from fphi.report.files import read_text
 from fphi.run.disk.checkpoint import BEST
@@ -106,12 +105,11 @@ def _restored(
         made = kind(said["spec"], own)
     if content["rule"] == "run":
         candidate = replace(_run_candidate(content, tensors["run"], files), encoder=made)
-        network = candidate.head.learn(features, labels, classes, made.unit)
     else:
-        head = rule_named(content["rule"], [float(t) for t in content["temperatures"]])
+        head = head_of(content["rule"], [float(t) for t in content["temperatures"]])
         candidate = Candidate(content["name"], content["rule"], made, head)
-        network = candidate.head.outline(features.shape[1], classes, made.unit)
-        network.load_state_dict({name[8:]: t for name, t in tensors.items() if name.startswith("network.")})
+    state = {name[8:]: t for name, t in tensors.items() if name.startswith("network.")}
+    network = candidate.head.restored(state, features, labels, classes, made.unit)
     known = content["known"]
     return Fitted(
         candidate,

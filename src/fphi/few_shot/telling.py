@@ -14,7 +14,7 @@ def decision_text(fitted: Fitted) -> str:
         return f"{what}; no class has a second example to try it on, so how often it is right is not known"
     own = next(s for s in fitted.standings if s.name == name)
     others = len(fitted.standings) - 1
-    best = f", the best of {others + 1} learners" if others else ""
+    best = f", chosen from {others + 1} learners" if others else ""
     text = (
         f"{what}: {100 * own.accuracy:.1f} % right on {own.answers} answers to held-out examples{best}; "
         f"its probabilities are off by {100 * (fitted.calibration or 0):.1f} points on average"

@@ -27,6 +27,7 @@ from fphi.learnable.initialization.pretrained import PretrainedLearner
 from fphi.learnable.initialization.reptile import ReptileLearner
 from fphi.learnable.initialization.step_weights import AnnealedWeights
 from fphi.learnable.optimizer.optimizer_learner import OptimizerLearner
+from fphi.learnable.sequence.in_context import InContextLearner
 from fphi.learnable.sequence.learner import SequenceLearner
 from fphi.learnable.sequence.lstm import LSTMCore
 from fphi.learnable.sequence.memory import MemoryCore
@@ -45,6 +46,7 @@ __all__ = [
     "HyperLearner",
     "ImaginaryLearner",
     "ImplicitLearner",
+    "InContextLearner",
     "LEOLearner",
     "LSTMCore",
     "LearningAlgorithm",

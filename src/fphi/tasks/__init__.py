@@ -26,6 +26,7 @@ from fphi.tasks.protocols import PROTOCOLS, Protocol, protocol_named
 from fphi.tasks.quadratics import QuadraticTasks
 from fphi.tasks.sine import SineTasks
 from fphi.tasks.sources import GIVEN, NAMED, load_pool
+from fphi.tasks.tables import TableTasks
 from fphi.tasks.types import Examples, Task, stack
 
 __all__ = [
@@ -52,6 +53,7 @@ __all__ = [
     "Rotation",
     "SineTasks",
     "SplitRule",
+    "TableTasks",
     "Task",
     "TaskDistribution",
     "TaskOptions",

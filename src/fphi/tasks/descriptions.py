@@ -25,6 +25,7 @@ _COMPUTED: dict[str, tuple[str, int, int, dict[str, int], bool, str]] = {
     "sine": ("computed", 0, 0, {}, True, "y = a sin(x - b), a in 0.1..5, b in 0..pi, x in -5..5"),
     "quadratics": ("computed", 0, 0, {}, True, "|Wx - y|², W of 10x10 and y of 10 normal numbers"),
     "fonts": ("package Hershey-Fonts", 26, 9360, {}, True, "capital letters; a task is one of 18 fonts"),
+    "tables": ("computed", 0, 0, {}, True, "rows of random tables; docs/tables.md has the prior"),
     "digits": ("package scikit-learn", 10, 1797, {}, True, "8x8 pixels; splits share classes, no example"),
 }
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from fphi.errors import DataError
 
-__all__ = ["draw_distinct", "permutation", "stream_key", "task_indices", "uniform"]
+__all__ = ["draw_distinct", "normal", "permutation", "stream_key", "task_indices", "uniform"]
 
 _GAMMA = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
@@ -71,6 +71,23 @@ def uniform(key: np.uint64, indices: NDArray[np.int64], count: int) -> NDArray[n
     steps = np.arange(1, count + 1, dtype=np.uint64) * _GAMMA
     bits = _mix(start[:, None] + steps)
     return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def normal(key: np.uint64, indices: NDArray[np.int64], count: int) -> NDArray[np.float32]:
+    """Return [B, count] normal numbers of mean 0 and variance 1; row b depends on indices[b] only.
+
+    Two of them are made of one word of 64 bits (Box and Muller), which is fast and goes to 6.7 at most.
+
+    >>> bool(abs(normal(stream_key(0), np.arange(100), 100).std() - 1) < 0.02)
+    True
+    """
+    start = _mix(indices.astype(np.uint64) * _GAMMA ^ key)
+    bits = _mix(start[:, None] + np.arange(1, (count + 1) // 2 + 1, dtype=np.uint64) * _GAMMA)
+    one = ((bits >> np.uint64(32)).astype(np.float32) + np.float32(0.5)) * np.float32(2.0**-32)
+    other = (bits & np.uint64(0xFFFFFFFF)).astype(np.float32) * np.float32(2 * np.pi * 2.0**-32)
+    length = np.sqrt(-2 * np.log(np.minimum(one, np.float32(1))))
+    both = np.stack([length * np.cos(other), length * np.sin(other)], axis=2)
+    return both.reshape(len(indices), -1)[:, :count]
 
 
 def draw_distinct(u: NDArray[np.float64], n: int | NDArray[np.int64]) -> NDArray[np.int64]:

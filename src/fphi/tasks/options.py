@@ -25,6 +25,7 @@ from fphi.tasks.quadratics import QuadraticTasks
 from fphi.tasks.sine import SineTasks
 from fphi.tasks.sources import NAMED, WITHOUT_PROTOCOL, default_protocol, load_pool
 from fphi.tasks.splits import chosen, some_of
+from fphi.tasks.tables import TableTasks
 
 __all__ = ["TaskOptions", "few_shot_tasks", "load_tasks"]
 
@@ -207,6 +208,12 @@ class TaskOptions:
             raise DataError(f"{what} have no protocol, but {self.protocol!r} was asked for; leave it out")
         if self.tasks == "quadratics":
             return QuadraticTasks(seed=seed)
+        if self.tasks == "tables":
+            return (
+                TableTasks(self.ways, seed=seed)
+                if self.queries is None
+                else TableTasks(self.ways, self.queries, seed=seed)
+            )
         if self.tasks in ("digits", "fonts"):
             kind = DigitTasks if self.tasks == "digits" else FontTasks
             return kind(self.ways, self.shots, self.queries, seed)
