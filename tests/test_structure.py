@@ -20,7 +20,7 @@ FILES = sorted(SOURCE.rglob("*.py"))
 
 # A package imports only from packages to the right of it.
 LEVELS = (
-    ("__main__",), ("cli", "demo"), ("experiments",), ("augmentation", "few_shot", "optim", "weighting"), ("experiment",), ("methods",), ("report",), ("run",), ("optimize",), ("objective",),
+    ("__main__",), ("cli", "demo"), ("export",), ("experiments", "serve"), ("augmentation", "few_shot", "optim", "weighting"), ("experiment",), ("methods",), ("report",), ("run",), ("optimize",), ("objective",),
     ("learnable",), ("within",), ("networks", "tasks"), ("native", "ranges", "table"), ("errors",),
 )  # fmt: skip
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}

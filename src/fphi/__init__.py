@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from fphi import augmentation as augmentation
     from fphi import experiments as experiments
     from fphi import optim as optim
+    from fphi import serve as serve
     from fphi import weighting as weighting
     from fphi.experiment import compare, evaluate, load, train, tune
     from fphi.few_shot import FewShotClassifier
@@ -137,7 +138,8 @@ _HOMES = {
         "sgd",
     ),
 }
-_MODULES = ("augmentation", "experiments", "optim", "weighting")  # named by themselves: fphi.optim.load
+# Named by themselves: fphi.optim.load.
+_MODULES = ("augmentation", "experiments", "optim", "serve", "weighting")
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 

@@ -27,6 +27,8 @@ _COMMANDS = {
     "tune": ("tune:run", "find a method's best options on development tasks"),
     "build": ("build:run", "show the network that a search found, and write its weights"),
     "draw": ("draw:run", "draw a test task with a run's answers, and its embedding of test classes"),
+    "serve": ("serve:run", "a page in the browser: draw examples and a question, see the answer"),
+    "export": ("export:run", "write what a run has learned as a file that needs no fphi"),
     "experiment": ("experiment:run", "one of the lecture's experiments: a picture and a JSON"),
     "methods": ("methods:run", "list the methods with their papers"),
     "results": ("results:run", "write the tables of kept results, or print them as CSV"),
