@@ -58,11 +58,18 @@ class Comparison(Exportable):
 
     def forward(self, support_x: Tensor, support_y: Tensor, query_x: Tensor) -> Tensor:
         support, queries = self.embedding(support_x, query_x)
-        return self.compare(support, members(support_y), queries)
+        return self.compare(support, members(support_y), queries, support_y.shape[0])
 
     @abstractmethod
-    def compare(self, support: Tensor, member: Tensor, queries: Tensor) -> Tensor:
-        """Answers ``[q, ways]`` of what is embedded, ``[n, *d]`` and ``[q, *d]``; ``member: [n, ways]``."""
+    def compare(self, support: Tensor, member: Tensor, queries: Tensor, most: int) -> Tensor:
+        """Answers ``[q, ways]`` of what is embedded.
+
+        Args:
+            support: ``[n, *d]``.
+            member: which example is of which class, bool ``[n, ways]``.
+            queries: ``[q, *d]``.
+            most: no less than the ways; a number that the exporter knows before it knows the labels.
+        """
 
 
 def members(labels: Tensor) -> Tensor:
@@ -93,7 +100,7 @@ class _Prototypical(Comparison):
         super().__init__(learner.network)
         self.similarity = learner.similarity
 
-    def compare(self, support: Tensor, member: Tensor, queries: Tensor) -> Tensor:
+    def compare(self, support: Tensor, member: Tensor, queries: Tensor, most: int) -> Tensor:
         return _similar(self.similarity, queries, class_means(support, member))
 
 
@@ -102,7 +109,7 @@ class _Centroids(Comparison):
         super().__init__(learner.network)
         self.similarity = Similarity(learner.distance, learner.scale).requires_grad_(False)
 
-    def compare(self, support: Tensor, member: Tensor, queries: Tensor) -> Tensor:
+    def compare(self, support: Tensor, member: Tensor, queries: Tensor, most: int) -> Tensor:
         return _similar(self.similarity, queries.flatten(1), class_means(support.flatten(1), member))
 
 
@@ -112,14 +119,14 @@ class _Matching(Comparison):
         self.similarity, self.context = learner.similarity, learner.context
         self.prototypes = learner.prototypes
 
-    def compare(self, support: Tensor, member: Tensor, queries: Tensor) -> Tensor:
+    def compare(self, support: Tensor, member: Tensor, queries: Tensor, most: int) -> Tensor:
         keys = support
         if self.prototypes:  # as the classes first appear
             order = member.int().argmax(0).argsort()
             keys = class_means(support, member)[order]
             member = order.unsqueeze(1) == torch.arange(member.shape[1], device=order.device)
         if self.context is not None:
-            keys = _in_context(self.context, keys, support.shape[0] if self.prototypes else None)
+            keys = _in_context(self.context, keys, most if self.prototypes else None)
             queries = self.context.attend(keys.unsqueeze(0), queries.unsqueeze(0)).squeeze(0)
         return _attended_labels(_similar(self.similarity, queries, keys), member)
 
@@ -152,7 +159,7 @@ class _NIL(Comparison):
     def __init__(self, learner: NILLearner) -> None:
         super().__init__(learner.network.get_submodule("body"))
 
-    def compare(self, support: Tensor, member: Tensor, queries: Tensor) -> Tensor:
+    def compare(self, support: Tensor, member: Tensor, queries: Tensor, most: int) -> Tensor:
         examples, asked = (F.normalize(part.flatten(1), dim=-1) for part in (support, queries))
         return _attended_labels(asked @ examples.mT, member)
 
@@ -162,7 +169,7 @@ class _Metric(Comparison):
         super().__init__(learner.network)
         self.scale = learner.scale
 
-    def compare(self, support: Tensor, member: Tensor, queries: Tensor) -> Tensor:
+    def compare(self, support: Tensor, member: Tensor, queries: Tensor, most: int) -> Tensor:
         means = class_means(F.normalize(support, dim=-1), member)
         return self.scale * (F.normalize(queries, dim=-1) @ F.normalize(means, dim=-1).mT)
 
@@ -172,7 +179,7 @@ class _Siamese(Comparison):
         super().__init__(learner.network)
         self.describe, self.verify, self.sharpness = learner.describe, learner.verify, learner.sharpness
 
-    def compare(self, support: Tensor, member: Tensor, queries: Tensor) -> Tensor:
+    def compare(self, support: Tensor, member: Tensor, queries: Tensor, most: int) -> Tensor:
         first, second = self.describe(support), self.describe(queries)
         apart = (second.unsqueeze(1) - first.unsqueeze(0)).abs()  # [q, n, d]
         likeness = F.linear(apart, self.verify.weight).squeeze(-1)
@@ -187,7 +194,7 @@ class _Relation(Comparison):
         self.lots = Lots()
         self.relation = plain(learner.relation, self.lots)
 
-    def compare(self, support: Tensor, member: Tensor, queries: Tensor) -> Tensor:
+    def compare(self, support: Tensor, member: Tensor, queries: Tensor, most: int) -> Tensor:
         flat = member.to(support.dtype).mT @ support.flatten(1)
         self.lots.count, self.lots.rows = queries.shape[0], member.shape[1]  # a query and all classes
         out: Tensor = self.relation(torch.unflatten(flat, 1, support.shape[1:]), queries)
@@ -204,10 +211,10 @@ class _Imaginary(Comparison):
         one_class = torch.zeros(1, learner.generated, width, dtype=torch.float64)
         self.register_buffer("noise", learner.noise(one_class)[0] if learner.generated else one_class[0])
 
-    def compare(self, support: Tensor, member: Tensor, queries: Tensor) -> Tensor:
+    def compare(self, support: Tensor, member: Tensor, queries: Tensor, most: int) -> Tensor:
         if self.generated:
             support, member = self._extended(support, member)
-        return self.taught.compare(support, member, queries)
+        return self.taught.compare(support, member, queries, most)
 
     def _extended(self, support: Tensor, member: Tensor) -> tuple[Tensor, Tensor]:
         """Each class's examples in turn are what the imagined ones come from."""
@@ -228,7 +235,7 @@ class _Hyper(Comparison):
         self.encoder, self.decoder = plain(learner.encoder, Lots()), plain(learner.decoder, Lots())
         self.normalise = learner.normalise
 
-    def compare(self, support: Tensor, member: Tensor, queries: Tensor) -> Tensor:
+    def compare(self, support: Tensor, member: Tensor, queries: Tensor, most: int) -> Tensor:
         examples, asked = support.flatten(1), queries.flatten(1)
         if self.normalise:
             examples, asked = F.normalize(examples, dim=-1), F.normalize(asked, dim=-1)
