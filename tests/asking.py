@@ -10,7 +10,7 @@ from typing import Any
 
 from fphi.serve.guard import App, Message
 
-__all__ = ["RESULTS", "Reply", "ask", "image", "question"]
+__all__ = ["RESULTS", "Reply", "ask", "asked", "image", "question"]
 
 RESULTS = Path(__file__).parent.parent / "results"
 JSON = (("host", "127.0.0.1:8000"), ("content-type", "application/json"))
@@ -44,8 +44,20 @@ def ask(
     chunk: int = 1 << 20,
 ) -> Reply:
     """One request; the body comes in chunks, and Content-Length only if ``headers`` has it."""
+    return asyncio.run(asked(app, method, path, body, headers, chunk))
+
+
+async def asked(
+    app: App,
+    method: str = "POST",
+    path: str = "/api/answer",
+    body: bytes = b"",
+    headers: Sequence[tuple[str, str]] = JSON,
+    chunk: int = 1 << 20,
+) -> Reply:
+    """The same, beside others."""
     chunks = [body[i : i + chunk] for i in range(0, len(body), chunk)] or [b""]
-    waiting = [
+    waiting: list[Message] = [
         {"type": "http.request", "body": part, "more_body": i + 1 < len(chunks)}
         for i, part in enumerate(chunks)
     ]
@@ -57,8 +69,16 @@ def ask(
     async def send(message: Message) -> None:
         sent.append(message)
 
+    await app(scope(method, path, headers), receive, send)
+    start, *rest = sent
+    given = {name.decode(): value.decode() for name, value in start["headers"]}
+    return Reply(start["status"], given, b"".join(message.get("body", b"") for message in rest))
+
+
+def scope(method: str, path: str, headers: Sequence[tuple[str, str]]) -> Message:
+    """What a server tells an application of a request."""
     raw, _, query = path.partition("?")
-    scope = {
+    return {
         "type": "http",
         "asgi": {"version": "3.0"},
         "http_version": "1.1",
@@ -72,14 +92,6 @@ def ask(
         "client": ("127.0.0.1", 50000),
         "server": ("127.0.0.1", 8000),
     }
-    asyncio.run(_called(app, scope, receive, send))
-    start, *rest = sent
-    given = {name.decode(): value.decode() for name, value in start["headers"]}
-    return Reply(start["status"], given, b"".join(message.get("body", b"") for message in rest))
-
-
-async def _called(app: App, scope: Message, receive: Any, send: Any) -> None:
-    await app(scope, receive, send)
 
 
 def image(seed: int = 0, size: int = 28 * 28) -> bytes:

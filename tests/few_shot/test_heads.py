@@ -8,8 +8,8 @@ from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.preprocessing import StandardScaler
 
 from few_shot_helpers import blobs
-from fphi.few_shot.choosing import held_out
-from fphi.few_shot.heads import RULES, Centred
+from fphi.few_shot.choosing import Trial, best_of, held_out
+from fphi.few_shot.heads import PARTS, RULES, Centred, Mixed
 from fphi.run.meta.confidence import best_temperature, calibration_error, mean_loss, separation
 
 
@@ -104,3 +104,23 @@ def test_separation_by_counting_pairs() -> None:
     known, unknown = rng.integers(0, 9, 30).astype(float), rng.integers(0, 7, 20).astype(float)
     pairs = [(a > b) + 0.5 * (a == b) for a in known for b in unknown]
     assert separation(known, unknown) == pytest.approx(np.mean(pairs))
+
+
+def test_the_mean_of_the_rules_is_that_of_their_calibrated_log_probabilities() -> None:
+    X, y = _data(6)
+    x, temperatures = torch.from_numpy(X), (0.2, 0.5, 1.5)
+    parts = [RULES[name].learn(x, y, 3, unit=True)(x) for name in PARTS]
+    by_hand = sum((part / t).log_softmax(1) for part, t in zip(parts, temperatures, strict=True)) / 3
+    torch.testing.assert_close(Mixed(temperatures).learn(x, y, 3, unit=True)(x), by_hand)
+
+
+def _trial(wrong: range, of: int = 40) -> Trial:
+    logits = torch.eye(2)[[int(i in wrong) for i in range(of)]]
+    return Trial(logits, np.zeros(of, dtype=np.int64), of)
+
+
+def test_one_that_is_ahead_by_chance_does_not_displace_the_usual() -> None:
+    trials = {"mean": _trial(range(10)), "a": _trial(range(5, 14)), "b": _trial(range(20))}
+    assert best_of(trials) == "a"
+    assert best_of(trials, ["mean"]) == "mean"
+    assert best_of({**trials, "c": _trial(range(4))}, ["mean"]) == "c"

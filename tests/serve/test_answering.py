@@ -1,5 +1,6 @@
 """The answers of the page are the learner's own inductive ones; what a method is bound to is kept to."""
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,9 +13,10 @@ from cli_helpers import refused
 from fphi.learnable import PrototypicalLearner
 from fphi.report.embedding import principal_components
 from fphi.serve.answering import Learned
-from fphi.serve.characters import characters_to_draw
+from fphi.serve.characters import CODES, FONT, characters_to_draw
 from fphi.serve.look import look_of
 from fphi.tasks import Examples
+from fphi.tasks.hershey import SPLIT_OF_SCRIPT, characters
 from fphi.tasks.options import TaskOptions
 
 
@@ -155,7 +157,9 @@ def test_what_nobody_draws_is_refused(tasks: str, shape: tuple[int, ...]) -> Non
         look_of(TaskOptions(tasks), shape)
 
 
-def test_the_characters_are_forty_drawings_in_a_box() -> None:
+def test_the_characters_are_forty_test_characters_in_a_box() -> None:
+    known = {place for place in characters().values() if SPLIT_OF_SCRIPT[place[0]] == "test"}
+    assert {(FONT, chr(code)) for code in CODES} <= known
     drawn = characters_to_draw()
     assert len({str(strokes) for strokes in drawn}) == len(drawn) == 40
     assert all(len(stroke) % 2 == 0 for strokes in drawn for stroke in strokes)
@@ -169,7 +173,9 @@ def test_runs_that_are_none_are_refused_in_one_line(
     run = RESULTS / "P-PROTO/prototypical"
     for port in ("-1", "65536", "x"):
         assert "port" in refused(capsys, "serve", run, "--port", port)
-    monkeypatch.setitem(__import__("sys").modules, "uvicorn", None)
+    for host in ("256.1.1.1", "no.host.invalid", "ö..x", "fe80::x"):
+        assert f"of {host} is not to be had" in refused(capsys, "serve", run, "--host", host)
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
     assert "pip install 'fphi[serve]'" in refused(capsys, "serve", run)
 
 

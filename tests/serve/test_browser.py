@@ -146,6 +146,10 @@ def test_everything_goes_by_keyboard(browser: "Browser", file: str) -> None:
         assert page.locator("#classes > li").count() == 5
         page.keyboard.press("r")
         assert page.locator("#classes > li").count() == 2
+        page.keyboard.press("?")
+        page.get_by_label("single keys do this").uncheck()
+        page.keyboard.press("a")
+        assert page.locator("#classes > li").count() == 2
 
 
 def test_it_is_drawn_by_finger_on_a_small_screen(browser: "Browser", file: str) -> None:

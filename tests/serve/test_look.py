@@ -96,7 +96,7 @@ def test_pads_of_pictures_are_whole_images(seen: Watched) -> None:
 
 
 def test_pictures_are_reduced_to_the_mean_over_each_area(seen: Watched) -> None:
-    picture = torch.randint(0, 256, (40, 40, 4))
+    picture = torch.randint(0, 256, (24, 40, 4))
     picture[..., 3] = 255
     expected = reduced(picture[..., :3].permute(2, 0, 1)[None].float(), 16, "area")[0]
     assert (of_picture(seen, PHOTOS, picture) - expected).abs().max() <= 0.51
@@ -108,8 +108,8 @@ def test_pictures_are_reduced_to_the_mean_over_each_area(seen: Watched) -> None:
 
 def test_pictures_of_drawings_are_as_the_drawings(seen: Watched) -> None:
     """Dark on light or light on dark, wherever it is in the picture."""
-    picture = torch.full((90, 120, 4), 240)
-    picture[30:70, 50:54, :3] = picture[66:70, 50:80, :3] = 20  # an L
+    picture = torch.full((45, 60, 4), 240)
+    picture[15:35, 25:27, :3] = picture[33:35, 25:40, :3] = 20  # an L
     strokes = [(0.3, 0.2), (0.3, 0.8), (0.75, 0.8)]
     drawn, image = of_strokes(seen, HERSHEY, strokes), of_picture(seen, HERSHEY, picture)
     assert torch.minimum(drawn, image).sum() / torch.maximum(drawn, image).sum() > 0.6

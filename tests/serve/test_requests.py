@@ -1,15 +1,19 @@
 """Whatever is sent to the page's server is answered with 2xx or 4xx, one line of JSON, and nothing but its files."""
 
+import asyncio
 import base64
 import json
+import threading
 from collections.abc import Iterator
 
 import pytest
 
 import fphi
-from asking import RESULTS, Reply, ask, image, question
+from asking import RESULTS, Reply, ask, asked, image, question
+from fphi.serve.answering import Answer, Learned
 from fphi.serve.guard import HEADERS, App
 from fphi.serve.web import PAGE, page_file
+from waiting import PATIENCE
 
 RUN = RESULTS / "P-PROTO/prototypical"
 GOOD = question([[image(0)], [image(3)]], image(0))
@@ -411,3 +415,38 @@ def test_a_learner_that_raises_is_no_error_of_the_server(
     monkeypatch.setattr(PrototypicalLearner, "compare", broken)
     assert "ZeroDivisionError" in refused(ask(app, body=GOOD), 422)
     assert "of the user's own" in capsys.readouterr().err
+
+
+def test_too_many_questions_at_once_are_sent_away_and_the_page_is_not(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While one is computed nine are taken; and the page is answered meanwhile."""
+    go, usual = threading.Event(), Learned.answer
+
+    def slow(learned: Learned, classes: list[list[bytes]], asked: bytes) -> Answer:
+        go.wait(PATIENCE)
+        return usual(learned, classes, asked)
+
+    async def many() -> list[int]:
+        asking = [asyncio.ensure_future(asked(app, body=GOOD)) for _ in range(20)]
+        await asyncio.wait(asking, return_when=asyncio.FIRST_COMPLETED)
+        assert (await asked(app, "GET", "/", headers=[HOST])).status == 200
+        go.set()
+        return sorted(reply.status for reply in await asyncio.gather(*asking))
+
+    ask(app, body=GOOD)  # nothing else is under way
+    monkeypatch.setattr(Learned, "answer", slow)
+    assert asyncio.run(many()) == [200] * 9 + [429] * 11
+
+
+def test_other_connections_are_closed(app: App) -> None:
+    sent: list[object] = []
+
+    async def send(message: object) -> None:
+        sent.append(message)
+
+    async def receive() -> dict[str, object]:
+        return {"type": "websocket.connect"}
+
+    asyncio.run(app({"type": "websocket", "headers": []}, receive, send))  # type: ignore[arg-type]
+    assert sent == [{"type": "websocket.close"}]

@@ -1,7 +1,7 @@
 """The learners that are chosen among: by name, by the run that meta-trained them, or as they are."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +64,15 @@ def candidates_for(learner: Any, encoder: Encoder, items: Items, files: Mapping[
             rules = [n for n in RULES if one in ("auto", n.partition(",")[0])]
             found += [Candidate(f"{n} on {frozen.name}", n, frozen, RULES[n]) for n in rules]
         elif isinstance(one, str | Path) and Path(one).is_dir():
-            found.append(candidate_of_run(Path(one), files))
+            candidate = candidate_of_run(Path(one), files)
+            if (
+                isinstance(candidate.encoder, Inputs)
+                and len(candidate.encoder.shape) == 1
+                and items.kind != "rows"
+            ):  # it was trained on such features
+                frozen = frozen or encoder.learn(items)
+                candidate = replace(candidate, encoder=frozen)
+            found.append(candidate)
         else:
             raise FphiError(
                 f"learner is {one!r}; choose auto, {', '.join(_NAMES)}, or give the folder of an fphi train"

@@ -39,9 +39,15 @@ class Trial:
     examples: int
 
     @cached_property
+    def right(self) -> NDArray[np.bool_]:
+        """Whether each answer was ``[m]``."""
+        right: NDArray[np.bool_] = self.logits.argmax(1).numpy() == self.labels
+        return right
+
+    @cached_property
     def accuracy(self) -> float:
         """The share of right answers."""
-        return float((self.logits.argmax(1).numpy() == self.labels).mean())
+        return float(self.right.mean())
 
     @cached_property
     def temperature(self) -> float:
@@ -115,6 +121,22 @@ def try_head(
     return Trial(torch.cat(logits), np.concatenate(labels), different)
 
 
-def best_of(trials: Mapping[str, Trial]) -> str:
-    """The name that is right most often; of equals that whose calibrated answers have the smallest loss."""
-    return min(trials, key=lambda name: (-trials[name].accuracy, trials[name].loss))
+def best_of(trials: Mapping[str, Trial], preferred: Sequence[str] = ()) -> str:
+    """The name that is right most often; of equals that whose calibrated answers have the smallest loss.
+
+    Args:
+        trials: on the same splits, by name.
+        preferred: of which the best is taken, unless another is better by more than one standard error of
+            the difference. That a learner is the best of many on few examples is chance as often as not.
+    """
+
+    def rank(name: str) -> tuple[float, float]:
+        return -trials[name].accuracy, trials[name].loss
+
+    best = min(trials, key=rank)
+    if not preferred:
+        return best
+    usual = min(preferred, key=rank)
+    ahead = trials[best].right.astype(float) - trials[usual].right
+    error = ahead.std() / trials[best].examples ** 0.5
+    return best if ahead.mean() > error else usual

@@ -1,6 +1,6 @@
 """From examples to what answers: try the candidates, take the best, and find out how sure it may be."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -13,6 +13,7 @@ from fphi.errors import FphiError
 from fphi.few_shot.candidates import Candidate
 from fphi.few_shot.choosing import Trial, best_of, held_out, try_head
 from fphi.few_shot.confidence import Familiarity, familiarity
+from fphi.few_shot.heads import PARTS, TOGETHER, Mixed, averaged
 from fphi.few_shot.items import ExamplesError, Items
 from fphi.few_shot.unknown import KnownRule, Learning, known_rule
 
@@ -152,23 +153,37 @@ def fit(
     splits = held_out(y, seed)
     if not splits:
         return _untried(candidates, features, y, classes)
-    trials, standings = dict[str, Trial](), []
+    trials, standings = dict[str, Trial](), list[Standing]()
     for c in candidates:
         try:
             trials[c.name] = try_head(c.head, features[id(c.encoder)], y, classes, c.encoder.unit, splits)
         except FphiError as error:
             standings.append(Standing(c.name, failure=str(error)))
-        else:
-            trial = trials[c.name]
-            standings.append(Standing(c.name, trial.accuracy, trial.loss, len(trial.labels)))
     if not trials:
         raise ExamplesError("; ".join(f"{s.name}: {s.failure}" for s in standings))
-    name = best_of(trials)
-    best = next(c for c in candidates if c.name == name)
+    mixtures = list(_mixtures(candidates, trials))
+    standings += [Standing(name, t.accuracy, t.loss, len(t.labels)) for name, t in trials.items()]
+    name = best_of(trials, [c.name for c in mixtures])
+    best = next(c for c in (*candidates, *mixtures) if c.name == name)
     x, unit, trial = features[id(best.encoder)], best.encoder.unit, trials[name]
     network = best.head.learn(x, y, classes, unit)
     known = known_rule(Learning(best.head, x, y, unit, trial.temperature), splits, refused, seed)
     return Fitted(best, x, y, classes, network, trial.temperature, tuple(standings), trial.calibration, known)
+
+
+def _mixtures(candidates: Sequence[Candidate], trials: dict[str, Trial]) -> Iterator[Candidate]:
+    """Of each encoder on which all of ``PARTS`` were tried their mean, whose trial is entered too."""
+    by_encoder: dict[int, dict[str, Candidate]] = {}
+    for c in candidates:
+        by_encoder.setdefault(id(c.encoder), {})[c.rule] = c
+    for of in by_encoder.values():
+        if set(PARTS) <= of.keys():
+            parts = [trials[of[rule].name] for rule in PARTS]
+            temperatures = tuple(part.temperature for part in parts)
+            name = f"{TOGETHER} on {of[PARTS[0]].encoder.name}"
+            logits = averaged([part.logits for part in parts], temperatures)
+            trials[name] = Trial(logits, parts[0].labels, parts[0].examples)
+            yield Candidate(name, TOGETHER, of[PARTS[0]].encoder, Mixed(temperatures))
 
 
 def _untried(

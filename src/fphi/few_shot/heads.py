@@ -2,7 +2,7 @@
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 __all__ = [
+    "PARTS",
     "RULES",
+    "TOGETHER",
     "Centred",
     "ClassMeans",
     "Head",
@@ -23,6 +25,8 @@ __all__ = [
     "Mixed",
     "Ridge",
     "Together",
+    "averaged",
+    "rule_named",
 ]
 
 
@@ -88,19 +92,28 @@ class LinearAnswers(nn.Module):
 
 
 class Together(nn.Module):
-    """The mean of what several networks of the same input answer, as log-probabilities.
+    """The mean of the calibrated log-probabilities that several networks of the same input give.
 
     Args:
         parts: these networks, each giving logits ``[n, classes]``.
+        temperatures: by which the logits of each are divided.
     """
 
-    def __init__(self, *parts: nn.Module) -> None:
+    temperatures: Tensor
+
+    def __init__(self, parts: Sequence[nn.Module], temperatures: Sequence[float]) -> None:
         super().__init__()
         self.parts = nn.ModuleList(parts)
+        self.register_buffer("temperatures", torch.tensor(temperatures, dtype=torch.float64))
 
     def forward(self, x: Tensor) -> Tensor:
-        answers = torch.stack([part(x).log_softmax(1) for part in self.parts])
-        return answers.mean(0).log_softmax(1)
+        return averaged([part(x) for part in self.parts], self.temperatures.tolist())
+
+
+def averaged(logits: Sequence[Tensor], temperatures: Sequence[float]) -> Tensor:
+    """The mean ``[n, classes]`` of the calibrated log-probabilities of several logits ``[n, classes]``."""
+    parts = [(own.double() / t).log_softmax(1) for own, t in zip(logits, temperatures, strict=True)]
+    return torch.stack(parts).mean(0)
 
 
 class Head(ABC):
@@ -219,24 +232,33 @@ class Logistic(_Linear):
 
 @dataclass(frozen=True)
 class Mixed(Head):
-    """Several heads, whose log-probabilities are averaged.
+    """The heads of ``PARTS``, whose calibrated log-probabilities are averaged.
 
     Args:
-        heads: these.
+        temperatures: of each.
     """
 
-    heads: tuple[Head, ...]
+    temperatures: tuple[float, ...]
 
     def learn(self, x: Tensor, y: NDArray[np.int64], classes: int, unit: bool) -> nn.Module:
-        return Together(*(head.learn(x, y, classes, unit) for head in self.heads))
+        return Together([RULES[name].learn(x, y, classes, unit) for name in PARTS], self.temperatures)
 
     def outline(self, width: int, classes: int, unit: bool) -> nn.Module:
-        return Together(*(head.outline(width, classes, unit) for head in self.heads))
+        return Together([RULES[name].outline(width, classes, unit) for name in PARTS], self.temperatures)
 
 
 RULES: Mapping[str, Head] = {
     "means": Means(),
     "ridge": Ridge(),
-    **{f"logistic, C={C:g}": Logistic(C) for C in (0.1, 1, 10, 100)},
+    **{f"logistic, C={C:g}": Logistic(C) for C in (1, 10, 100)},
 }
 """What ``learner="auto"`` chooses among, on any features."""
+PARTS = ("means", "ridge", "logistic, C=10")
+"""Rules that differ in kind, whose mean answers unless one rule is clearly better."""
+TOGETHER = "together"
+"""The name of that rule."""
+
+
+def rule_named(name: str, temperatures: Sequence[float] = ()) -> Head:
+    """The head of a name in ``RULES``, or of ``TOGETHER`` with the temperatures of its parts."""
+    return Mixed(tuple(temperatures)) if name == TOGETHER else RULES[name]

@@ -1,7 +1,8 @@
 """A fitted classifier as one file: numbers and plain text, no code."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -12,10 +13,11 @@ from torch import Tensor
 
 from fphi.errors import FphiError
 from fphi.experiment.config import CONFIG
+from fphi.few_shot.answers import Inputs
 from fphi.few_shot.candidates import Candidate, candidate_of_run
 from fphi.few_shot.encoders import encoder_for, restored_encoder
 from fphi.few_shot.fitting import Fitted, Standing
-from fphi.few_shot.heads import RULES
+from fphi.few_shot.heads import rule_named
 from fphi.few_shot.unknown import KnownRule
 from fphi.report.files import read_text
 from fphi.run.disk.checkpoint import BEST
@@ -51,6 +53,7 @@ def write_fitted(path: Path, fitted: Fitted, about: Mapping[str, Json]) -> None:
         "about": dict(about),
         "name": candidate.name,
         "rule": candidate.rule,
+        "temperatures": list(getattr(candidate.head, "temperatures", ())),
         "config": config,
         "encoder": {"name": candidate.encoder.name, "spec": candidate.encoder.spec()},
         "classes": fitted.classes,
@@ -94,18 +97,19 @@ def _restored(
     tensors: Mapping[str, Tensor], content: Any, encoder: object, files: Mapping[str, str]
 ) -> Fitted:
     labels, features, classes = tensors["labels"].numpy(), tensors["features"], int(content["classes"])
-    if content["rule"] == "run":
-        candidate = _run_candidate(content, tensors["run"], files)
-        network = candidate.head.learn(features, labels, classes, unit=True)
+    said = content["encoder"]
+    own = {name[8:]: t for name, t in tensors.items() if name.startswith("encoder.")}
+    if encoder is not None:
+        made = encoder_for(encoder, "rows")
     else:
-        said = content["encoder"]
-        own = {name[8:]: t for name, t in tensors.items() if name.startswith("encoder.")}
-        made = (
-            restored_encoder(said["name"], said["spec"], own)
-            if encoder is None
-            else encoder_for(encoder, "rows")
-        )
-        candidate = Candidate(content["name"], content["rule"], made, RULES[content["rule"]])
+        kind = Inputs.restored if said["name"] == Inputs.name else partial(restored_encoder, said["name"])
+        made = kind(said["spec"], own)
+    if content["rule"] == "run":
+        candidate = replace(_run_candidate(content, tensors["run"], files), encoder=made)
+        network = candidate.head.learn(features, labels, classes, made.unit)
+    else:
+        head = rule_named(content["rule"], [float(t) for t in content["temperatures"]])
+        candidate = Candidate(content["name"], content["rule"], made, head)
         network = candidate.head.outline(features.shape[1], classes, made.unit)
         network.load_state_dict({name[8:]: t for name, t in tensors.items() if name.startswith("network.")})
     known = content["known"]

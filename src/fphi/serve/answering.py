@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -145,15 +146,13 @@ class Learned:
     def _answer(self, support: Examples, question: Tensor) -> Answer:
         """Of one task, ``support.x: [1, n, *input]`` and ``question: [1, 1, *input]``."""
         ways = int(support.y.max()) + 1
-        answers = self.learner.answers_at_test(support, question)
+        plain = type(self.learner).solve_alone is LearningAlgorithm.solve_alone
+        with nullcontext() if plain else each_query_alone(self.learner):  # by step too
+            answers = self.learner.answers_at_test(support, question)
         assert answers.alone is not None
-        steps = None
-        if answers.by_step is not None:
-            with each_query_alone(self.learner):
-                by_step = self.learner.answers_at_test(support, question, alone=False).by_step
-            assert by_step is not None
-            steps = [self._probabilities(row[0, 0, :ways]) for row in by_step]
         final = self._probabilities(answers.alone[0, 0, :ways])
+        rows = () if answers.by_step is None else answers.by_step[:, 0, 0, :ways].unbind()
+        steps = [self._probabilities(row) for row in rows] or None
         return Answer(final, steps, self._plane(support, question))
 
     def _probabilities(self, scores: Tensor) -> list[float]:

@@ -2,13 +2,20 @@
 
 from functools import cache
 
-from fphi.tasks.hershey import characters
+from HersheyFonts import HersheyFonts
 
-__all__ = ["characters_to_draw"]
+__all__ = ["CODES", "FONT", "characters_to_draw"]
 
-_FONT = "japanese"  # the embedded data's test characters: no learner of these was trained on them
-_COUNT = 40
-_POINTS = range(12, 41)  # neither a bare line nor a drawing that takes much room
+FONT = "japanese"
+"""The embedded data's test characters: no learner of these was trained on them."""
+
+CODES = (
+    *(35, 38, 42, 47, 52, 55, 66, 71, 74, 78, 81, 84, 95, 104, 109, 124, 128, 134, 146, 149),
+    *(152, 155, 158, 162, 165, 168, 171, 174, 177, 182, 186, 189, 193, 200, 203, 207, 211, 214, 217, 220),
+)
+"""Forty of them, evenly spread, that are neither a bare line nor take much room."""
+
+_Stroke = tuple[tuple[int, int], ...]
 
 
 @cache
@@ -19,13 +26,16 @@ def characters_to_draw() -> list[list[list[int]]]:
     >>> len(drawn), min(min(s) for c in drawn for s in c), max(max(s) for c in drawn for s in c)
     (40, 0, 100)
     """
-    named = sorted((code, strokes) for strokes, (font, code) in characters().items() if font == _FONT)
-    fitting = [strokes for _, strokes in named if sum(map(len, strokes)) in _POINTS]
-    chosen = [fitting[i * len(fitting) // _COUNT] for i in range(_COUNT)]
-    return [_to_box(strokes) for strokes in chosen]
+    reader = HersheyFonts()
+    reader.load_default_font(FONT)
+    drawn = []
+    for code in CODES:
+        strokes = reader.all_glyphs[chr(code)].strokes
+        drawn.append(_to_box([tuple((int(x), int(y)) for x, y in stroke) for stroke in strokes if stroke]))
+    return drawn
 
 
-def _to_box(strokes: tuple[tuple[tuple[int, int], ...], ...]) -> list[list[int]]:
+def _to_box(strokes: list[_Stroke]) -> list[list[int]]:
     """Centred in a box of 100, which the longer side fills."""
     xs, ys = zip(*(point for stroke in strokes for point in stroke), strict=True)
     longer = max(max(xs) - min(xs), max(ys) - min(ys), 1)

@@ -103,8 +103,8 @@ def serve(
         from uvicorn import Config, Server
     except ImportError as error:
         raise FphiError(_MISSING.format(error=error)) from error
-    application = app(run, host=host, allowed=allowed)
     with _listening(host, port) as listening:
+        application = app(run, host=host, allowed=allowed)
         number = listening.getsockname()[1]
         shown = f"[{host}]" if ":" in host else host
         print(f"{run} is at http://{shown}:{number} (Ctrl-C ends it)", flush=True)
@@ -124,11 +124,12 @@ def serve(
 
 
 def _listening(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family)
-    except OSError as error:
-        reason = str(error) if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        return socket.create_server(address[:2], family=family)
+    except (OSError, UnicodeError) as error:
+        number = getattr(error, "errno", None) or 0  # below 0 where a name leads nowhere
+        reason = os.strerror(number) if number > 0 else "there is no such address"
         raise FphiError(
             f"port {port} of {host} is not to be had ({reason}); choose another --port or --host"
         ) from error
@@ -140,14 +141,17 @@ class _Answers:
     def __init__(self, learned: Learned) -> None:
         self.learned, self.waiting = learned, 0
         self.thread = ThreadPoolExecutor(1, "fphi-answers")
+        # The first answer of a process takes long: it is given before anybody asks.
+        blank = bytes(learned.image_bytes)
+        self.thread.submit(learned.answer, [[blank] * (learned.limits.shots or 1)] * 2, blank)
 
     async def respond(self, request: "Request") -> "Response":
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind != "application/json":
             return _error(415, "the content type must be application/json")
+        body = await request.body()
         if self.waiting > _WAITING:
             return _error(429, "too many questions at once; ask again")
-        body = await request.body()
         self.waiting += 1
         try:
             answer = await asyncio.get_running_loop().run_in_executor(self.thread, self._answer, body)

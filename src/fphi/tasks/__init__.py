@@ -13,6 +13,7 @@ from fphi.tasks.episodes import (
     SplitRule,
     TrainingTasks,
 )
+from fphi.tasks.features import FeatureTasks
 from fphi.tasks.few_shot import FewShotTasks
 from fphi.tasks.folder import ImageMode, load_folder
 from fphi.tasks.fonts import FontTasks
@@ -39,6 +40,7 @@ __all__ = [
     "EpisodeShape",
     "ExampleOrder",
     "Examples",
+    "FeatureTasks",
     "FewShotTasks",
     "FontTasks",
     "ImageMode",

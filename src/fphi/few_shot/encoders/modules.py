@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from fphi.errors import FphiError
 from fphi.few_shot.encoders.base import Encoder
+from fphi.few_shot.encoders.cached import CachedEncoder
 from fphi.few_shot.encoders.pictures import read_pictures
 from fphi.few_shot.items import ExamplesError, Items, Kind
 from fphi.learnable.modes import evaluation_mode, has_fresh_statistics
@@ -80,7 +81,7 @@ class Given(Encoder):
         )
 
 
-class Timm(Encoder):
+class Timm(CachedEncoder):
     """The features of an image model of the package timm, extra ``timm``.
 
     Args:
@@ -94,8 +95,11 @@ class Timm(Encoder):
     def __init__(self, model: str) -> None:
         self.model = model
 
-    def encode(self, items: Items) -> Tensor:
-        self.require_kind(items)
+    def version(self) -> str:
+        file = Path(self.model.partition("=")[2])
+        return f"{file.stat().st_size}/{file.stat().st_mtime_ns}" if file.is_file() else ""
+
+    def computed(self, items: Items) -> Tensor:
         network, mean, deviation, size = self._built()
         pictures, _ = read_pictures(items, size, "rgb")
         found = []

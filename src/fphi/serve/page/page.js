@@ -275,7 +275,7 @@
       pad.undo();
       return;
     }
-    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.ctrlKey || event.metaKey || event.altKey || !at("single").checked) return;
     if (key in KEYS) KEYS[key]();
     else if (/^[1-9]$/.test(key)) another(Number(key) - 1);
     else return;

@@ -1,0 +1,81 @@
+"""The examples of applications, whole and small."""
+
+import csv
+import json
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import fphi
+import intents
+import spoken_words
+from few_shot_helpers import sound_folder, write_tone
+from fphi.tasks import FeatureTasks
+
+
+def _sentences(k: int) -> list[str]:
+    verbs = ("open", "close", "paint", "sell", "find", "wash", "hide", "lift", "burn", "push", "read", "sing")
+    return [f"{verbs[k]} the {noun} for me" for noun in ("door", "box", "lid", "gate", "book", "car")]
+
+
+def test_intents(tmp_path: Path) -> None:
+    said = {"train": [(text, f"intent {k}") for k in range(10) for text in _sentences(k)]}
+    (tmp_path / "clinc150_full.json").write_text(json.dumps(said), encoding="utf-8")
+    with (tmp_path / "banking77_test.csv").open("w", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(("text", "category"))
+        writer.writerows((text, k) for k in (10, 11) for text in _sentences(k))
+    data = intents.splits(tmp_path, tmp_path / "cache", each=6, encoder="words")
+    assert len(set(data["train"][1])) == 8
+    tasks = FeatureTasks(data, ways=2, shots=1, queries=2)
+    network = intents.network((tasks.task("train", 0).support.x.shape[1],), None)
+    x = tasks.task("train", 0).query.x
+    torch.testing.assert_close(network(x), np.exp(2.0) * x)  # to begin with it adds nothing
+    accuracy, half = intents.frozen(tasks, "means", 10)
+    assert accuracy > 0.6
+    assert half > 0
+    learner = fphi.PrototypicalLearner(network)
+    assert fphi.evaluate(learner, tasks, count=10).accuracy == pytest.approx(accuracy, abs=0.3)
+
+
+def test_spoken_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spoken_words, "_QUERIES", 2)
+    rng = np.random.default_rng(0)
+    (tmp_path / "people").mkdir()
+    with zipfile.ZipFile(tmp_path / "recordings.zip", "w") as archive:
+        for digit in range(10):
+            for speaker in "ab":
+                for i in range(5):
+                    name = f"{digit}_{speaker}_{i}.wav"
+                    write_tone(tmp_path / "people" / name, digit % 4, rng)
+                    archive.write(tmp_path / "people" / name, name)
+    words = sound_folder(tmp_path / "words", each=4, classes=12)
+    run = tmp_path / "run"
+    fphi.train(
+        "prototypical",
+        tasks=str(words),
+        out=run,
+        image_size=32,
+        ways=2,
+        train_ways=2,
+        train_queries=2,
+        queries=2,
+        steps=1,
+        validation_tasks=2,
+        threads=1,
+        tensorboard=False,
+    )
+    people = spoken_words.People(tmp_path / "recordings.zip", size=32)
+    support, asked = people.task(0, ways=5, shots=1, queries=2)
+    assert len(set(people.speakers[support])) == 1
+    assert not set(people.speakers[support]) & set(people.speakers[asked])
+    with torch.no_grad():
+        found = spoken_words.compare([run], tmp_path / "recordings.zip", tasks=2)
+    assert set(found) == {
+        str(run),
+        *(f"{n} on features by hand" for n in ("means", "ridge", "logistic, C=10")),
+    }
+    assert all(len(values) == 2 and min(values) >= 0 for values in found.values())
