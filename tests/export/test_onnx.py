@@ -117,12 +117,12 @@ def relation(norm: Any) -> RelationLearner:
     return RelationLearner(maps, RelationModule(2, 4, 4, 3, norm=norm))
 
 
-# Prototypical networks are those of a run, further below.
+# Prototypical networks are those of a run, further below; context has all of plain matching in it.
 SMALL: dict[str, Callable[[], LearningAlgorithm]] = {
     "matching, context": lambda: MatchingLearner(net(), context=FullContext(WIDTH, 1)),
-    "relation": lambda: relation("query-batch"),
-    "siamese": lambda: SiameseLearner(net("support+1"), WIDTH, features=4, learn_by="matching"),
-    "imaginary, matching": lambda: ImaginaryLearner(MatchingLearner(net()), Generator(WIDTH, 0.3), 3),
+    "relation": lambda: relation("running"),
+    "siamese": lambda: SiameseLearner(net("support+1"), WIDTH, learn_by="matching"),
+    "imaginary": lambda: ImaginaryLearner(PrototypicalLearner(net()), Generator(WIDTH, 0.3), 3),
     "anil": lambda: GradientLearner(MLP(16, (WIDTH,), 7), sgd(0.3, momentum=0.5), 2, adapts="head"),
 }
 
