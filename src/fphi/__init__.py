@@ -11,6 +11,7 @@ from fphi.errors import DataError, FphiError
 if TYPE_CHECKING:
     from fphi import augmentation as augmentation
     from fphi import experiments as experiments
+    from fphi import export as export
     from fphi import optim as optim
     from fphi import serve as serve
     from fphi import weighting as weighting
@@ -139,7 +140,7 @@ _HOMES = {
     ),
 }
 # Named by themselves: fphi.optim.load.
-_MODULES = ("augmentation", "experiments", "optim", "serve", "weighting")
+_MODULES = ("augmentation", "experiments", "export", "optim", "serve", "weighting")
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 

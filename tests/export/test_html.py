@@ -224,5 +224,5 @@ def test_other_layers_and_learners_are_refused(capsys: pytest.CaptureFixture[str
     for learner in (Own(conv4("running")), context, GradientLearner(Conv4(5), sgd(0.1), 1)):
         with pytest.raises(FphiError, match="page can"):
             render_html(learner, described(16, 1))
-    assert "give --html FILE" in refused(capsys, "export", RESULTS / "P-PROTO/prototypical")
+    assert "give --html FILE or --onnx FILE" in refused(capsys, "export", RESULTS / "P-PROTO/prototypical")
     assert "is a folder" in refused(capsys, "export", RESULTS / "P-PROTO/prototypical", "--html", tmp_path)

@@ -5,7 +5,7 @@ from pathlib import Path
 from fphi.cli.arguments import FILES, files_named, require_no_folder
 from fphi.errors import FphiError
 from fphi.experiment.parser import Parser
-from fphi.export.html import export_html
+from fphi.export import export_html, export_onnx
 
 __all__ = ["run"]
 
@@ -16,11 +16,15 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("run", type=Path, help="directory of the run")
     option = parser.add_option
     option("--html", Path, None, "a page to draw and ask, one file that opens without a server")
+    option("--onnx", Path, None, "an ONNX model that learns a task when it is run: examples and queries in")
     for name, text in FILES.items():
         option(f"--{name}", str, None, text)
     o = parser.read(arguments)
-    require_no_folder(o.html)
-    if o.html is None:
-        raise FphiError("nothing is asked for; give --html FILE")
-    print(f"{o.html}: {export_html(o.run, o.html, files_named(o))} bytes")
+    asked = [(path, write) for path, write in ((o.html, export_html), (o.onnx, export_onnx)) if path]
+    if not asked:
+        raise FphiError("nothing is asked for; give --html FILE or --onnx FILE")
+    for path, _ in asked:
+        require_no_folder(path)
+    for path, write in asked:
+        print(f"{path}: {write(o.run, path, files_named(o))} bytes")
     return 0

@@ -44,8 +44,8 @@ class _PairBlock(ConvBlock):
     def pairs(self, classes: Tensor, queries: Tensor) -> Tensor:
         """``[N, c, h, w]`` and ``[Q, c, h, w]`` to ``[Q*N, filters, h/2, w/2]``."""
         if not self._is_as_made():
-            of_queries = queries[:, None].expand(-1, len(classes), *[-1] * (queries.dim() - 1))
-            pairs = torch.cat([classes.expand(len(queries), *classes.shape), of_queries], 2)
+            of_queries = queries[:, None].expand(-1, classes.shape[0], *[-1] * (queries.dim() - 1))
+            pairs = torch.cat([classes.expand(queries.shape[0], *classes.shape), of_queries], 2)
             return self._module_by_module(pairs.flatten(0, 1))
         of_class, of_query = self.conv.weight.chunk(2, dim=1)
         found = self._for_kernels(queries, of_query)

@@ -31,9 +31,10 @@ class FullContext(nn.Module):
         """Of the same shapes: ``support: [B, n, d]``, whose order counts, and ``queries: [B, Q, d]``."""
         forth, back = self.support_lstm(support)[0].chunk(2, dim=-1)
         support = support + forth + back
-        return support, self._attend(support, queries)
+        return support, self.attend(support, queries)
 
-    def _attend(self, support: Tensor, queries: Tensor) -> Tensor:
+    def attend(self, support: Tensor, queries: Tensor) -> Tensor:
+        """The queries in view of a support set that is embedded in its own: see `forward`."""
         plain = queries.flatten(0, 1)  # [B*Q, d]
         h = cell = read = torch.zeros_like(plain)
         for _ in range(self.reads):

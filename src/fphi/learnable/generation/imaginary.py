@@ -82,7 +82,7 @@ class ImaginaryLearner(LearningAlgorithm):
         at = torch.arange(len(seeds), device=seeds.device)[:, None]
         x = support.x[at, seeds.flatten(1)]
         labels = torch.arange(seeds.shape[1], device=seeds.device).repeat_interleave(self.generated)
-        imagined = self.generator(x, self._noise(x))
+        imagined = self.generator(x, self.noise(x))
         return Examples(
             torch.cat([support.x, imagined], 1), torch.cat([support.y, labels.expand(len(x), -1)], 1)
         )
@@ -95,7 +95,7 @@ class ImaginaryLearner(LearningAlgorithm):
         turn = torch.arange(self.generated, device=labels.device) % member.sum(1).unsqueeze(2)
         return ranked.gather(2, turn)
 
-    def _noise(self, x: Tensor) -> Tensor:
+    def noise(self, x: Tensor) -> Tensor:
         """Noise z ~ N(0, I) ``[B, ways * generated, d]``, drawn task by task: chunks do not change it."""
         if self.training:
             return torch.stack([torch.randn(x.shape[1:], dtype=x.dtype, device=x.device) for _ in x])
