@@ -38,7 +38,8 @@ class TaskOptions:
         tasks: omniglot, hershey (embedded, needs no download), sine, the path of a folder or zip of images
             with one folder per class, or FILE.py:NAME, a TaskDistribution of your own. Problems to learn
             optimizers on: quadratics, or digits (embedded), which say themselves what is in a task. fonts
-            (embedded): the same letters in every task, in another font.
+            (embedded): the same letters in every task, in another font. tables: rows of random tables, of up
+            to so many classes as there are ways.
         data_root: folder that data sets are looked for in; the environment variable FPHI_DATA if not given.
         protocol: how classes are split and tasks are made; the data's usual one if not given (omniglot:
             P-MAML, hershey: alphabet, images: fraction).
@@ -237,8 +238,8 @@ def load_tasks(
     """Return the tasks of a data set.
 
     Args:
-        name: "omniglot", "hershey" (needs no download), "fonts", "sine", "quadratics", "digits", or the path
-            of a folder or zip of images.
+        name: "omniglot", "hershey" (needs no download), "fonts", "sine", "quadratics", "digits", "tables", or
+            the path of a folder or zip of images.
         seed: of the tasks.
         splits: those that tasks are wanted of; None: all but "trials".
         train: what the method asks of its training tasks; None: they are the protocol's.
