@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from fphi import augmentation as augmentation
     from fphi import experiments as experiments
     from fphi import export as export
+    from fphi import few_shot as few_shot
     from fphi import optim as optim
     from fphi import serve as serve
     from fphi import weighting as weighting
@@ -140,7 +141,7 @@ _HOMES = {
     ),
 }
 # Named by themselves: fphi.optim.load.
-_MODULES = ("augmentation", "experiments", "export", "optim", "serve", "weighting")
+_MODULES = ("augmentation", "experiments", "few_shot", "export", "optim", "serve", "weighting")
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 

@@ -229,5 +229,12 @@ def test_what_cannot_be_learned_is_refused_in_one_line(X: Any, y: Any, options: 
     assert "\n" not in str(raised.value)
 
 
+def test_a_random_state_of_scikit_learn_is_taken_and_not_saved(tmp_path: Path) -> None:
+    X, y = blobs()
+    model = FewShotClassifier(random_state=np.random.RandomState(3)).fit(X, y)
+    model.save(tmp_path / "m")
+    assert FewShotClassifier.load(tmp_path / "m").random_state == 0
+
+
 def test_the_root_has_it() -> None:
     assert fphi.FewShotClassifier is FewShotClassifier

@@ -180,6 +180,8 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         options = {
             key: value for key, value in self.get_params().items() if key not in ("learner", "encoder")
         }
+        if not isinstance(self.random_state, int):  # it has done its part
+            options["random_state"] = 0
         about: dict[str, Json] = {"classes": labels, "type": self.classes_.dtype.str, "kind": self.kind_}
         about["source"] = {"columns": list(self.source_.columns), "text": self.source_.text}
         about |= {"columns": getattr(self, "n_features_in_", None), "options": options}
