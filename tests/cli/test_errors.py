@@ -23,7 +23,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("trane maml", r"unknown command 'trane': choose one of train, evaluate, .*see fphi --help"),
+        ("trane maml", r"unknown command 'trane': choose one of fit, predict, train, evaluate, .*see fphi --help"),
         ("train mamml", r"unknown method 'mamml': choose one of anil, .*maml, .*reptile"),
         ("train --steps 5", r"the method comes first: fphi train METHOD --steps 5"),
         ("train maml --stepz 5", r"unrecognized arguments: --stepz 5; see fphi train maml --help"),
@@ -58,7 +58,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("train maml --tasks sine --protocol P-X", r"sine waves have no protocol, but 'P-X' .* leave it out"),
         (
             "train maml --tasks nowhere",
-            r"data 'nowhere' are neither omniglot, hershey, sine, quadratics, digits, fonts nor",
+            r"data 'nowhere' are neither omniglot, hershey, sine, quadratics, digits, fonts, tables nor",
         ),
         ("train maml --method anil", r"--method is 'anil' and 'maml': give it once"),
         ("train maml --accelerator mps", r"cannot run on 1 device.* 'mps' .*try --accelerator cpu"),
