@@ -23,7 +23,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("trane maml", r"unknown command 'trane': choose one of fit, predict, train, evaluate, .*see fphi --help"),
+        (
+            "trane maml",
+            r"unknown command 'trane': choose one of fit, predict, train, evaluate, .*see fphi --help",
+        ),
         ("train mamml", r"unknown method 'mamml': choose one of anil, .*maml, .*reptile"),
         ("train --steps 5", r"the method comes first: fphi train METHOD --steps 5"),
         ("train maml --stepz 5", r"unrecognized arguments: --stepz 5; see fphi train maml --help"),

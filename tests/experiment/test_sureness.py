@@ -27,6 +27,11 @@ class Overconfident(LearningAlgorithm):
         return -self.scale * torch.cdist(query_x.flatten(1), means).square()
 
 
+@pytest.fixture(autouse=True)
+def few_development_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fphi.experiment.sureness._DEVELOPMENT", 15)
+
+
 @pytest.fixture(scope="module")
 def tasks() -> fphi.TaskDistribution:
     return fphi.load_tasks("hershey", ways=5, shots=5)

@@ -16,6 +16,13 @@ from fphi.few_shot.items import Items
 from fphi.tasks import FeatureTasks
 
 
+@pytest.fixture(autouse=True)
+def few_splits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of which MAML has to adapt to anew."""
+    monkeypatch.setattr("fphi.few_shot.choosing._ANSWERS", 12)
+    monkeypatch.setattr("fphi.few_shot.unknown._TRIALS", 3)
+
+
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A prototypical network and MAML, hardly trained."""
