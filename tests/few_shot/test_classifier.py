@@ -220,6 +220,7 @@ def test_what_is_no_saved_model_is_refused(tmp_path: Path) -> None:
         ([[1.0], [2.0]], [0, 1], {"encoder": "best"}, "choose one of"),
         ([[1.0], [2.0]], [0, 1], {"encoder": "words"}, "choose another encoder"),
         ([[1.0], [2.0]], [0, 1], {"refused": 2.0}, "refused"),
+        ([[1.0], [2.0]], [0, 1], {"random_state": -1}, "random_state"),
         ([np.zeros(9), np.zeros(8)], [0, 1], {"sampling_rate": None}, "equal length"),
     ],
 )

@@ -19,11 +19,13 @@ from fphi.few_shot.items import ExamplesError, Items, items_of
 from fphi.few_shot.reading import Source
 from fphi.few_shot.saving import read_fitted, write_fitted
 from fphi.few_shot.telling import decision_text
-from fphi.ranges import SEED, Range, require_number
+from fphi.ranges import Range, require_number
 from fphi.run.disk.files import Json
 from fphi.within.randomness import undisturbed
 
 __all__ = ["FewShotClassifier"]
+
+_SEED = Range(0, 2**63 - 1)  # numpy takes no negative ones
 
 
 class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -258,7 +260,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         from sklearn.utils import check_random_state
 
         if isinstance(self.random_state, int | np.integer):
-            require_number("random_state", int(self.random_state), SEED)
+            require_number("random_state", int(self.random_state), _SEED)
             return int(self.random_state)
         return int(check_random_state(self.random_state).randint(2**31))
 
