@@ -230,6 +230,16 @@ def test_what_cannot_be_learned_is_refused_in_one_line(X: Any, y: Any, options: 
     assert "\n" not in str(raised.value)
 
 
+def test_features_that_are_not_finite_are_refused_wherever_they_come_from() -> None:
+    X, y = blobs()
+    model = FewShotClassifier("means", encoder=lambda x: x.float().log()).fit(np.abs(X) + 1, y)
+    for call in (model.predict, lambda rows: model.partial_fit(rows, ["class 0"])):
+        with pytest.raises(FphiError, match="example 0 features that are not finite"):
+            call(np.zeros((1, 4)))
+    with pytest.raises(FphiError, match="not finite"):
+        FewShotClassifier(encoder=lambda x: x.float().log()).fit(X, y)
+
+
 def test_a_random_state_of_scikit_learn_is_taken_and_not_saved(tmp_path: Path) -> None:
     X, y = blobs()
     model = FewShotClassifier(random_state=np.random.RandomState(3)).fit(X, y)

@@ -99,6 +99,8 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def partial_fit(self, X: Any, y: Any, classes: Any = None) -> Self:
         """Learn further examples, of new classes too, by the learner that `fit` chose.
 
+        Its temperature, its threshold for `decide` and what `decision_` tells stay those of `fit`.
+
         Args:
             X: see `fit`.
             y: see `fit`.

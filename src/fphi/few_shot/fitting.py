@@ -13,6 +13,7 @@ from fphi.errors import FphiError
 from fphi.few_shot.candidates import Candidate
 from fphi.few_shot.choosing import Trial, best_of, held_out, try_head
 from fphi.few_shot.confidence import Familiarity, familiarity
+from fphi.few_shot.encoders.base import Encoder
 from fphi.few_shot.heads import PARTS, TOGETHER, Mixed, averaged
 from fphi.few_shot.in_context import IN_CONTEXT
 from fphi.few_shot.items import ExamplesError, Items
@@ -95,7 +96,7 @@ class Fitted:
 
     def scored(self, items: Items) -> tuple[Tensor, NDArray[np.float64]]:
         """Calibrated logits ``[m, classes]``, and how known each example looks ``[m]``, by `known`'s kind."""
-        features = self.candidate.encoder.encode(items)
+        features = _encoded(self.candidate.encoder, items)
         with torch.no_grad():
             logits = self.network(features).double() / self.temperature
         kind: Familiarity = "probability" if self.known is None else self.known.kind
@@ -112,7 +113,7 @@ class Fitted:
             more: of these.
             classes: how many there are now.
         """
-        features = torch.cat([self.features, self.candidate.encoder.encode(items)])
+        features = torch.cat([self.features, _encoded(self.candidate.encoder, items)])
         y = np.concatenate([labels, more])
         network = self.candidate.head.learn(features, y, classes, self.candidate.encoder.unit)
         return replace(self, features=features, labels=y, classes=classes, network=network)
@@ -133,6 +134,18 @@ class Scaled(nn.Module):
         return logits.double() / self.temperature
 
 
+def _encoded(encoder: Encoder, items: Items) -> Tensor:
+    """The features of examples; no learner can do with others than finite ones."""
+    features = encoder.encode(items)
+    finite = torch.isfinite(features).flatten(1).all(1)
+    if not bool(finite.all()):
+        row = int((~finite).nonzero()[0, 0])
+        raise ExamplesError(
+            f"the encoder {encoder.name} gives example {row} features that are not finite; mend it"
+        )
+    return features
+
+
 def fit(
     items: Items, y: NDArray[np.int64], candidates: Sequence[Candidate], refused: float, seed: int
 ) -> Fitted:
@@ -150,7 +163,7 @@ def fit(
     """
     classes = int(y.max()) + 1
     encoders = {id(c.encoder): c.encoder for c in candidates}
-    features = {key: encoder.encode(items) for key, encoder in encoders.items()}
+    features = {key: _encoded(encoder, items) for key, encoder in encoders.items()}
     splits = held_out(y, seed)
     if not splits:
         return _untried(candidates, features, y, classes)
