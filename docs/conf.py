@@ -1,15 +1,18 @@
 """Settings of the pages that ``make docs`` builds."""
 
 import re
+import sys
 from pathlib import Path
 
 from sphinx.application import Sphinx
 
 import fphi
 
+sys.path.insert(0, str(Path(__file__).parent))  # for gallery_order
+
 project, author, release = "fphi", "the fphi authors", fphi.__version__
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
-exclude_patterns = ["_build"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_gallery.gen_gallery"]
+exclude_patterns = ["_build", "screenshots.py"]
 html_theme, html_title = "furo", "fphi"
 html_show_copyright = False
 
@@ -23,6 +26,19 @@ napoleon_google_docstring, napoleon_numpy_docstring = True, False
 ROOT = Path(__file__).parent.parent
 # Pages whose text is in a file outside of docs/: a page of that name shows it.
 OUTSIDE = {"results": "results/README.md", "notes": "results/NOTES.md", "contributing": "CONTRIBUTING.md"}
+
+
+# The scripts of the tutorials become pages with what they print, and notebooks.
+sphinx_gallery_conf = {
+    "examples_dirs": str(ROOT / "examples" / "tutorials"),
+    "gallery_dirs": "tutorials",
+    "filename_pattern": ".*",
+    "within_subsection_order": "gallery_order.in_order",
+    "download_all_examples": False,
+    "remove_config_comments": True,
+    "abort_on_example_error": True,
+    "show_memory": False,
+}
 
 
 def setup(app: Sphinx) -> None:
