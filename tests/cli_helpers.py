@@ -19,7 +19,7 @@ from fphi.cli.main import main
 
 TINY = (
     *("--meta-batch", "2", "--validation-tasks", "2", "--validate-every", "2", "--log-every", "1"),
-    *("--threads", "1", "--tensorboard", "false"),
+    *("--threads", "1"),
 )
 SMALL = (*TINY, "--network", "conv4-stride")  # for images
 

@@ -62,7 +62,12 @@ def _run(program: Callable[[], object], words: list[str], said: Path) -> None:
         file = os.open(said / str(number), os.O_WRONLY | os.O_CREAT)
         os.dup2(file, number)
         os.close(file)
-    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE"):  # what a launcher of several processes may have left
+    for name in (
+        "RANK",
+        "LOCAL_RANK",
+        "WORLD_SIZE",
+        "FPHI_FIRST_RANK",
+    ):  # what a launcher of several processes may have left
         os.environ.pop(name, None)
     torch.set_num_threads(1)
     sys.argv = words

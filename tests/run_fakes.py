@@ -123,7 +123,7 @@ def main() -> None:
     learner = FakeLearner(dropout=0.0 if options.double else 0.5, dtype=dtype)
     training = Training(
         steps=options.steps, meta_batch=options.batch, devices=options.devices, checkpoint_seconds=0,
-        validate_every=7, log_every=1, tensorboard=False,
+        validate_every=7, log_every=1,
     )  # fmt: skip
     resume = (options.out / LAST).exists()
     tasks = FakeTasks(options.poison, at, dtype)
@@ -144,6 +144,16 @@ def first_rank() -> None:
     # Else what is started is what the module of this process was, which is pytest.
     sys.modules["__main__"].__spec__ = None
     os.environ["OMP_NUM_THREADS"] = "1"
+    command()
+
+
+def as_torchrun_starts() -> None:
+    """One of several processes, which the first word tells its place: rank, local rank, size, local size, port."""
+    place = sys.argv.pop(1).split("/")
+    names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_PORT")
+    os.environ |= dict(zip(names, place, strict=True))
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "TORCHELASTIC_RUN_ID": "here", "OMP_NUM_THREADS": "1"}
+    os.environ["GROUP_RANK"] = str(int(place[0]) // int(place[3]))
     command()
 
 

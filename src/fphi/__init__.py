@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from fphi import optim as optim
     from fphi import serve as serve
     from fphi import weighting as weighting
-    from fphi.experiment import compare, evaluate, load, train, tune
+    from fphi.experiment import compare, evaluate, load, train, train_seeds, tune
     from fphi.few_shot import FewShotClassifier
     from fphi.learnable import (
         AnnealedWeights,
@@ -100,6 +100,7 @@ __all__ = [
     "sgd",
     "stack",
     "train",
+    "train_seeds",
     "tune",
 ]
 
@@ -126,7 +127,7 @@ _HOMES = {
     "few_shot": ("FewShotClassifier",),
     "networks": ("MLP", "BatchNorm", "Conv4"),
     "objective": ("meta_gradient",),
-    "experiment": ("compare", "evaluate", "load", "train", "tune"),
+    "experiment": ("compare", "evaluate", "load", "train", "train_seeds", "tune"),
     "methods": ("FewShotMethod", "Setting", "method"),
     "optimize": ("GradientDescent",),
     "tasks": ("Examples", "Task", "TaskDistribution", "load_folder", "load_tasks", "stack"),

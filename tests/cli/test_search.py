@@ -91,7 +91,6 @@ def test_without_json_a_table_is_printed(table: Path, capsys: Capture) -> None:
         ("--table TABLE --evaluations 5 --out x", r"a search on a table leaves no directory; leave --out"),
         ("--table TABLE --evaluations 5 --executor processes", r"leave --executor and --workers out"),
         ("--table no.json --evaluations 5", r"there is no table no.json; give the path of the file"),
-        ("--seeds 3", r"--seeds 3 needs a --table"),
         ("--evaluations 0", r"--evaluations is 0; it must be at least 1"),
         ("--evaluations few", r"--evaluations is 'few'; it must be a whole number"),
         ("--seconds -1", r"--seconds is -1; it must be above 0"),

@@ -335,7 +335,7 @@ def test_a_network_that_does_not_fit_is_refused(search: str, tmp_path: Path, cap
 def test_a_learner_without_a_network_of_that_name(tmp_path: Path) -> None:
     words = ("--few-shot", "imaginary", "--steps", 1, "--retrain-steps", 1, "--meta-batch", 1)
     more = ("--validation-tasks", 2, "--test-tasks", 2, "--evaluations", 1, "--control", "false")
-    quietly("search", "autoaugment", *words, *more, "--out", tmp_path / "run")
+    quietly("search", "autoaugment", *words, *more, "--learner-train-ways", 5, "--out", tmp_path / "run")
     assert result(tmp_path / "run")["few_shot"] == "imaginary"
 
 

@@ -66,7 +66,6 @@ def test_spoken_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         steps=1,
         validation_tasks=2,
         threads=1,
-        tensorboard=False,
     )
     people = spoken_words.People(tmp_path / "recordings.zip", size=32)
     support, asked = people.task(0, ways=5, shots=1, queries=2)

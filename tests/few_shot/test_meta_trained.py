@@ -27,7 +27,7 @@ def few_splits(monkeypatch: pytest.MonkeyPatch) -> None:
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A prototypical network and MAML, hardly trained."""
     folder = tmp_path_factory.mktemp("runs")
-    few = {"tasks": "hershey", "steps": 2, "validation_tasks": 4, "threads": 1, "tensorboard": False}
+    few = {"tasks": "hershey", "steps": 2, "validation_tasks": 4, "threads": 1}
     fphi.train("prototypical", out=folder / "prototypical", network="mlp", train_ways=5, **few)  # type: ignore[arg-type]
     fphi.train("maml", out=folder / "maml", network="mlp", meta_batch=2, **few)  # type: ignore[arg-type]
     return folder
@@ -97,9 +97,7 @@ def test_a_learner_of_texts_is_meta_trained_on_an_encoder_s_features(tmp_path: P
     labels = [text.split()[0] for text in words]
     features = Words().encode(Items("texts", words)).numpy()
     tasks = FeatureTasks({"train": (features, labels)}, ways=3, shots=1, queries=2)
-    fphi.train(
-        "prototypical", tasks=tasks, out=tmp_path, ways=3, train_ways=3, steps=1, threads=1, tensorboard=False
-    )
+    fphi.train("prototypical", tasks=tasks, out=tmp_path, ways=3, train_ways=3, steps=1, threads=1)
     model = FewShotClassifier(tmp_path, encoder="words").fit(words, labels)
     model.save(tmp_path / "model")
     again = FewShotClassifier.load(tmp_path / "model")

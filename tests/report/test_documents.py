@@ -13,7 +13,7 @@ from fphi.report.rows import ResultRow
 from fphi.report.runs import read_run
 from fphi.report.summary import summary_of
 from fphi.run.disk.files import write_text
-from fphi.run.meta.evaluate import Interval
+from fphi.run.meta.evaluation import Interval
 
 
 def row(method: str, protocol: str, ways: int, shots: int, accuracy: float, **own: object) -> ResultRow:

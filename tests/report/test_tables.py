@@ -21,7 +21,7 @@ from fphi.report.results import BEGIN, END, read_rows, replace_section, results_
 from fphi.report.rows import ResultRow, methods_table, sources
 from fphi.report.tables import Table, percent, points
 from fphi.run.disk.files import write_text
-from fphi.run.meta.evaluate import Interval
+from fphi.run.meta.evaluation import Interval
 
 MAML = ResultRow("maml", "P-MAML", 5, 1, 600, Interval(0.9816, 0.0041), Interval(0.9702, 0.0061), seed=1)
 REPTILE = ResultRow("reptile", "P-REP", 5, 1, 600, Interval(0.9731, 0.0041), Interval(0.9602, 0.0061), seed=1)

@@ -12,7 +12,8 @@ from fphi.learnable import GradientLearner, LearningAlgorithm, PrototypicalLearn
 from fphi.networks import MLP, BatchNorm, Conv4
 from fphi.objective import meta_gradient
 from fphi.objective.meta_gradient import size_of_task
-from fphi.run.meta.evaluate import Evaluation, Interval, calibrate_on, evaluate
+from fphi.run.meta.evaluate import calibrate_on, evaluate
+from fphi.run.meta.evaluation import Evaluation, Interval
 from fphi.tasks import SineTasks, Task, load_tasks
 from fphi.tasks.types import Examples
 from fphi.within import Parameters, sgd

@@ -255,3 +255,56 @@ def test_a_local_ray_gives_the_same(tmp_path: Path) -> None:
     tokens = [space.sample(Random(f"0/{number}")) for number in range(7, 10)]
     assert [found[str(number)][0] for number in range(7, 10)] == [loss_of(t) for t in tokens]
     assert torch_threads == 1
+
+
+TWO_NODES = """
+    import json
+    import time
+    from ray.cluster_utils import Cluster
+    from fphi.optimize.ask_tell import RandomSearch
+    from fphi.run.search.executors import make_executor
+    from fphi.run.search.loop import Budget, search
+    from search_fakes import TinySpace, fine
+
+    def slow(candidate):
+        time.sleep(0.2)
+        return fine(candidate)
+
+    quick = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 300,
+             "health_check_timeout_ms": 300, "health_check_failure_threshold": 3}
+    cluster = Cluster(initialize_head=True, head_node_args={
+        "num_cpus": 1, "include_dashboard": False, "_system_config": quick})
+    nodes = [cluster.add_node(num_cpus=1)]
+    executor = make_executor("ray", 2, cluster.address)
+    lost = []
+
+    def progress(history):
+        if len(history.records) >= 8 and not lost:
+            lost.append(len(history.records))
+            cluster.remove_node(nodes.pop(), allow_graceful=False)
+            nodes.append(cluster.add_node(num_cpus=1))
+
+    search_ = RandomSearch(TinySpace())
+    history = search(search_, slow, Budget(evaluations=24), executor=executor, progress=progress)
+    executor.close()
+    cluster.shutdown()
+    print(json.dumps([[r.candidate.number, r.outcome.loss, r.outcome.failure] for r in history.records]))
+"""
+
+
+@pytest.mark.slow
+def test_what_a_lost_machine_was_computing_is_computed_again_and_told_once(tmp_path: Path) -> None:
+    """A cluster of two nodes on this machine, one of which is killed in the middle of a search."""
+    pytest.importorskip("ray", reason="ray is not installed: pip install 'fphi[ray]'")
+    script = tmp_path / "script.py"
+    script.write_text(textwrap.dedent(TWO_NODES))
+    environment = {**os.environ, "PYTHONPATH": WITH_TESTS, "OMP_NUM_THREADS": "1", "HOME": str(tmp_path)}
+    run = subprocess.run(
+        [sys.executable, str(script)], env=environment, capture_output=True, text=True, check=False,
+        timeout=PATIENCE,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    told = sorted(json.loads(run.stdout.splitlines()[-1]))
+    space = TinySpace()
+    tokens = [space.sample(Random(f"0/{number}")) for number in range(24)]
+    assert told == [[number, loss_of(t), ""] for number, t in enumerate(tokens)]

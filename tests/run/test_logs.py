@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fphi.errors import FphiError
-from fphi.run.meta.logs import CsvLog, LogRow, TensorBoardLog, open_logs
+from fphi.run.meta.loggers import named_loggers
+from fphi.run.meta.logs import CsvLog, LoggerLog, LogRow, open_logs
 from fphi.run.meta.training import Training
 from fphi.run.show.progress import progress_line
 
@@ -22,7 +23,7 @@ def row(step: int) -> LogRow:
 
 
 def test_a_row_keeps_every_bit_and_leaves_unmeasured_cells_empty(tmp_path: Path) -> None:
-    with open_logs(tmp_path, 0, tensorboard=False) as logs:
+    with open_logs(tmp_path, 0) as logs:
         logs[0].write(LogRow(3, 1 / 3, 1e-3, 0.12345))
         logs[0].write(LogRow(4, 0.1, 1e-3, 1.0, validation_accuracy=0.75, validation_loss=2 / 3))
     assert (tmp_path / "log.csv").read_text() == (
@@ -70,12 +71,13 @@ def test_a_full_disk_is_told_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_tensorboard_reads_the_rows_and_forgets_those_that_are_written_again(tmp_path: Path) -> None:
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     for start, end in ((0, 5), (3, 6)):
-        log = TensorBoardLog(tmp_path, start)
+        (named,) = named_loggers("csv,tensorboard", tmp_path, start)
+        log = LoggerLog(named)
         for step in range(start + 1, end + 1):
             log.write(row(step))
         log.sync()
         log.close()
-    events = accumulator.EventAccumulator(str(tmp_path)).Reload()
+    events = accumulator.EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     assert [e.step for e in events.Scalars("train_loss")] == [1, 2, 3, 4, 5, 6]
     assert [e.value for e in events.Scalars("train_loss")] == pytest.approx([1 / s for s in range(1, 7)])
     assert "validation_loss" not in events.Tags()["scalars"]

@@ -17,9 +17,7 @@ from fphi.run.meta.ranks import Ranks, in_first_process
 from run_fakes import FakeLearner, FakeTasks, distance, first_rank, main, momentum, run
 from waiting import PATIENCE, wait_until
 
-TRAINING = Training(
-    steps=30, meta_batch=5, checkpoint_seconds=0, validate_every=7, log_every=1, tensorboard=False
-)
+TRAINING = Training(steps=30, meta_batch=5, checkpoint_seconds=0, validate_every=7, log_every=1)
 
 
 def on_ranks(out: Path, *options: object) -> Forked:

@@ -24,7 +24,7 @@ from fphi.run.meta.loop import Training, TrainingResult, train
 from run_fakes import SIZE, FakeLearner, FakeTasks, momentum, run
 from waiting import Clock
 
-SHORT = Training(steps=24, meta_batch=4, validate_every=7, log_every=3, tensorboard=False)
+SHORT = Training(steps=24, meta_batch=4, validate_every=7, log_every=3)
 
 
 def sgd(learner: LearningAlgorithm, lr: float = 0.1) -> GradientDescent:
@@ -69,7 +69,7 @@ def test_steps_follow_the_closed_form(tmp_path: Path) -> None:
     """Without dropout and momentum, t steps on the tasks 0, 1, 2, … are this by hand."""
     learner = FakeLearner(dropout=0.0, dtype=torch.float64)
     w = learner.vector.detach().clone()
-    training = Training(steps=3, meta_batch=2, validate_every=0, tensorboard=False)
+    training = Training(steps=3, meta_batch=2, validate_every=0)
     tasks = FakeTasks(dtype=torch.float64)
     train(learner, sgd(learner), tasks, training, tmp_path / "run", progress=False)
 

@@ -19,7 +19,7 @@ from fphi.within.training import NetworkTraining
 from run_fakes import FakeLearner, FakeTasks, momentum
 
 STEPS = 6
-SIX = Training(steps=STEPS, meta_batch=4, chunk_size=1, threads=2, tensorboard=False, validate_every=0)
+SIX = Training(steps=STEPS, meta_batch=4, chunk_size=1, threads=2, validate_every=0)
 
 
 class Notes(list[Any]):

@@ -1,13 +1,15 @@
 """``fphi evaluate RUN``: across-task testing."""
 
 import json
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import get_args
 
 from fphi.cli.arguments import FILES, files_named
 from fphi.errors import FphiError
 from fphi.experiment.evaluation import EvaluationOptions, evaluate_run
-from fphi.experiment.parser import Parser, at_least
+from fphi.experiment.parser import Parser, at_least, fields_of
+from fphi.experiment.search.options import ExecutorOptions
 from fphi.report.rows import ResultRow, methods_table
 from fphi.run.meta.ranks import Accelerator, launch
 
@@ -37,7 +39,11 @@ def run(arguments: list[str]) -> int:
         files_named(o),
         calibrate=o.calibrate,
     )
-    tested = launch(lambda ranks: evaluate_run(o.run, test, ranks.device), o.accelerator)
+    where = fields_of(ExecutorOptions, o.as_dict())
+    with closing(where.make()) if where != ExecutorOptions() else nullcontext() as executor:
+        tested = launch(
+            lambda ranks: evaluate_run(o.run, test, ranks.device, executor=executor), o.accelerator
+        )
     # A full disk must not cost an hour's evaluation, nor may an output that nobody reads: one of two is left.
     try:
         if tested.of_run:
@@ -87,5 +93,6 @@ def _parser() -> Parser:
         action="store_true",
         help="calibrate probabilities on development tasks, and tell queries of other classes",
     )
+    parser.add_dataclass(ExecutorOptions)
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     return parser

@@ -2,27 +2,32 @@
 
 import json
 import shlex
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from fphi.cli.arguments import command_line, look_ahead
 from fphi.errors import FphiError
-from fphi.experiment.config import Config
+from fphi.experiment.config import CONFIG, Config
+from fphi.experiment.launcher import Job, LaunchOptions, submit, without_launcher
 from fphi.experiment.parser import fields_of
 from fphi.experiment.prepare import Named, prepare
 from fphi.experiment.search.augmenting_result import recommendation
-from fphi.experiment.search.options import ExecutorOptions, TableOptions, spaces
+from fphi.experiment.search.options import ExecutorOptions, SeedsOptions, TableOptions, spaces
 from fphi.experiment.search.result import summary
 from fphi.experiment.search.steps import StoppedError
 from fphi.experiment.search.table import search_table, summary_of_table
+from fphi.experiment.seeds import SEEDS, seed_folder, seeds_in, train_seeds_as_configured
 from fphi.experiment.training import train_as_configured
 from fphi.experiment.verdict import verdict
+from fphi.methods.base import FewShotMethod
 from fphi.methods.families.searching import EpochwiseMethod, SearchMethod
 from fphi.methods.families.weighting import WeightingMethod
 from fphi.methods.table import methods
 from fphi.report.tables import Table
 from fphi.report.weighting import advice, weighting_summary
-from fphi.run.meta.training import TrainingResult
+from fphi.run.disk.checkpoint import LAST
+from fphi.run.meta.training import Training, TrainingResult
 from fphi.run.show.say import say
 
 __all__ = ["run", "search"]
@@ -52,29 +57,76 @@ def _run(word: str, arguments: list[str]) -> int:
     deciding = {"method": name, **{k: getattr(early, k) for k in _DECIDING}}
     names = {key: value for key, value in deciding.items() if value is not None}
     usual = Path("runs") / (name or "run").rpartition(":")[2]
-    prepared = prepare(Named(word, names, early.config, early.out or usual, early.resume))
+    folder = early.out or usual
+    kept = seeds_in(folder) if early.resume else ()
+    begun = seed_folder(folder, kept[0]) if kept else folder
+    prepared = prepare(Named(word, names, early.config, begun, early.resume))
     searches = prepared.schema.space is not None
     parser = prepared.parser
     parser.add_option("--config", Path, None, "read options from this file, a run's config.yaml")
     parser.add_option("--out", Path, usual, "the run's directory; made if missing")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
-    if searches or issubclass(prepared.schema.method, WeightingMethod):
-        parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
-    if searches:
-        parser.add_dataclass(TableOptions)
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
+    parser.add_dataclass(SeedsOptions)
+    parser.add_dataclass(LaunchOptions)
+    parser.add_dataclass(TableOptions if searches else ExecutorOptions)
     values = parser.read(arguments if name is None else arguments[1:]).as_dict()
     config = prepared.config(values)
-    out = prepared.named.out
+    seeds, out = fields_of(SeedsOptions, values).seeds or len(kept) or 1, folder
+    launch = fields_of(LaunchOptions, values)
+    if launch.launcher is not None:
+        return _submit(word, arguments, launch, config, out)
+    if (seeds > 1 or kept) and values.get("table") is None:
+        executor = fields_of(ExecutorOptions, values)
+        return _seeds(word, config, out, seeds, executor, resume=early.resume, as_json=values["json"])
     if issubclass(prepared.schema.method, WeightingMethod):
+        _require_seeds(fields_of(ExecutorOptions, values))
         return _weighting(config, out, resume=early.resume, as_json=values["json"])
     if not searches:
-        return _few_shot(config, out, resume=early.resume)
+        _require_seeds(fields_of(ExecutorOptions, values))
+        return _few_shot(config, out, resume=early.resume, as_json=values["json"])
     tables = fields_of(TableOptions, values)
     _require_fitting_table(config, tables, of_directory=early.resume or early.out is not None)
-    return _search(config, tables, out, resume=early.resume, as_json=values["json"])
+    return _search(config, tables, out, seeds, resume=early.resume, as_json=values["json"])
 
 
-def _few_shot(config: Config, out: Path, *, resume: bool) -> int:
+def _submit(word: str, arguments: list[str], launch: LaunchOptions, config: Config, out: Path) -> int:
+    """The same command as a job."""
+    held = [out / (LAST if isinstance(config.method, FewShotMethod) else CONFIG), out / SEEDS]
+    job = Job([word, *without_launcher(arguments)], held)
+    machines = config.part(Training) if config.has(Training) else Training()
+    if job.has_begun and "--resume" not in arguments:
+        raise FphiError(f"{out} already holds a run; choose another folder, or go on with --resume")
+    return submit(launch, job, out / "jobs", nodes=machines.nodes, devices=machines.devices)
+
+
+def _seeds(
+    word: str,
+    config: Config,
+    out: Path,
+    seeds: int,
+    executor: ExecutorOptions,
+    *,
+    resume: bool,
+    as_json: bool,
+) -> int:
+    runs = train_seeds_as_configured(config, out, seeds, executor, resume=resume)
+    if runs.stopped:
+        say(f"stopped after {len(runs.runs)} of {seeds} seeds; go on with: {_resume(word, config, out)}")
+        return 130
+    _shown(runs.to_json(), runs.table(), as_json)
+    return 0
+
+
+def _require_seeds(executor: ExecutorOptions) -> None:
+    """Raise if it is said where the runs of many seeds are, and there is one."""
+    if executor != ExecutorOptions():
+        raise FphiError(
+            f"--executor {executor.executor} is where the runs of --seeds are: give --seeds, or leave it out"
+        )
+
+
+def _few_shot(config: Config, out: Path, *, resume: bool, as_json: bool) -> int:
     result = train_as_configured(config, out, resume=resume, command=command_line())
     evaluate = shlex.join(["fphi", "evaluate", str(out), *_files(config)])
     if result is None:
@@ -84,7 +136,7 @@ def _few_shot(config: Config, out: Path, *, resume: bool) -> int:
     if result.interrupted:
         say(f"stopped at step {result.step}; go on with: {_resume('train', config, out)}")
         return 130
-    print(f"{result}; {evaluate}")
+    print(json.dumps(asdict(result)) if as_json else f"{result}; {evaluate}")
     for line in verdict(config, result, out):
         say(line)
     return 0
@@ -103,10 +155,12 @@ def _weighting(config: Config, out: Path, *, resume: bool, as_json: bool) -> int
     return 0
 
 
-def _search(config: Config, tables: TableOptions, out: Path, *, resume: bool, as_json: bool) -> int:
+def _search(
+    config: Config, tables: TableOptions, out: Path, seeds: int, *, resume: bool, as_json: bool
+) -> int:
     try:
         if tables.table is not None:
-            record = search_table(config, tables)
+            record = search_table(config, tables, seeds)
             _shown(record, summary_of_table(record), as_json)
             return 0
         result = train_as_configured(config, out, resume=resume, command=command_line())
@@ -147,10 +201,6 @@ def _resume(word: str, config: Config, out: Path) -> str:
 def _require_fitting_table(config: Config, tables: TableOptions, *, of_directory: bool) -> None:
     """Raise if a table is asked for together with what it cannot have, or its options without it."""
     if tables.table is None:
-        if tables.seeds != 1:
-            raise FphiError(
-                f"--seeds {tables.seeds} needs a --table; searches that train take one --seed each"
-            )
         return
     if config.learner is not None:
         raise FphiError(

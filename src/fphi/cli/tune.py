@@ -6,6 +6,7 @@ from pathlib import Path
 from fphi.cli.arguments import look_ahead
 from fphi.errors import FphiError
 from fphi.experiment.parser import fields_of
+from fphi.experiment.search.options import ExecutorOptions
 from fphi.experiment.tuning.plan import TuneOptions, plan_of
 from fphi.experiment.tuning.run import prepare_tuning, tune_as_configured
 from fphi.run.show.say import say
@@ -41,6 +42,7 @@ def run(arguments: list[str]) -> int:
     prepared = prepare_tuning(names, early.config, early.out or usual, early.resume)
     parser = prepared.parser
     parser.add_dataclass(TuneOptions)
+    parser.add_dataclass(ExecutorOptions)
     parser.add_argument("--vary", action="append", type=str, default=[], help=_VARY)
     parser.add_option("--config", Path, None, "read options from this file, a run's config.yaml")
     parser.add_option("--out", Path, usual, "the tuning's directory; made if missing")
@@ -51,7 +53,7 @@ def run(arguments: list[str]) -> int:
     options = fields_of(TuneOptions, values)
     plan = plan_of(prepared, prepared.config(values), options, values["vary"], fixed)
     out = prepared.named.out
-    tuned = tune_as_configured(plan, out, resume=early.resume)
+    tuned = tune_as_configured(plan, out, resume=early.resume, executor=fields_of(ExecutorOptions, values))
     if tuned.interrupted:
         files = [
             word for key, path in plan.config.files.items() if key != "method" for word in (f"--{key}", path)

@@ -28,7 +28,9 @@ CONFIG = "config.yaml"
 FROM_FILES = ("method", "network", "tasks")  # may be ``FILE.py:NAME``
 # What may differ between the command that began a run and the one that goes on with it.
 _FREE = {"checkpoint_seconds", "max_time", "logger", "tensorboard", "data_root"}
-_FREE |= {"executor", "workers", "ray_address"}
+_FREE |= {"executor", "workers", "ray_address", "ray_cpus", "ray_gpus"}
+# Theirs is a part in the digest of old runs: what goes on with a run on other devices is signed as it began.
+_OTHER_MACHINES = {"devices", "nodes"}
 _PATHS = {"method", "network", "few_shot", "tasks", "data", "augmentation"}
 _ALWAYS_PATHS = {"start_from", "weights", "clean"}
 _NAMES = {"tasks": (*NAMED, GIVEN), "data": tuple(SUPERVISED), "augmentation": tuple(PUBLISHED)}
@@ -155,7 +157,7 @@ class Config:
         before, now = _flat(begun.to_dict()), _flat(self.to_dict())
         for key in (*before, *(key for key in now if key not in before)):
             old, new = before.get(key), now.get(key)
-            if key in _FREE or old == new:
+            if key in _FREE | _OTHER_MACHINES or old == new:
                 continue
             if key == "steps" and may_grow and isinstance(new, int) and new > (old or 0):
                 continue
@@ -181,6 +183,9 @@ def read_values(path: Path) -> dict[str, Any]:
         raise FphiError(
             f"{path} holds something else than options with plain values; restore it, or choose another file"
         )
+    if "tensorboard" in values:  # as it was named before there were others
+        written = values.pop("tensorboard")
+        values.setdefault("logger", "csv,tensorboard" if written else "csv")
     here = path.parent.absolute()
     return _relocated(values, lambda relative: os.path.normpath(here / relative))
 

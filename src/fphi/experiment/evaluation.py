@@ -1,6 +1,7 @@
 """Across-task testing of a run: what it reached on new tasks, kept beside its parameters."""
 
 from collections.abc import Mapping
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, fields, replace
 from inspect import signature
 from pathlib import Path
@@ -15,6 +16,7 @@ from fphi.experiment.connections import require_data
 from fphi.experiment.loading import load_learner, trained_run
 from fphi.experiment.plugins import is_in_file
 from fphi.experiment.records import budget_of, command_of, earlier_test, start_of
+from fphi.experiment.search.options import ExecutorOptions
 from fphi.experiment.setup import FewShotRun
 from fphi.experiment.sureness import sureness
 from fphi.experiment.versions import versions
@@ -24,8 +26,10 @@ from fphi.ranges import count, number, require_ranges
 from fphi.report.files import TestRecord, test_name, write_test
 from fphi.run.disk.checkpoint import BEST, read_note
 from fphi.run.disk.finite import only_finite
-from fphi.run.meta.evaluate import Evaluation
+from fphi.run.meta.evaluate import How, Measured, joined, measure, parts_of
 from fphi.run.meta.evaluate import evaluate as evaluate_learner
+from fphi.run.meta.evaluation import Evaluation
+from fphi.run.search.executors import Executor
 from fphi.run.show.say import say
 from fphi.tasks import GIVEN, Task, TaskDistribution
 from fphi.within.randomness import undisturbed
@@ -122,7 +126,7 @@ def evaluate(
             distribution of the same ``protocol``, which is to be given again).
         options: for a learner see `fphi.run.meta.evaluate.evaluate` (``split``, ``count``, …);
             for a run those of ``fphi evaluate``: ``test_tasks``, ``seed``, ``split``, ``ways``, ``shots``,
-            …, and of its method: with any but ``test_steps`` nothing is kept.
+            ``executor``, …, and of its method: with any but ``test_steps`` nothing is kept.
 
     Returns:
         The `Evaluation` of a learner; of a run what ``fphi evaluate --json`` prints.
@@ -146,6 +150,8 @@ def evaluate(
             )
         return evaluate_learner(what, tasks, **options)
     given = tasks if isinstance(tasks, TaskDistribution) else None
+    where = {f.name: options.pop(f.name) for f in fields(ExecutorOptions) if f.name in options}
+    spread_options = ExecutorOptions(**where)
     own = {f.name for f in fields(EvaluationOptions)} - {"other", "allowed"}
     files: dict[str, str] = {key: str(options[key]) for key in ("method", "network") if key in options}
     other = {key: value for key, value in options.items() if key not in own and key not in files}
@@ -153,7 +159,9 @@ def evaluate(
         other["tasks"] = tasks
         files |= {"tasks": tasks} if is_in_file(tasks) else {}
     how = {key: value for key, value in options.items() if key in own}
-    tested = evaluate_run(Path(what), EvaluationOptions(**how, other=other, allowed=files), given=given)
+    test = EvaluationOptions(**how, other=other, allowed=files)
+    with closing(spread_options.make()) if spread_options != ExecutorOptions() else nullcontext() as executor:
+        tested = evaluate_run(Path(what), test, given=given, executor=executor)
     if tested.of_run:
         tested.keep(Path(what))
     return tested.record
@@ -165,6 +173,7 @@ def evaluate_run(
     test: EvaluationOptions,
     device: torch.device | None = None,
     given: TaskDistribution | None = None,
+    executor: Executor | None = None,
 ) -> RunEvaluation:
     """Test a trained run on new tasks.
 
@@ -174,32 +183,27 @@ def evaluate_run(
         device: where; None: on the CPU.
         given: tasks in place of those that the run names; those again that it was trained on, if it was on
             given ones.
+        executor: where parts of the tasks are tested; None: all here.
 
     Raises:
         FphiError: the run is damaged, its learner cannot solve such tasks, or it was trained on given ones
             and none are given.
     """
-    trained = trained_run(run, test.allowed).changed(test.other or {})
-    trained_on_given = trained.options.tasks == GIVEN
-    trained = replace(trained, given=given)
-    if given is None and "tasks" not in (test.other or {}):
-        require_data(run / CONFIG, trained.options.tasks, trained.options.data_root)
-    tasks = trained.tasks(test.seed, [test.split])
+    trained, tasks, learner = _loaded(run, test, given)
+    trained_on_given = trained_run(run, test.allowed).options.tasks == GIVEN
     for line in tasks.changes:
         say(line)
-    learner = load_learner(run, trained, trained.setting(tasks))
     count = _count(tasks, test)
     if device is not None:
         learner, tasks = learner.to(device), tasks.on(device)
-    evaluation = evaluate_learner(
-        learner if test.turns == 1 else TurningLearner(learner, test.turns),
-        tasks,
-        split=test.split,
-        count=count,
-        steps=test.steps,
-        inductive=test.inductive,
-        chunk_size=test.chunk_size,
-    )
+    turning, how = _turning(learner, test), _how(test)
+    if executor is None or given is not None:
+        parts = [measure(turning, tasks, range(count), how)]
+    else:
+        numbers = parts_of(turning, tasks, how, count, 4 * executor.slots)
+        futures = [executor.submit(_measured_part, (run, test, part)) for part in numbers]
+        parts = [future.result() for future in futures]
+    evaluation = joined(parts)
     scores = {name: values.contiguous() for name, values in evaluation.per_task().items()}
     record = _record(run, trained, tasks, test, evaluation)
     if test.calibrate:
@@ -209,6 +213,32 @@ def evaluate_run(
     name = test_name(tasks.ways, record["shots"], split=test.split, turns=test.turns, steps=steps)
     own = given is None or (trained_on_given and read_note(run / BEST).get("protocol") == given.protocol)
     return RunEvaluation(name, record, scores, own and _is_of_run(run, test))
+
+
+def _loaded(
+    run: Path, test: EvaluationOptions, given: TaskDistribution | None
+) -> tuple[FewShotRun, TaskDistribution, LearningAlgorithm]:
+    """A run with the options of a test, its tasks, and its learner."""
+    trained = replace(trained_run(run, test.allowed).changed(test.other or {}), given=given)
+    if given is None and "tasks" not in (test.other or {}):
+        require_data(run / CONFIG, trained.options.tasks, trained.options.data_root)
+    tasks = trained.tasks(test.seed, [test.split])
+    return trained, tasks, load_learner(run, trained, trained.setting(tasks))
+
+
+def _measured_part(asked: tuple[Path, EvaluationOptions, range]) -> Measured:
+    """Some of a test's tasks, in another process."""
+    run, test, numbers = asked
+    _, tasks, learner = _loaded(run, test, None)
+    return measure(_turning(learner, test), tasks, numbers, _how(test))
+
+
+def _turning(learner: LearningAlgorithm, test: EvaluationOptions) -> LearningAlgorithm:
+    return learner if test.turns == 1 else TurningLearner(learner, test.turns)
+
+
+def _how(test: EvaluationOptions) -> How:
+    return How(test.split, test.steps, test.inductive, test.chunk_size)
 
 
 def _is_of_run(run: Path, test: EvaluationOptions) -> bool:

@@ -16,6 +16,8 @@ from fphi.experiment.start import require_fair_start
 from fphi.learnable import LearningAlgorithm
 from fphi.methods.base import Setting
 from fphi.report.files import read_text
+from fphi.report.plots import learning_curve
+from fphi.report.runs import read_log
 from fphi.run.disk.checkpoint import (
     BEST,
     LAST,
@@ -98,6 +100,10 @@ def train_few_shot(
         texts=texts,
         note={**setting_note(setting), **_given_note(run), "threads": threads_of(run.training)},
         loggers=loggers,
+        options=run.config.to_dict(),
+        pictures=lambda folder: {
+            "learning_curve": learning_curve({run.config.name: read_log(folder / "log.csv")})
+        },
     )
 
 

@@ -13,7 +13,7 @@ from fphi.errors import FphiError
 from fphi.learnable import LearningAlgorithm
 from fphi.learnable.base import evaluation_mode
 from fphi.run.meta.confidence import best_temperature, calibration_error, separation
-from fphi.run.meta.evaluate import Interval
+from fphi.run.meta.evaluation import Interval
 from fphi.tasks import TaskDistribution
 
 __all__ = ["Sureness", "sureness"]

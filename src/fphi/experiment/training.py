@@ -24,7 +24,7 @@ from fphi.run.meta.training import TrainingResult
 from fphi.tasks import GIVEN, TaskDistribution
 from fphi.within.randomness import undisturbed
 
-__all__ = ["named_method", "train", "train_as_configured"]
+__all__ = ["configured", "folder_for", "named_method", "train", "train_as_configured"]
 
 _NAMES = ("space", "few_shot", "network", "tasks", "executor", "ray_address")
 
@@ -59,16 +59,45 @@ def train(
     Raises:
         FphiError: an option does not exist or does not fit, the folder is taken, or the training fails.
     """
+    name, own = named_method(method)
+    folder = folder_for(name, out)
+    given = None if isinstance(tasks, str) or tasks is None else tasks
+    if given is not None:
+        own = {**own, "tasks": GIVEN}
+    elif tasks is not None:
+        own = {**own, "tasks": tasks}
+    config = configured(name, {**own, **options}, folder, folder if resume else None, given)
+    return train_as_configured(config, folder, resume=resume, given=given, progress=progress, loggers=loggers)
+
+
+def folder_for(name: str, out: Path | str | None) -> Path:
+    """That of a run: as it is given, or the usual one of the method."""
     if out is not None and not str(out).strip():
         raise FphiError("out is empty; give the run's folder a name, or leave it out")
-    name, own = named_method(method)
-    folder = Path(out) if out is not None else Path("runs") / name
-    given = None if isinstance(tasks, str) or tasks is None else tasks
-    values = {**own, **options}
-    if tasks is not None:
-        values["tasks"] = tasks if given is None else GIVEN
+    return Path(out) if out is not None else Path("runs") / name.rpartition(":")[2]
+
+
+def configured(
+    name: str,
+    values: Mapping[str, Any],
+    folder: Path,
+    begun: Path | None = None,
+    given: TaskDistribution | None = None,
+) -> Config:
+    """The configuration of a run from the names of options and their values.
+
+    Args:
+        name: of the method.
+        values: of the options that are not as usual.
+        folder: of the run.
+        begun: of the run that it goes on with; None: it is new.
+        given: tasks in place of those that are named.
+
+    Raises:
+        FphiError: an option does not exist or does not fit.
+    """
     names = {key: str(values[key]) for key in _NAMES if values.get(key)}
-    prepared = prepare(Named("train", {"method": name, **names}, [], folder, resume))
+    prepared = prepare(Named("train", {"method": name, **names}, [], begun or folder, begun is not None))
     if given is not None and issubclass(prepared.schema.method, WeightingMethod):
         raise FphiError(f"{name} trains on one large task: leave tasks out, and name it by data=…")
     if given is not None and not issubclass(prepared.schema.method, FewShotMethod):
@@ -76,8 +105,7 @@ def train(
             f"{name} is a search, which takes data by name only: leave tasks out, or give tasks='hershey' "
             "with few_shot=…"
         )
-    config = prepared.config(prepared.parser.check(prepared.schema.names | values))
-    return train_as_configured(config, folder, resume=resume, given=given, progress=progress, loggers=loggers)
+    return prepared.config(prepared.parser.check({**prepared.schema.names, **values}))
 
 
 @undisturbed()

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from fphi.report.files import IntervalRecord, TestRecord
 from fphi.report.published import Published, Statistics, published
 from fphi.report.tables import Table, percent, points
-from fphi.run.meta.evaluate import Interval
+from fphi.run.meta.evaluation import Interval
 
 __all__ = ["ResultRow", "methods_table", "sources", "task_size"]
 

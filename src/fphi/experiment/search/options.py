@@ -26,6 +26,7 @@ __all__ = [
     "MetaOptions",
     "NetworkOptions",
     "RetrainOptions",
+    "SeedsOptions",
     "TableOptions",
     "get_space",
     "spaces",
@@ -39,12 +40,23 @@ class TableOptions:
     Args:
         table: file of a tabular benchmark; without it candidates are trained.
         dataset: the table's data set: cifar10, cifar100 or imagenet16-120.
-        seeds: searches, with seeds from --seed on; a table only.
     """
 
     table: str | None = None
     dataset: str = "cifar10"
-    seeds: int = count(1, 10_000)
+
+
+@dataclass(frozen=True)
+class SeedsOptions:
+    """The same with many seeds.
+
+    Args:
+        seeds: runs, with seeds from --seed on, each in a folder of its own within --out, side by side in the
+            processes or on the Ray cluster that the options of the executor name. If not given 1, or with
+            --resume as many as there are.
+    """
+
+    seeds: int | None = count(None, 10_000)
 
 
 @dataclass(frozen=True)
@@ -169,17 +181,22 @@ class ExecutorOptions:
             on this machine, or ray: a Ray cluster, with the extra fphi[ray].
         workers: candidates at a time, for the latter two; 2 if not given.
         ray_address: of a running Ray cluster; one is started on this machine if not given.
+        ray_cpus: CPUs that each has for itself on Ray; a share of one is possible.
+        ray_gpus: GPUs that each has for itself on Ray; a share of one is possible.
     """
 
     executor: ExecutorKind = "in-process"
     workers: int | None = count(None, 1024)
     ray_address: str | None = None
+    ray_cpus: float = number(1.0, 0, 1024, open=True)
+    ray_gpus: float = number(0.0, 0, 1024)
 
     def make(self) -> Executor:
         """The executor; to be closed."""
         at_least(1, workers=self.workers)
         usual = 1 if self.executor == "in-process" else 2
-        return make_executor(self.executor, self.workers or usual, self.ray_address)
+        shares = self.ray_cpus, self.ray_gpus
+        return make_executor(self.executor, self.workers or usual, self.ray_address, *shares)
 
 
 @dataclass(frozen=True)

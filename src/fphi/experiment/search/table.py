@@ -24,7 +24,7 @@ __all__ = ["search_table", "summary_of_table"]
 _FOR_TWO = 20  # so many searches are worth a second process
 
 
-def search_table(config: Config, options: TableOptions) -> dict[str, Any]:
+def search_table(config: Config, options: TableOptions, seeds: int = 1) -> dict[str, Any]:
     """Search with each seed; the accuracies on test data, as JSON has them.
 
     Raises:
@@ -34,7 +34,7 @@ def search_table(config: Config, options: TableOptions) -> dict[str, Any]:
     """
     method, limit = config.method, config.part(BudgetOptions)
     assert options.table is not None
-    at_least(1, seeds=options.seeds)
+    at_least(1, seeds=seeds)
     if not isinstance(method, SearchMethod):
         raise FphiError(f"{config.name} trains a supernet, for which there is no table; leave --table out")
     if limit.evaluations is None and limit.seconds is None:
@@ -45,7 +45,7 @@ def search_table(config: Config, options: TableOptions) -> dict[str, Any]:
     budget = Budget(limit.evaluations, limit.seconds)
     with searchable(config):
         method.optimizer(table.space, limit.seed)  # refuses what does not fit before processes begin
-    results = _over_seeds(method, table, budget, range(limit.seed, limit.seed + options.seeds))
+    results = _over_seeds(method, table, budget, range(limit.seed, limit.seed + seeds))
     return _record(config, options, results)
 
 
@@ -55,7 +55,7 @@ def _record(config: Config, options: TableOptions, results: list[tuple[float, in
         "method": config.name,
         "dataset": options.dataset,
         "seconds": config.part(BudgetOptions).seconds,
-        "seeds": options.seeds,
+        "seeds": len(results),
         "test_accuracy": {
             "mean": round(fmean(tests), 4),
             "std": round(stdev(tests), 4) if len(tests) > 1 else None,

@@ -1,6 +1,7 @@
 """Tuning: trainings with different options, each judged on development tasks alone."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from fphi.experiment.config import CONFIG
 from fphi.experiment.few_shot import require_no_other_config
 from fphi.experiment.plugins import method_named
 from fphi.experiment.prepare import Named, Prepared, prepare
+from fphi.experiment.search.options import ExecutorOptions
 from fphi.experiment.training import named_method
 from fphi.experiment.tuning.dimensions import written
 from fphi.experiment.tuning.plan import PLAN, Plan, TuneOptions, plan_of
@@ -21,6 +23,7 @@ from fphi.run.disk.directory import claim
 from fphi.run.disk.files import write_text
 from fphi.run.disk.interrupt import interrupts
 from fphi.run.meta.training import Training
+from fphi.run.search.executors import ExecutorKind
 from fphi.run.show.say import say
 from fphi.tasks import GIVEN, TaskDistribution
 from fphi.within.randomness import undisturbed
@@ -42,6 +45,9 @@ def tune(
     prune_after: int | None = None,
     resume: bool = False,
     progress: bool = False,
+    executor: ExecutorKind = "in-process",
+    workers: int | None = None,
+    ray_address: str | None = None,
     **options: Any,
 ) -> Tuned:
     """Train a few-shot method with different options, and find the best on development tasks.
@@ -60,6 +66,10 @@ def tune(
         prune_after: whole trainings before the first may be pruned; None: 4, or with ``resume`` as before.
         resume: go on with the tuning in ``out``; a trial that was broken off goes on where it was saved last.
         progress: whether to say on stderr how each trial ended.
+        executor: where trials are trained: here one after another, in processes, or on Ray; there they are
+            side by side, so which trial is proposed depends on which ends first.
+        workers: trials at a time.
+        ray_address: of a running Ray cluster.
         options: of `train`, as all trials have them. Where not given, ``best_by`` is "accuracy", and a trial
             is validated after each tenth of its steps.
 
@@ -80,7 +90,8 @@ def tune(
     config = prepared.config(prepared.parser.check(prepared.schema.names | values))
     fixed = {key for key, value in own.items() if value != getattr(type(method), key, None)} | set(options)
     plan = plan_of(prepared, config, TuneOptions(trials, prune_after), vary, fixed, given)
-    return tune_as_configured(plan, folder, resume=resume, progress=progress)
+    where = ExecutorOptions(executor, workers, ray_address)
+    return tune_as_configured(plan, folder, resume=resume, progress=progress, executor=where)
 
 
 def prepare_tuning(names: Mapping[str, str], files: Sequence[Path], out: Path, resume: bool) -> Prepared:
@@ -95,7 +106,14 @@ def prepare_tuning(names: Mapping[str, str], files: Sequence[Path], out: Path, r
 
 
 @undisturbed()
-def tune_as_configured(plan: Plan, out: Path, *, resume: bool = False, progress: bool = True) -> Tuned:
+def tune_as_configured(
+    plan: Plan,
+    out: Path,
+    *,
+    resume: bool = False,
+    progress: bool = True,
+    executor: ExecutorOptions | None = None,
+) -> Tuned:
     """Tune as planned in ``out``; see `tune`.
 
     Args:
@@ -103,8 +121,15 @@ def tune_as_configured(plan: Plan, out: Path, *, resume: bool = False, progress:
         out: the folder.
         resume: go on with the tuning there.
         progress: whether to say how each trial ended.
+        executor: where trials are trained; None: here, one after another.
     """
     _require_optuna()
+    executor = executor or ExecutorOptions()
+    if executor != ExecutorOptions() and plan.given is not None:
+        raise FphiError(
+            f"tasks that are given as an object stay here; leave executor={executor.executor!r} out"
+        )
+    from fphi.experiment.tuning.side_by_side import run_trials
     from fphi.experiment.tuning.study import Study
     from fphi.experiment.tuning.trial import run_trial
 
@@ -123,13 +148,21 @@ def tune_as_configured(plan: Plan, out: Path, *, resume: bool = False, progress:
             prune_after=plan.prune_after,
             warmup=training.steps // 5,
         )
+
+        def say_how() -> None:
+            if progress:
+                _say_how(study.records(), plan)
+
+        if executor != ExecutorOptions():
+            with closing(executor.make()) as made:
+                run_trials(study, plan, out / "trials", made, interrupt, say_how)
         while study.finished < plan.trials and not interrupt.requested:
             trial = study.next(plan.usual)
             folder = out / "trials" / f"{trial.number:03d}"
             if not run_trial(trial, plan, folder, progress=progress):
                 interrupt.requested = True
-            elif progress:
-                _say_how(study.records(), plan)
+            else:
+                say_how()
         stopped = study.finished < plan.trials
         importance = {} if stopped else study.importance()
         tuned = _result(plan, study.records(), importance, out, stopped)
@@ -153,8 +186,9 @@ def _result(
     return replace(tuned, options=changed_options(config), command=command)
 
 
-def _say_how(trials: list[Record], plan: Plan) -> None:
+def _say_how(records: list[Record], plan: Plan) -> None:
     """One line on the trial that has ended last."""
+    trials = [trial for trial in records if trial.state != "running"]
     last, done = trials[-1], len(trials)
     measured = "" if last.loss is None else f"loss {last.loss:.4g}"
     if plan.by_accuracy and last.accuracy is not None:

@@ -2,7 +2,7 @@
 
 import math
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from hashlib import sha256
@@ -93,20 +93,25 @@ class Study:
         """Trials that have ended, one way or another."""
         return sum(trial.state in (TrialState.COMPLETE, TrialState.PRUNED) for trial in self._trials())
 
-    def next(self, usual: Values) -> "OpenTrial":
+    def next(self, usual: Values, beside: Collection[int] = ()) -> "OpenTrial":
         """The trial that a process left when it ended, else a new one; the very first has the usual values.
 
         Args:
             usual: of the options that are varied, as far as they are among their values.
+            beside: numbers of the trials that are being trained elsewhere.
         """
         with self.asked():
             for left in self._trials(TrialState.RUNNING):
+                if left.number in beside:
+                    continue
                 if len(left.params) == len(self.space):
                     return OpenTrial(self, self._study, left)
                 self._study.tell(left.number, state=TrialState.FAIL)  # it ended before all was sampled
             if not [trial for trial in self._trials() if trial.state is not TrialState.FAIL]:
                 self._study.enqueue_trial(dict(usual))
-            self._study.sampler = optuna.samplers.TPESampler(seed=_seed(self.seed, self.finished))
+            self._study.sampler = optuna.samplers.TPESampler(
+                seed=_seed(self.seed, self.finished + len(beside)), constant_liar=bool(beside)
+            )
             number = self._study.ask({one.name: _distribution(one) for one in self.space}).number
             return OpenTrial(self, self._study, self._trials()[number])
 

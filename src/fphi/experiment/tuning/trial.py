@@ -13,12 +13,12 @@ from fphi.run.meta.evaluate import evaluate
 from fphi.run.meta.training import TrainingResult
 from fphi.run.show.say import Voice
 
-__all__ = ["run_trial"]
+__all__ = ["ENDED_OFTEN", "BehindError", "run_trial", "value_of"]
 
-_ENDED_OFTEN = "its process ended three times at the same step"
+ENDED_OFTEN = "its process ended three times at the same step"
 
 
-class _BehindError(Exception):
+class BehindError(Exception):
     """The trial is pruned."""
 
 
@@ -32,13 +32,13 @@ class _Watcher:
         """Report a validation.
 
         Raises:
-            _BehindError: the trial is behind.
+            BehindError: the trial is behind.
         """
         if "validation_loss" not in metrics or step is None:
             return
         accuracy, loss = metrics.get("validation_accuracy"), metrics["validation_loss"]
         if self.trial.report(step, value_of(accuracy, loss, self.by_accuracy), accuracy, loss):
-            raise _BehindError
+            raise BehindError
 
 
 def value_of(accuracy: float | None, loss: float, by_accuracy: bool) -> float:
@@ -61,10 +61,10 @@ def run_trial(trial: OpenTrial, plan: Plan, folder: Path, *, progress: bool = Fa
     begun = (folder / LAST).is_file()
     try:
         if not trial.begin(read_checkpoint(folder / LAST).state.step if begun else 0):
-            trial.fail(_ENDED_OFTEN)
+            trial.fail(ENDED_OFTEN)
             return True
         if trial.is_behind():
-            raise _BehindError
+            raise BehindError
         config = plan.config_of(trial.values)
         result = train_as_configured(
             config,
@@ -74,7 +74,7 @@ def run_trial(trial: OpenTrial, plan: Plan, folder: Path, *, progress: bool = Fa
             progress=progress and Voice().isatty(),
             loggers=[_Watcher(trial, plan.by_accuracy)],
         )
-    except _BehindError:
+    except BehindError:
         trial.prune()
         return True
     except FphiError as error:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from fphi.experiment.evaluation import RunEvaluation
-from fphi.run.meta.evaluate import Interval
+from fphi.run.meta.evaluation import Interval
 
 __all__ = ["accuracies", "by_step", "gain_of", "mean_of", "percent"]
 

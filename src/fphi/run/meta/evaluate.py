@@ -1,11 +1,10 @@
 """Across-task testing: learn each test task from its support set, score on its query set."""
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
-from itertools import islice
-from typing import Any
+from itertools import islice, pairwise
 
 import torch
 from torch import Tensor
@@ -20,114 +19,24 @@ from fphi.objective.spreading import default_threads, spread
 from fphi.ranges import Range, checked
 from fphi.run.disk.finite import require_finite
 from fphi.run.meta.confidence import binned_error
+from fphi.run.meta.evaluation import Evaluation
 from fphi.tasks.distribution import TaskDistribution
 from fphi.tasks.types import Task
 from fphi.within.answers import are_right
 
-__all__ = ["Evaluation", "Interval", "calibrate_on", "device_of", "evaluate"]
+__all__ = [
+    "How",
+    "Measured",
+    "calibrate_on",
+    "device_of",
+    "evaluate",
+    "joined",
+    "measure",
+    "parts_of",
+]
 
 # Examples that are evaluated at once: as many as the caches hold, on a CPU; it bounds the memory too.
 _EXAMPLES = {"cpu": 256, "other": 4096}
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A mean over tasks and its 95 % interval.
-
-    Args:
-        mean: over tasks.
-        ci95: half the interval's width: 1.96 standard errors.
-    """
-
-    mean: float
-    ci95: float
-
-    @classmethod
-    def of(cls, values: Tensor) -> "Interval":
-        """From one value per task ``[n]``; with a single task the interval is infinite."""
-        n = values.shape[0]
-        spread = float(values.double().std()) if n > 1 else float("inf")
-        return cls(float(values.double().mean()), 1.96 * spread / n**0.5)
-
-    def __str__(self) -> str:
-        return f"{self.mean:.4g} ± {self.ci95:.2g}"
-
-
-@dataclass(frozen=True, repr=False)
-class Evaluation:
-    """What a learner reached on test tasks; fractions in 0..1, losses as the learner defines them.
-
-    Values are given task by task, so that two learners can be compared on the same tasks.
-
-    Args:
-        transductive: accuracy of each task ``[n]`` where all its queries are answered together; empty in
-            regression.
-        inductive: accuracy of each task ``[n]`` where no query's answer depends on another query. The same
-            as ``transductive`` unless ``shares_queries``; empty in regression, and where it was left out.
-        losses: loss of each task ``[n]``, all its queries answered together.
-        by_step: mean loss and accuracy after 0, 1, … inner steps, all queries answered together; empty
-            for learners without steps.
-        shares_queries: whether queries that are answered together share statistics.
-        measures: what else the learner tells of each task, by name ``[n]``.
-        calibration_error: by how much sureness and accuracy differ, over all answers: see
-            `fphi.run.meta.confidence.calibration_error`; None in regression.
-    """
-
-    transductive: Tensor
-    inductive: Tensor
-    losses: Tensor
-    by_step: list[dict[str, float]] = field(default_factory=list)
-    shares_queries: bool = False
-    measures: dict[str, Tensor] = field(default_factory=dict)
-    calibration_error: float | None = None
-
-    def __repr__(self) -> str:
-        """One line: the number of tasks, and each mean with its interval."""
-        parts = [f"{kind} accuracy {Interval.of(100 * v)} %" for kind, v in self._accuracies().items()]
-        parts.append(f"loss {Interval.of(self.losses)}")
-        return f"{self.tasks} task{'s' * (self.tasks != 1)}: {', '.join(parts)}"
-
-    @property
-    def tasks(self) -> int:
-        return self.losses.shape[0]
-
-    @property
-    def accuracy(self) -> float:
-        """The mean accuracy, all queries of a task answered together; NaN in regression."""
-        return float(self.transductive.double().mean())
-
-    @property
-    def loss(self) -> float:
-        return float(self.losses.double().mean())
-
-    def per_task(self) -> dict[str, Tensor]:
-        """Accuracies (those of `to_json`), loss and the learner's measures of each task, by name."""
-        return {**self.measures, **self._accuracies(), "loss": self.losses}
-
-    def to_json(self) -> dict[str, Any]:
-        """A JSON-ready summary."""
-        summary: dict[str, Any] = {"tasks": self.tasks, "loss": vars(Interval.of(self.losses))}
-        accuracies = self._accuracies()
-        if accuracies:
-            summary["accuracy"] = {kind: vars(Interval.of(v)) for kind, v in accuracies.items()}
-            summary["statistics"] = {
-                kind: _STATISTICS[kind] if self.shares_queries else "none of other queries"
-                for kind in accuracies
-            }
-            summary["calibration_error"] = self.calibration_error
-        if self.measures:
-            summary["measures"] = {k: vars(Interval.of(v)) for k, v in self.measures.items()}
-        return {**summary, "by_step": self.by_step}
-
-    def _accuracies(self) -> dict[str, Tensor]:
-        """The accuracies that differ by what they mean: without shared statistics there is only one."""
-        kinds = {"inductive": self.inductive}
-        if self.shares_queries:
-            kinds["transductive"] = self.transductive
-        return {kind: values for kind, values in kinds.items() if len(values)}
-
-
-_STATISTICS = {"inductive": "support+1", "transductive": "query-batch"}
 
 
 @checked(start=Range(0, 10**15), steps=Range(0, 10_000), threads=Range(1, 1024))
@@ -160,6 +69,38 @@ def evaluate(
     Raises:
         FphiError: an argument or a task is none, or the learner's weights are nan or infinite.
     """
+    how = How(split, steps, inductive, chunk_size, threads)
+    return joined([measure(learner, tasks, range(start, start + count), how)])
+
+
+@dataclass(frozen=True)
+class How:
+    """How tasks are evaluated: see `evaluate`."""
+
+    split: str = "test"
+    steps: int | None = None
+    inductive: bool = True
+    chunk_size: int | None = None
+    threads: int | None = None
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was measured of some tasks, in their order; it can be sent anywhere.
+
+    Args:
+        chunks: as they were solved.
+        shares_queries: see `Evaluation`.
+    """
+
+    chunks: tuple[tuple["_Chunk", dict[str, Tensor]], ...]
+    shares_queries: bool
+
+
+@torch.no_grad()
+def measure(learner: LearningAlgorithm, tasks: Task | TaskDistribution, numbers: range, how: How) -> Measured:
+    """A part of an evaluation: the tasks of these numbers, or all of a batch; see `evaluate`."""
+    split = how.split
     if isinstance(tasks, TaskDistribution) and split not in tasks.splits:
         raise FphiError(f"split is {split!r}; these tasks have {', '.join(tasks.splits)}")
     require_finite(learner.state_dict(), "the learner", learner)
@@ -167,8 +108,8 @@ def evaluate(
     with evaluation_mode(learner) as answering:
         shares = None
         device = device_of(learner)
-        threads = threads or default_threads(device)
-        chunks = _chunks(learner, tasks, split, start, count, chunk_size, device)
+        threads = how.threads or default_threads(device)
+        chunks = _chunks(learner, tasks, split, numbers, how.chunk_size, device)
         # So many at a time that threads are rarely idle, and tasks are not all in memory.
         while group := list(islice(chunks, 8 * threads)):
             group = [checked_tasks(learner, chunk.to(device)) for chunk in group]
@@ -176,17 +117,30 @@ def evaluate(
                 first = group[0]
                 with explaining(answering, first.support, first.query.x):
                     shares = answering.shares_queries(first.support, first.query.x)
-            done += spread(answering, group, partial(_evaluate_chunk, steps, inductive, shares), threads)
+            evaluated = partial(_evaluate_chunk, how.steps, how.inductive, shares)
+            done += spread(answering, group, evaluated, threads)
     if shares is None:
         raise FphiError("the batch holds no task; evaluation needs at least one")
-    return _joined(done, shares)
+    return Measured(tuple(done), shares)
+
+
+def parts_of(
+    learner: LearningAlgorithm, tasks: TaskDistribution, how: How, count: int, parts: int
+) -> list[range]:
+    """The numbers of the first tasks, in parts that are solved in the same chunks as the whole."""
+    device = device_of(learner)
+    size = how.chunk_size or _fitting(learner, tasks.drawn(how.split, [0]), device)
+    chunks = -(-count // size)
+    ends = [min(count, size * (chunks * i // parts)) for i in range(parts + 1)]
+    return [range(a, b) for a, b in pairwise(ends) if a < b]
 
 
 _Chunk = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
 
 
-def _joined(done: list[tuple[_Chunk, dict[str, Tensor]]], shares: bool) -> Evaluation:
+def joined(parts: Sequence[Measured]) -> Evaluation:
     """What was measured of all tasks, in their order."""
+    done, shares = [chunk for part in parts for chunk in part.chunks], parts[0].shares_queries
     results, measures = zip(*done, strict=True)
     joined = [torch.cat(parts, dim=-1).cpu() for parts in zip(*results, strict=True)]
     transductive, alone, losses, step_accuracy, step_loss, sure = joined
@@ -256,8 +210,7 @@ def _chunks(
     learner: LearningAlgorithm,
     tasks: Task | TaskDistribution,
     split: str,
-    start: int,
-    count: int,
+    numbers: range,
     size: int | None,
     device: torch.device,
 ) -> Iterator[Task]:
@@ -265,9 +218,9 @@ def _chunks(
         tasks = checked_tasks(learner, tasks)
         yield from split_tasks(tasks, size or _fitting(learner, tasks, device))
         return
-    size = size or _fitting(learner, tasks.drawn(split, [start]), device)
-    for first in range(start, start + count, size):
-        yield tasks.drawn(split, range(first, min(first + size, start + count)))
+    size = size or _fitting(learner, tasks.drawn(split, numbers[:1]), device)
+    for first in range(0, len(numbers), size):
+        yield tasks.drawn(split, numbers[first : first + size])
 
 
 def _fitting(learner: LearningAlgorithm, tasks: Task, device: torch.device) -> int:

@@ -1,19 +1,19 @@
-"""What a run writes while it trains: ``log.csv``, and event files for TensorBoard."""
+"""What a run writes while it trains: ``log.csv``, and what its loggers make of the same rows."""
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
-from fphi.errors import FphiError
 from fphi.run.disk.files import disk_errors, replace_file
 from fphi.run.disk.lines import whole_lines
 from fphi.run.disk.temporary import open_to_append
+from fphi.run.meta.loggers import NamedLogger, named_loggers
 
-__all__ = ["CsvLog", "Log", "LogRow", "LoggerLog", "MetricsLogger", "TensorBoardLog", "open_logs"]
+__all__ = ["CsvLog", "Log", "LogRow", "LoggerLog", "MetricsLogger", "conclude", "open_logs"]
 
 
 @dataclass(frozen=True)
@@ -86,42 +86,6 @@ class CsvLog:
             self._file.close()
 
 
-class TensorBoardLog:
-    """Event files for TensorBoard.
-
-    Args:
-        folder: the event files' folder.
-        step: TensorBoard forgets what an earlier session wrote after this step.
-    """
-
-    def __init__(self, folder: Path, step: int = 0) -> None:
-        try:
-            from torch.utils.tensorboard.writer import SummaryWriter  # takes a second to import
-        except ImportError as error:
-            raise FphiError(
-                f"TensorBoard cannot be loaded ({error}); pip install 'fphi[tensorboard]', or leave it out"
-            ) from error
-        self.folder = folder
-        with disk_errors(folder):
-            self._writer = SummaryWriter(str(folder), purge_step=step + 1 if step else None)
-
-    def write(self, row: LogRow) -> None:
-        """Add a row's values, each under its column's name."""
-        with disk_errors(self.folder):
-            for name in COLUMNS[1:]:
-                value = getattr(row, name)
-                if value is not None:
-                    self._writer.add_scalar(name, value, row.step)
-
-    def sync(self) -> None:
-        with disk_errors(self.folder):
-            self._writer.flush()
-
-    def close(self) -> None:
-        with disk_errors(self.folder):
-            self._writer.close()
-
-
 class MetricsLogger(Protocol):
     """What takes numbers by name and step: the loggers of Lightning Fabric (W&B, MLflow, …) do."""
 
@@ -132,7 +96,7 @@ class LoggerLog:
     """Hands the rows on to a logger.
 
     Args:
-        logger: of Lightning Fabric, or alike.
+        logger: of Lightning Fabric, or alike, or one of those with a name.
     """
 
     def __init__(self, logger: MetricsLogger) -> None:
@@ -144,7 +108,9 @@ class LoggerLog:
         self.logger.log_metrics({k: float(v) for k, v in values.items() if v is not None}, step=row.step)
 
     def sync(self) -> None:
-        """What a logger keeps where is its own matter."""
+        """What a logger keeps where is its own matter, but for those of ours."""
+        if isinstance(self.logger, NamedLogger):
+            self.logger.save()
 
     def close(self) -> None:
         """Tell it that the training is over, if it wants to know."""
@@ -155,26 +121,52 @@ class LoggerLog:
 
 @contextmanager
 def open_logs(
-    out: Path, step: int, tensorboard: bool, loggers: Sequence[MetricsLogger] = ()
+    out: Path,
+    step: int,
+    names: str = "csv",
+    loggers: Sequence[MetricsLogger] = (),
+    options: Mapping[str, Any] | None = None,
 ) -> Iterator[list[Log]]:
     """The logs of a run that goes on from ``step``.
 
     Args:
         out: the run's folder.
         step: meta-steps done.
-        tensorboard: whether there are event files for TensorBoard.
+        names: of the loggers that fphi knows, separated by commas.
         loggers: told of each row too.
+        options: of the run, which those with a name are told.
     """
     logs: list[Log] = []
     try:
         logs.append(CsvLog(out / "log.csv", step))
-        if tensorboard:
-            logs.append(TensorBoardLog(out / "tensorboard", step))
+        for named in named_loggers(names, out, step):
+            logs.append(LoggerLog(named))
+            if step == 0 and options:
+                named.describe(options)
         logs += [LoggerLog(logger) for logger in loggers]
         yield logs
     finally:
         for log in logs:
             log.close()
+
+
+def conclude(
+    logs: Sequence[Log],
+    pictures: Callable[[], Mapping[str, bytes]],
+    table: tuple[Sequence[str], Sequence[str]],
+) -> None:
+    """Tell the loggers that show such things what came of a run.
+
+    Args:
+        logs: of the run.
+        pictures: gives PNG files by name, where somebody shows them.
+        table: a header, and a line.
+    """
+    header, line = table
+    shown = [log.logger for log in logs if isinstance(log, LoggerLog)]
+    for logger in shown:
+        if isinstance(logger, NamedLogger):
+            logger.conclude(pictures(), header, [line])
 
 
 def _cell(name: str, value: float | None) -> str:

@@ -2,11 +2,12 @@
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -29,8 +30,8 @@ from fphi.run.disk.interrupt import Interrupt, interrupts
 from fphi.run.meta.best import compare_with_best, keep_best
 from fphi.run.meta.evaluate import calibrate_on
 from fphi.run.meta.freezing import frozen, take_statistics
-from fphi.run.meta.logs import Log, LogRow, MetricsLogger, open_logs
-from fphi.run.meta.ranks import Ranks, launch
+from fphi.run.meta.logs import Log, LogRow, MetricsLogger, conclude, open_logs
+from fphi.run.meta.ranks import Machines, Ranks, launch
 from fphi.run.meta.step import Requests, meta_step, require_finite_weights
 from fphi.run.meta.training import MetaTraining, Training, TrainingResult, Validate, duration_seconds
 from fphi.run.show.progress import ProgressLine, progress_line
@@ -56,6 +57,8 @@ def train(
     texts: Mapping[str, str] | None = None,
     note: Mapping[str, Json] | None = None,
     loggers: Sequence[MetricsLogger] = (),
+    options: Mapping[str, Any] | None = None,
+    pictures: Callable[[Path], Mapping[str, bytes]] = lambda out: {},
 ) -> TrainingResult:
     """Train φ over tasks; ``learner`` ends with the parameters that were best on the validation tasks.
 
@@ -71,7 +74,7 @@ def train(
         optimizer: over the learner's parameters.
         tasks: with a split "train".
         training: how long, how often.
-        out: the run's folder; gets last.safetensors, best.safetensors, log.csv and tensorboard/.
+        out: the run's folder; gets last.safetensors, best.safetensors, log.csv, and what its loggers keep.
         validate: measures a learner on validation tasks; None: the last parameters count as the best.
         resume: go on with the run in ``out``.
         progress: whether to show a progress line on stderr.
@@ -79,6 +82,8 @@ def train(
         texts: further files of a new run by their names, written once the folder is this run's own.
         note: kept with the best parameters.
         loggers: told of each row of the log too; those of Lightning Fabric are such.
+        options: of the run, for the loggers that show them.
+        pictures: of the run's folder, for the loggers that show them, PNG files by name.
 
     Raises:
         FphiError: ``out`` holds a run already, or none to resume, or a damaged one, or one of another
@@ -87,12 +92,13 @@ def train(
     if "train" not in tasks.splits:
         raise FphiError(f"these tasks have no split 'train', only {', '.join(tasks.splits)}; choose others")
     run = MetaTraining(
-        learner, optimizer, tasks, training, out, validate, fingerprint, texts or {}, note or {}, loggers
-    )
+        learner, optimizer, tasks, training, out, validate, fingerprint, texts or {}, note or {}, loggers,
+        options or {}, pictures,
+    )  # fmt: skip
     return launch(
         lambda ranks: _train(ranks, run, resume, progress),
         training.accelerator,
-        training.devices,
+        Machines(training.nodes, training.devices),
         training.precision,
     )
 
@@ -101,6 +107,10 @@ def _train(ranks: Ranks, run: MetaTraining, resume: bool, progress: bool) -> Tra
     """One process's part of a run, from its beginning to its end."""
     training = run.training
     _require_same_run(ranks, run)
+    if ranks.size > training.meta_batch:
+        raise FphiError(
+            f"meta_batch is {training.meta_batch}, and {ranks.size} processes were started; each needs a task"
+        )
     run.learner.to(ranks.device)
     run = replace(run, tasks=run.tasks.on(ranks.device))
     with ExitStack() as stack:
@@ -110,12 +120,16 @@ def _train(ranks: Ranks, run: MetaTraining, resume: bool, progress: bool) -> Tra
         state = _begin(ranks, run, resume, progress)
         logs: list[Log] = []
         if ranks.is_first:
-            logs = stack.enter_context(open_logs(out, state.step, training.tensorboard, run.loggers))
+            opened = open_logs(out, state.step, training.logger, run.loggers, run.options)
+            logs = stack.enter_context(opened)
         line = stack.enter_context(progress_line(state.step, training, progress and ranks.is_first))
         state, ended = _loop(ranks, run, state, logs, line)
         if ended:
             ranks.first(lambda: keep_best(run, state))
-    return _result(state, training, ended)
+        result = _result(state, training, ended)
+        if ended:
+            conclude(logs, lambda: run.pictures(out), result.table())
+    return result
 
 
 def meta_train(

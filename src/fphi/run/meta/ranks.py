@@ -4,9 +4,10 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Literal, TypeVar, cast
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -17,7 +18,7 @@ from fphi.run.show.say import say
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-__all__ = ["Accelerator", "Precision", "Ranks", "in_first_process", "launch"]
+__all__ = ["Accelerator", "Machines", "Precision", "Ranks", "in_first_process", "launch", "started_machines"]
 
 Accelerator = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["32-true", "bf16-mixed"]
@@ -84,60 +85,124 @@ class Ranks:
         try:
             return collective()
         except RuntimeError as error:
-            if not self.is_first:
-                raise SystemExit(1) from error
-            raise FphiError(_ENDED) from error
+            if self.is_first:
+                raise FphiError(_ENDED) from error
+            if self._fabric is not None and self._fabric.local_rank == 0:  # of another machine
+                say(f"fphi: error: {_ENDED}")
+            raise SystemExit(1) from error
+
+
+@dataclass(frozen=True)
+class Machines:
+    """Where the processes that train together are.
+
+    Args:
+        nodes: machines.
+        devices: of each machine, one process each.
+    """
+
+    nodes: int = 1
+    devices: int = 1
+
+    @property
+    def size(self) -> int:
+        """Processes."""
+        return self.nodes * self.devices
+
+
+def started_machines(environment: Mapping[str, str] = os.environ) -> Machines | None:
+    """What ``torchrun`` or ``srun`` has started, this process among it; None: it was started alone.
+
+    Raises:
+        FphiError: they are not equally many on each machine.
+    """
+    if "TORCHELASTIC_RUN_ID" in environment:
+        size, local = (int(environment[name]) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"))
+        return _machines(size, -(-size // local))
+    if "SLURM_STEP_NUM_TASKS" in environment and "SLURM_PROCID" in environment:
+        size, nodes = (int(environment[name]) for name in ("SLURM_STEP_NUM_TASKS", "SLURM_STEP_NUM_NODES"))
+        return _machines(size, nodes) if size > 1 else None
+    return None
+
+
+def _machines(size: int, nodes: int) -> Machines:
+    if size % nodes:
+        raise FphiError(f"{size} processes on {nodes} machines: start equally many on each")
+    return Machines(nodes, size // nodes)
 
 
 def launch(
     train: Callable[[Ranks], T],
     accelerator: Accelerator = "cpu",
-    devices: int = 1,
+    machines: Machines = Machines(),
     precision: Precision = "32-true",
 ) -> T:
     """Run ``train`` on every device, one process each, and return what it returned on the first.
 
-    With several devices this command is started again for each further one; those processes run
-    until here, train along, and end here. So no function and no object has to be sent to them.
+    Where ``torchrun`` or SLURM has started the processes, they are what there is. Else, with several devices,
+    this command is started again for each further one; those processes run until here, train along, and end
+    here. So no function and no object has to be sent to them.
 
     Args:
         train: called with this process's `Ranks`, in every process.
         accelerator: kind of device.
-        devices: number of devices, all in this machine.
+        machines: how many, and their devices.
         precision: ``"bf16-mixed"`` computes in bfloat16 where that is safe, with parameters in float32.
 
     Raises:
-        FphiError: there is no such device, or this process has trained on several devices before.
+        FphiError: there is no such device, nobody has started the processes on other machines, others were
+            started than are asked for, or this process has trained on several devices before.
     """
-    if (accelerator, devices, precision) == ("cpu", 1, "32-true"):
+    started = started_machines()
+    if started is not None and machines not in (Machines(), started):
+        raise FphiError(
+            f"{started.nodes} machines with {started.devices} processes each were started, and asked for are "
+            f"{machines.nodes} with {machines.devices}; leave --nodes and --devices out"
+        )
+    if started is None and machines.nodes > 1:
+        raise FphiError(
+            f"{machines.nodes} machines, and nobody has started the processes on them: start this command "
+            "with torchrun or srun on each, or leave --nodes out"
+        )
+    machines = started or machines
+    if (accelerator, machines, precision) == ("cpu", Machines(), "32-true"):
         return train(Ranks())
-    if devices > 1 and _HAS_LAUNCHED:
+    if machines.size > 1 and _HAS_LAUNCHED:
         raise FphiError(
             "one process trains on several devices only once; start another process for the next run"
         )
-    return _launch_fabric(train, accelerator, devices, precision)
+    return _launch_fabric(train, accelerator, machines, precision)
 
 
 def in_first_process() -> bool:
     """Whether this process is the one that writes files and talks to the user; cheap, before `launch` too."""
-    return int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) == 0
+    names = ("RANK", "SLURM_PROCID", "LOCAL_RANK")
+    return int(next((os.environ[name] for name in names if name in os.environ), "0")) == 0
 
 
 def _launch_fabric(
-    train: Callable[[Ranks], T], accelerator: Accelerator, devices: int, precision: Precision
+    train: Callable[[Ranks], T], accelerator: Accelerator, machines: Machines, precision: Precision
 ) -> T:
     from lightning_fabric import Fabric  # takes seconds to import
 
-    _watch_each_other()
-    strategy = "ddp" if devices > 1 else "auto"
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces each process
+    if started_machines() is None:  # else whoever started the processes ends them
+        _watch_each_other()
     try:
-        fabric = Fabric(accelerator=accelerator, devices=devices, precision=precision, strategy=strategy)
+        fabric = Fabric(
+            accelerator=accelerator,
+            devices=machines.devices,
+            num_nodes=machines.nodes,
+            precision=precision,
+            strategy="ddp" if machines.size > 1 else "auto",
+            plugins=[_environment()],
+        )
     except Exception as error:  # Fabric has no class of its own for what it cannot set up
         raise FphiError(
-            f"cannot run on {devices} device(s) of kind {accelerator!r} with precision {precision}: "
-            f"{_line(error)}; try --accelerator cpu{' --devices 1' if devices > 1 else ''}"
+            f"cannot run on {machines.devices} device(s) of kind {accelerator!r} with precision {precision}: "
+            f"{_line(error)}; try --accelerator cpu{' --devices 1' if machines.devices > 1 else ''}"
         ) from error
-    if devices > 1:
+    if machines.size > 1:
         _HAS_LAUNCHED.append(True)
     try:
         result = cast(T, fabric.launch(lambda fabric: train(Ranks(fabric))))
@@ -150,13 +215,25 @@ def _launch_fabric(
     return result
 
 
+def _environment() -> Any:
+    """By what the processes find each other: whoever started them has told them in its own way."""
+    from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+    from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
+    from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        return TorchElasticEnvironment()
+    if started_machines() is not None:
+        return SLURMEnvironment(auto_requeue=False)
+    return LightningEnvironment()
+
+
 def _watch_each_other() -> None:
     """Let no rank wait for one that is gone, before they have met too.
 
     Fabric kills the first when another has ended with an error, and says so to its own log only. The others
     end here when the first is gone.
     """
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces each process
     if in_first_process():
         os.environ[_FIRST] = str(os.getpid())
         deaths = logging.getLogger("lightning_fabric.strategies.launchers.subprocess_script")

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 
@@ -13,6 +13,7 @@ from fphi.learnable.base import LearningAlgorithm
 from fphi.optimize.gradient import GradientDescent
 from fphi.ranges import count, number, require_ranges, weight
 from fphi.run.disk.files import Json
+from fphi.run.meta.loggers import logger_names
 from fphi.run.meta.logs import MetricsLogger
 from fphi.run.meta.ranks import Accelerator, Precision
 from fphi.tasks.distribution import TaskDistribution
@@ -55,9 +56,12 @@ class Training:
         chunk_size: tasks solved at once, which bounds the memory; None: as the device likes it.
         threads: worker threads per process; None: as many as torch uses.
         accelerator: kind of device.
-        devices: number of devices in this machine, one process each.
+        devices: number of devices of each machine, one process each.
+        nodes: number of machines, on each of which torchrun or SLURM starts this command.
         precision: "bf16-mixed" computes in bfloat16 where that is safe.
-        tensorboard: whether to write event files for TensorBoard too (extra fphi[tensorboard]).
+        logger: where its numbers are shown, separated by commas: csv (always), tensorboard, wandb, mlflow,
+            each but csv with the extra of its name, and in the run's folder unless the variables of the
+            service (WANDB_MODE, MLFLOW_TRACKING_URI) say otherwise.
         max_time: when the training ends at the latest, after validation, with what is best by then: "90s",
             "10m", "2h". A step that is not done by then is given up; several processes finish it. The
             learning rate falls as for all steps. None: after all steps.
@@ -80,13 +84,21 @@ class Training:
     threads: int | None = count(None, 1024)
     accelerator: Accelerator = "cpu"
     devices: int = count(1, 1024)
+    nodes: int = count(1, 4096)
     precision: Precision = "32-true"
-    tensorboard: bool = False
+    logger: str = "csv"
     max_time: str | None = None
 
     def __post_init__(self) -> None:
         require_ranges(type(self), vars(self))
-        lowest = {"steps": 1, "meta_batch": 1, "log_every": 1, "devices": 1, "validation_tasks": 1}
+        lowest = {
+            "steps": 1,
+            "meta_batch": 1,
+            "log_every": 1,
+            "devices": 1,
+            "nodes": 1,
+            "validation_tasks": 1,
+        }
         lowest |= {"validate_every": 0, "patience": 0, "checkpoint_seconds": 0}
         lowest |= {name: 1 for name in ("chunk_size", "threads") if getattr(self, name) is not None}
         for name, bound in lowest.items():
@@ -96,11 +108,14 @@ class Training:
             raise FphiError(f"seed is {self.seed}; it must fit into 64 bits")
         if self.best_by not in get_args(BestBy):
             raise FphiError(f"best_by is {self.best_by!r}; choose one of {', '.join(get_args(BestBy))}")
+        logger_names(self.logger)
         if self.max_time is not None:
             duration_seconds(self.max_time)
-        if self.devices > self.meta_batch:
+        if self.nodes * self.devices > self.meta_batch:
+            machines = f" on each of {self.nodes} nodes" if self.nodes > 1 else ""
             raise FphiError(
-                f"meta_batch is {self.meta_batch} and devices {self.devices}; each device needs a task"
+                f"meta_batch is {self.meta_batch} and devices {self.devices}{machines}; "
+                "each device needs a task"
             )
 
 
@@ -146,6 +161,18 @@ class TrainingResult:
     interrupted: bool
     stopped_early: bool
 
+    def table(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The same as a header and a line of texts, without what was not measured."""
+        named = {
+            "steps": self.step,
+            "seconds": round(self.seconds),
+            "best step": self.best_step,
+            "validation accuracy": self.validation_accuracy,
+            "validation loss": self.validation_loss,
+        }
+        told = {name: str(value) for name, value in named.items() if value is not None}
+        return tuple(told), tuple(told.values())
+
     def __str__(self) -> str:
         """One line: how long it was trained, how it ended, and the best that was found."""
         ended = ", interrupted" if self.interrupted else ", stopped early" if self.stopped_early else ""
@@ -173,6 +200,8 @@ class MetaTraining:
         texts: further files of the run, by their names.
         note: kept with the best parameters.
         loggers: told of each row of the log too.
+        options: of the run, for the loggers that show them.
+        pictures: of the run's folder, for the loggers that show them, PNG files by name.
     """
 
     learner: LearningAlgorithm
@@ -185,6 +214,8 @@ class MetaTraining:
     texts: Mapping[str, str] = field(default_factory=dict)
     note: Mapping[str, Json] = field(default_factory=dict)
     loggers: Sequence[MetricsLogger] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+    pictures: Callable[[Path], Mapping[str, bytes]] = lambda out: {}
 
     @property
     def folder(self) -> Path:

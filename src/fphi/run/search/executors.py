@@ -45,13 +45,17 @@ class InThisProcess:
         """Nothing runs on."""
 
 
-def make_executor(kind: ExecutorKind, workers: int = 1, address: str | None = None) -> Executor:
+def make_executor(
+    kind: ExecutorKind, workers: int = 1, address: str | None = None, cpus: float = 1.0, gpus: float = 0.0
+) -> Executor:
     """The executor of a kind.
 
     Args:
         kind: "in-process", "processes" or "ray".
         workers: evaluations at once; in this process it is 1.
         address: of a Ray cluster; None: Ray is started on this machine.
+        cpus: that each evaluation on Ray has for itself.
+        gpus: that each evaluation on Ray has for itself.
 
     Raises:
         FphiError: there is no such kind, or it cannot be had.
@@ -59,7 +63,9 @@ def make_executor(kind: ExecutorKind, workers: int = 1, address: str | None = No
     if kind == "processes":
         return Processes(workers)
     if kind == "ray":
-        return OnRay(workers, address)
+        return OnRay(workers, address, cpus, gpus)
+    if (cpus, gpus) != (1.0, 0.0):
+        raise FphiError(f"shares of {cpus:g} CPUs and {gpus:g} GPUs are Ray's: choose the executor ray")
     if kind != "in-process":
         raise FphiError(f"unknown executor {kind!r}: choose one of {', '.join(get_args(ExecutorKind))}")
     if workers != 1:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from fphi.learnable.architecture.space import ArchitectureSpace
 from fphi.learnable.space import Tokens
 from fphi.objective.candidate_loss import ChoosesRate
-from fphi.run.meta.evaluate import Interval
+from fphi.run.meta.evaluation import Interval
 from fphi.tasks.hashing import stream_key
 from fphi.tasks.supervised import Supervised
 from fphi.within.trained import parameter_count

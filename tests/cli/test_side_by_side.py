@@ -1,0 +1,106 @@
+"""Trials of a tuning and tasks of a test in other processes: what comes out is what comes out here."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import fphi
+from cli_helpers import fphi as command
+from cli_helpers import refused
+from fphi.experiment.evaluation import EvaluationOptions, evaluate_run
+from fphi.run.meta.evaluate import How, parts_of
+from fphi.run.search.executors import InThisProcess
+
+Capture = pytest.CaptureFixture[str]
+SMALL: dict[str, Any] = {
+    "steps": 5, "meta_batch": 1, "validation_tasks": 2, "train_ways": 5, "network": "mlp", "threads": 1,
+}  # fmt: skip
+
+
+class Slots(InThisProcess):
+    """As if there were several."""
+
+    slots = 3
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("side_by_side") / "run"
+    fphi.train("prototypical", out=run, **{**SMALL, "steps": 1})
+    return run
+
+
+def test_parts_of_a_test_are_the_test(trained: Path) -> None:
+    test = EvaluationOptions(test_tasks=50, chunk_size=4)
+    whole = evaluate_run(trained, test)
+    parts = evaluate_run(trained, test, executor=Slots())
+    assert parts.record == whole.record
+    assert all(torch.equal(parts.scores[name], whole.scores[name]) for name in whole.scores)
+
+
+def test_parts_begin_where_chunks_do(trained: Path) -> None:
+    tasks = fphi.load_tasks("hershey", ways=5, shots=1)
+    learner = fphi.load(trained)
+    assert isinstance(learner, fphi.LearningAlgorithm)
+    for count, parts in ((50, 3), (3, 8), (1, 1), (64, 5)):
+        found = parts_of(learner, tasks, How(chunk_size=4), count, parts)
+        assert [number for part in found for number in part] == list(range(count))
+        assert all(part.start % 4 == 0 for part in found)
+        assert len(found) <= parts
+
+
+def test_the_command_tests_in_processes(trained: Path, capsys: Capture) -> None:
+    words = ("evaluate", trained, "--test-tasks", 8, "--seed", 5, "--json")
+    records = []
+    for where in ((), ("--executor", "processes", "--workers", 1)):
+        assert command(*words, *where) == 0
+        records.append(json.loads(capsys.readouterr().out))
+    assert records[0] == records[1]
+
+
+def tuned(out: Path, **options: Any) -> Any:
+    given = {"vary": ["outer_lr=0.0001:0.1:log"], "trials": 3, "prune_after": 1}
+    return fphi.tune("prototypical", out=out, **{**given, **SMALL, **options})
+
+
+def test_trials_side_by_side_are_trained_as_they_are_one_by_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("optuna", reason="needs the extra fphi[tune]")
+    monkeypatch.setattr("fphi.experiment.search.options.make_executor", lambda *options: InThisProcess())
+    one, other = tuned(tmp_path / "one"), tuned(tmp_path / "other", executor="processes")
+    assert [trial.values for trial in one.trials][:2] == [trial.values for trial in other.trials][:2]
+    same = {json.dumps(trial.values): trial for trial in one.trials if trial.state == "complete"}
+    for trial in other.trials:
+        if trial.state == "complete" and json.dumps(trial.values) in same:
+            assert same[json.dumps(trial.values)].loss == trial.loss
+    assert len(other.trials) == 3
+    assert other.best is not None
+    resumed = tuned(tmp_path / "other", executor="processes", resume=True, trials=4)
+    assert [trial.values for trial in resumed.trials][:3] == [trial.values for trial in other.trials]
+
+
+def test_a_trial_that_is_behind_is_told_to_stop(tmp_path: Path) -> None:
+    """By a file in its folder, which its process looks for at each validation."""
+    from fphi.experiment.tuning.side_by_side import _Job, _train
+
+    run = tmp_path / "run"
+    options = {"method": "prototypical", **SMALL, "validate_every": 1}
+    run.mkdir()
+    (run / "stop").write_text("it is behind\n")
+    assert _train(_Job(options, run)) is None
+    assert len((run / "log.csv").read_text().splitlines()) == 2  # its header, and the first validation
+    (run / "stop").unlink()
+    result = _train(_Job(options, run))
+    assert result is not None
+    assert result.step == 5
+
+
+def test_tasks_that_are_an_object_stay_here(trained: Path, tmp_path: Path, capsys: Capture) -> None:
+    tasks = fphi.load_tasks("hershey", ways=5, shots=1)
+    with pytest.raises(fphi.FphiError, match="stay here; leave executor='processes' out"):
+        tuned(tmp_path / "run", tasks=tasks, executor="processes")
+    assert "3 workers in one process" in refused(capsys, "evaluate", trained, "--workers", 3)

@@ -1,0 +1,175 @@
+"""A command as a job: of this machine in earnest, of SLURM as far as there is none."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file
+
+from cli_helpers import fphi, refused
+from fphi.errors import FphiError
+from fphi.experiment.launcher import Job, LaunchOptions, submit
+from waiting import wait_until
+
+SMALL = (
+    *(
+        "prototypical",
+        "--meta-batch",
+        "1",
+        "--validation-tasks",
+        "2",
+        "--train-ways",
+        "5",
+        "--network",
+        "mlp",
+    ),
+    *("--threads", "1", "--log-every", "1", "--checkpoint-seconds", "0"),
+)
+
+
+def job(out: Path, steps: int) -> Job:
+    return Job(["train", *SMALL, "--steps", str(steps), "--out", str(out)], [out / "last.safetensors"])
+
+
+@pytest.fixture(autouse=True)
+def importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a job imports is what this process does."""
+    pytest.importorskip("submitit", reason="needs the extra fphi[slurm]")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+
+def rows(out: Path) -> int:
+    path = out / "log.csv"
+    return len(path.read_text().splitlines()) - 1 if path.exists() else 0
+
+
+def children(process: int) -> list[int]:
+    text = Path(f"/proc/{process}/task/{process}/children").read_text()
+    return [int(word) for word in text.split()]
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs Linux's /proc")
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2])
+def test_a_job_that_has_to_make_room_goes_on_to_the_same_bits(number: int, tmp_path: Path) -> None:
+    """It is told in the middle, saves, is queued again, and ends as if nothing had been."""
+    import submitit
+
+    out, steps = tmp_path / "run", 150
+    executor = submitit.AutoExecutor(tmp_path / "jobs", "local")
+    executor.update_parameters(timeout_min=60)
+    submitted: Any = executor.submit(job(out, steps))
+    wait_until(lambda: rows(out) >= 3)
+    (task,) = children(int(submitted.job_id))
+    os.kill(task, number)
+    assert submitted.results() == [0]
+    said = submitted.stdout() + submitted.stderr()
+    assert "Requeued job" in said
+    assert "stopped at step" in said
+    subprocess.run(
+        [sys.executable, "-m", "fphi", "train", *SMALL, "--steps", str(steps), "--out", str(tmp_path / "whole")],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    ends = [load_file(folder / "last.safetensors") for folder in (out, tmp_path / "whole")]
+    assert all(bool((ends[0][name] == ends[1][name]).all()) for name in ends[1])
+
+
+def test_the_command_submits_itself_and_follows_its_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert fphi("train", *SMALL, "--steps", "2", "--launcher", "local", "--out", "run") == 0
+    said = capsys.readouterr().err
+    assert "its log is" in said
+    assert "2 steps in" in said
+    assert Path("run/best.safetensors").is_file()
+    error = refused(capsys, "train", *SMALL, "--steps", "2", "--launcher", "local", "--out", "run")
+    assert error == "run already holds a run; choose another folder, or go on with --resume"
+    error = refused(capsys, "train", *SMALL, "--steps", "x", "--launcher", "local", "--out", "other")
+    assert "--steps is 'x'" in error  # before anything is submitted
+    failing = Job(["train", "unheard", "--out", "other"], [])
+    with pytest.raises(FphiError, match=r"job \d+ failed .*its log says why"):
+        submit(LaunchOptions("local"), failing, Path("jobs"))
+    assert "unknown method 'unheard'" in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # it leaves its logs open
+def test_submitits_debug_executor_runs_it_here(tmp_path: Path) -> None:
+    import submitit
+
+    submitted = submitit.DebugExecutor(tmp_path / "jobs").submit(job(tmp_path / "run", 2))
+    assert submitted.result() == 0
+    assert (tmp_path / "run" / "best.safetensors").is_file()
+
+
+def test_ctrl_c_ends_the_following_and_not_the_job(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+
+    def follow(line: str) -> None:
+        said.append(line)
+        if line.startswith("step "):
+            raise KeyboardInterrupt
+
+    said: list[str] = []
+    assert submit(LaunchOptions("local"), job(out, 40), tmp_path / "jobs", follow=follow_until(follow)) == 130
+    wait_until((out / "best.safetensors").is_file)
+    wait_until(lambda: rows(out) == 40)
+
+
+def follow_until(follow: Any) -> Any:
+    raised: list[bool] = []
+
+    def once(line: str) -> None:
+        if not raised:
+            try:
+                follow(line)
+            except KeyboardInterrupt:
+                raised.append(True)
+                raise
+
+    return once
+
+
+def test_what_does_not_fit_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(FphiError, match="give --launcher slurm, or leave it out"):
+        LaunchOptions(job="partition=gpu")
+    with pytest.raises(FphiError, match="it must be NAME=VALUE, separated by commas"):
+        submit(LaunchOptions("local", "gpu"), job(tmp_path, 1), tmp_path / "jobs")
+    with pytest.raises(FphiError, match=r"2 machines and --launcher local: this is one"):
+        submit(LaunchOptions("local"), job(tmp_path, 1), tmp_path / "jobs", nodes=2)
+    with pytest.raises(FphiError, match=r"--launcher slurm refuses: Could not detect"):
+        submit(LaunchOptions("slurm"), job(tmp_path, 1), tmp_path / "jobs")
+
+
+def test_without_submitit_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "submitit", None)
+    with pytest.raises(FphiError, match=r"pip install 'fphi\[slurm\]', or leave --launcher out"):
+        submit(LaunchOptions("slurm"), job(tmp_path, 1), tmp_path / "jobs")
+
+
+def test_slurm_is_asked_for_machines_and_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a stand-in for sbatch, which notes what it was given."""
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    for name, text in {
+        "sbatch": f"cp $1 {tmp_path}/script; echo Submitted batch job 7",
+        "sacct": "true",
+    }.items():
+        (tools / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tools / name).chmod(0o755)
+    (tools / "srun").symlink_to(tools / "sacct")
+    monkeypatch.setenv("PATH", f"{tools}{os.pathsep}{os.environ['PATH']}")
+
+    def stop(line: str) -> None:
+        raise KeyboardInterrupt
+
+    options = LaunchOptions("slurm", "partition=gpu,timeout_min=90,mem_gb=8")
+    with pytest.raises(KeyboardInterrupt):
+        submit(options, job(tmp_path, 1), tmp_path / "jobs", nodes=2, devices=4, follow=stop)
+    asked = (tmp_path / "script").read_text()
+    for line in ("--nodes=2", "--ntasks-per-node=4", "--partition=gpu", "--time=90", "--mem=8GB"):
+        assert f"#SBATCH {line}" in asked, asked

@@ -1,0 +1,170 @@
+"""The loggers that a run is told to by name: its options, numbers, picture and table arrive there."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import fphi
+from fphi.errors import FphiError
+from fphi.experiment.config import read_values
+from fphi.run.meta.loggers import logger_names, named_loggers
+from fphi.run.meta.training import Training
+
+SMALL: dict[str, Any] = {
+    "steps": 2, "meta_batch": 1, "validation_tasks": 2, "train_ways": 5, "network": "mlp", "threads": 1,
+}  # fmt: skip
+
+
+def test_names_are_checked_before_anything_begins() -> None:
+    assert logger_names("csv, mlflow,csv") == ("csv", "mlflow")
+    with pytest.raises(FphiError, match=r"logger is 'csv,x'; it must be of csv, tensorboard, wandb, mlflow"):
+        Training(logger="csv,x")
+
+
+@pytest.mark.parametrize(
+    ("name", "module"), [("tensorboard", "lightning_fabric.loggers.tensorboard"), ("wandb", "pytorch_lightning"), ("mlflow", "pytorch_lightning")]
+)  # fmt: skip
+def test_an_extra_that_is_missing_is_named(
+    name: str, module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for loaded in [key for key in sys.modules if key.startswith(module)]:
+        monkeypatch.delitem(sys.modules, loaded)
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(FphiError, match=rf"pip install 'fphi\[{name}\]', or leave it out"):
+        named_loggers(f"csv,{name}", tmp_path)
+
+
+def test_mlflow_is_told_all_in_a_folder_of_files(tmp_path: Path) -> None:
+    """In a process of its own, which goes on once: both sessions are one run there."""
+    pytest.importorskip("mlflow", reason="needs the extra fphi[mlflow]")
+    told = _in_a_process(tmp_path, "csv,mlflow", _READ_MLFLOW)
+    assert told["runs"] == 1
+    assert told["status"] == "FINISHED"
+    assert told["parameters"]["method"] == "prototypical"
+    assert told["parameters"]["steps"] == "2"
+    assert told["steps"] == [1, 2, 3]
+    assert told["losses"] == pytest.approx(told["log"])
+    assert sorted(told["artifacts"]) == ["learning_curve.png", "result.md"]
+    assert "| 3 |" in told["table"]
+
+
+def test_wandb_is_told_all_offline(tmp_path: Path) -> None:
+    pytest.importorskip("wandb", reason="needs the extra fphi[wandb]")
+    told = _in_a_process(tmp_path, "wandb", _READ_WANDB)
+    assert told["config"]["method"] == "prototypical"
+    assert told["steps"] == [1, 2, 3]
+    assert told["losses"] == pytest.approx(told["log"])
+    assert {"learning_curve", "result"} <= set(told["keys"])
+    assert len(told["ids"]) == 1
+
+
+def test_tensorboard_is_told_all(tmp_path: Path) -> None:
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    fphi.train("prototypical", out=tmp_path / "run", logger="csv,tensorboard", **SMALL)
+    events = accumulator.EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
+    assert [event.step for event in events.Scalars("train_loss")] == [1, 2]
+    assert events.Tags()["images"] == ["learning_curve"]
+    texts = {
+        tag: events.Tensors(tag)[0].tensor_proto.string_val[0].decode() for tag in events.Tags()["tensors"]
+    }
+    assert "| method | prototypical |" in texts["options/text_summary"]
+    assert "validation loss" in texts["result/text_summary"]
+
+
+def test_the_old_name_of_the_option_is_understood(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("method: maml\ntensorboard: true\n")
+    assert read_values(tmp_path / "config.yaml") == {"method": "maml", "logger": "csv,tensorboard"}
+    (tmp_path / "config.yaml").write_text("method: maml\ntensorboard: false\n")
+    assert read_values(tmp_path / "config.yaml") == {"method": "maml", "logger": "csv"}
+
+
+_TRAIN = """
+import json, logging, sys
+from pathlib import Path
+import fphi
+
+out, logger, small = Path("run"), sys.argv[1], json.loads(sys.argv[2])
+fphi.train("prototypical", out=out, logger=logger, log_every=1, **small)
+fphi.train("prototypical", out=out, resume=True, **{**small, "steps": 3})
+log = [float(line.split(",")[1]) for line in (out / "log.csv").read_text().splitlines()[1:]]
+"""
+
+_READ_MLFLOW = """
+from mlflow.tracking import MlflowClient
+
+client = MlflowClient((out / "mlruns").absolute().as_uri())
+runs = client.search_runs([client.get_experiment_by_name("fphi").experiment_id])
+run = runs[0]
+history = client.get_metric_history(run.info.run_id, "train_loss")
+table = client.download_artifacts(run.info.run_id, "result.md")
+print(json.dumps({
+    "runs": len(runs), "status": run.info.status, "parameters": run.data.params,
+    "steps": [one.step for one in history], "losses": [one.value for one in history], "log": log,
+    "artifacts": [one.path for one in client.list_artifacts(run.info.run_id)],
+    "table": Path(table).read_text(),
+}))
+"""
+
+_READ_WANDB = """
+from wandb.proto import wandb_internal_pb2
+
+def records(data):
+    # A file of W&B's: a header of 7 bytes, then LevelDB's log, blocks of 32 KiB.
+    place, whole = 7, b""
+    while place + 7 <= len(data):
+        left = 32768 - place % 32768
+        if left < 7:
+            place += left
+            continue
+        size, kind = int.from_bytes(data[place + 4 : place + 6], "little"), data[place + 6]
+        whole += data[place + 7 : place + 7 + size]
+        place += 7 + size
+        if kind in (1, 4):
+            yield whole
+            whole = b""
+
+rows, config, ids = [], {}, set()
+for path in sorted(out.glob("wandb/offline-run-*/run-*.wandb")):
+    for data in records(path.read_bytes()):
+        record = wandb_internal_pb2.Record()
+        record.ParseFromString(data)
+        kind = record.WhichOneof("record_type")
+        if kind == "history":
+            rows.append({item.key or "/".join(item.nested_key): item.value_json for item in record.history.item})
+        if kind == "run":
+            ids.add(record.run.run_id)
+            config |= {item.key: json.loads(item.value_json) for item in record.run.config.update}
+        if kind == "config":
+            config |= {item.key: json.loads(item.value_json) for item in record.config.update}
+told = [row for row in rows if "train_loss" in row]
+print(json.dumps({
+    "config": config, "keys": sorted({key.split("/")[0] for row in rows for key in row}), "ids": sorted(ids),
+    "steps": [int(row["trainer/global_step"]) for row in told],
+    "losses": [float(row["train_loss"]) for row in told], "log": log,
+}))
+"""
+
+
+def _in_a_process(folder: Path, logger: str, read: str) -> dict[str, Any]:
+    """Train twice, and read what was told; services leave threads, and files in the home folder."""
+    script = folder / "script.py"
+    script.write_text(_TRAIN + read)
+    away = {key: value for key, value in os.environ.items() if not key.startswith(("WANDB_", "MLFLOW_"))}
+    environment = {
+        **away,
+        "HOME": str(folder),
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": os.pathsep.join(sys.path),
+    }
+    run = subprocess.run(
+        [sys.executable, str(script), logger, json.dumps(SMALL)],
+        cwd=folder, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    told: dict[str, Any] = json.loads(run.stdout.splitlines()[-1])
+    return told
