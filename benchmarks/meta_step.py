@@ -2,10 +2,13 @@
 
 import argparse
 import json
+import os
 import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # for all systems alike, as the command fphi has it
 
 import torch
 from rich.console import Console

@@ -179,3 +179,13 @@ def test_help_says_nothing_as_python_prints_it(words: str, capsys: Capture) -> N
     with pytest.raises(SystemExit):
         fphi(*words.split(), "--help")
     assert not re.search(r"<(class|function)|<locals>|<lambda>", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize(("own", "found"), [(None, "1"), ("0", "0")])
+def test_torch_is_told_to_ask_for_large_pages_before_it_is_loaded(own: str | None, found: str) -> None:
+    """Unless the user has said something else."""
+    said = "" if own is None else f"os.environ['THP_MEM_ALLOC_ENABLE'] = {own!r}; "
+    code = f"import os, sys; {said}from fphi.cli.main import main; assert 'torch' not in sys.modules; "
+    assert (
+        python(f"{code}main(['--version']); print(os.environ['THP_MEM_ALLOC_ENABLE'])").split()[-1] == found
+    )

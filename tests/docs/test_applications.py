@@ -4,6 +4,7 @@ import csv
 import json
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import torch
 
 import fphi
 import intents
+import spoken_network
 import spoken_words
 from few_shot_helpers import sound_folder, write_tone
 from fphi.tasks import FeatureTasks
@@ -78,3 +80,26 @@ def test_spoken_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         *(f"{n} on features by hand" for n in ("means", "ridge", "logistic, C=10")),
     }
     assert all(len(values) == 2 and min(values) >= 0 for values in found.values())
+
+
+def test_spoken_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    (tmp_path / "spoken_digits").mkdir()
+    with zipfile.ZipFile(tmp_path / "spoken_digits" / "recordings.zip", "w") as archive:
+        for digit in range(2):
+            for speaker in ("theo", "other"):
+                for i in range(10):
+                    name = f"{digit}_{speaker}_{i}.wav"
+                    write_tone(tmp_path / name, digit, rng)
+                    archive.write(tmp_path / name, name)
+    monkeypatch.setenv("FPHI_DATA", str(tmp_path))
+    spoken_network.make(tmp_path / "digits", each=8)
+    assert len(list((tmp_path / "digits" / "train").rglob("*_other_*.wav"))) == 16
+    assert len(list((tmp_path / "digits" / "test").rglob("*_theo_*.wav"))) == 16
+    small: dict[str, Any] = {"evaluations": 1, "control": False, "retrain_epochs": 1, "child": {"epochs": 1}}
+    run = tmp_path / "run"
+    fphi.train("regularized-evolution", out=run, data=str(tmp_path / "digits"), image_size=32, **small)
+    found = spoken_network.compare(run, seeds=2)
+    counts = {name: count for name, (count, _) in found.items()}
+    assert counts["Conv4"] == pytest.approx(counts["found"], rel=0.2)
+    assert all(len(accuracies) == 2 for _, accuracies in found.values())
