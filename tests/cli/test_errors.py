@@ -40,6 +40,11 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("train maml --inner-lr fast", r"--inner-lr is 'fast'; it must be a number"),
         ("train maml --inner-lr nan", r"--inner-lr is 'nan'; it must be a number"),
         ("train maml --clip-value x", r"--clip-value is 'x'; it must be a number"),
+        (
+            "train from-scratch --augmentation trivialaugment",
+            r"from-scratch trains on no task.* leave it out",
+        ),
+        ("train reweight --control false --folds 5", r"--folds 5 and --control false: cleaning is left out"),
         ("train maml --logger maybe", r"logger is 'maybe'; it must be of csv, tensorboard, wandb, mlflow"),
         ("train maml --network conv9", r"conv9.* one of conv4-pool, conv4-stride"),
         ("train maml --steps -1", r"steps is -1; it must be at least 1"),

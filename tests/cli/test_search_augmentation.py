@@ -197,6 +197,7 @@ def test_in_python(tmp_path: Path) -> None:
         ),
         ("autoaugment --network lenet5", "--network is 'lenet5'; choose one of auto, mlp"),
         ("autoaugment --retrain-seeds 0", "--retrain-seeds is 0; it must be"),
+        ("pba --child-last-epochs 2", "members of a population are trained in stretches of"),
         ("pba --population 1", "--population is 1; it must be"),
         ("pba --quarter 0.7", "--quarter is 0.7; it must be"),
     ],

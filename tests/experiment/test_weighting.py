@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 
 import fphi as package
 from cli_helpers import fphi, quietly, refused, save_images
-from fphi.errors import FphiError
+from fphi.errors import DataError, FphiError
 from fphi.experiment.search.options import DataOptions
 from fphi.experiment.weighting.options import ExampleOptions
 from fphi.report.weighting import WeightPicture, advice, draw_weights, read_weighting, weighting_summary
@@ -444,6 +444,21 @@ def test_clean_folders_that_do_not_fit_are_refused(
     assert "of 20 images" in refused(
         capsys, "train", "reweight", "--clean", digits, "--out", tmp_path / "r", "--validation-examples", 11
     )
+
+
+def test_some_classes_of_data_without_names_are_found_by_their_numbers(tmp_path: Path) -> None:
+    """4 and 9 of the digits are the classes 0 and 1 of the problem, and folders of these names beside it."""
+    digits = save_images(tmp_path / "digits", 10, 2, 8)
+    for folder in sorted(digits.iterdir()):
+        if int(folder.name[1:]) in (4, 9):
+            folder.rename(digits / str(int(folder.name[1:])))
+        else:
+            shutil.rmtree(folder)
+    loaded = load_supervised("digits", classes=(4, 9), validation=0)
+    _, y = load_clean(digits, loaded, image_size=8, numbers=(4, 9))
+    assert sorted(y.tolist()) == [0, 0, 1, 1]
+    with pytest.raises(DataError, match="has no class '4'"):
+        load_clean(digits, loaded, image_size=8)
 
 
 @pytest.mark.parametrize("whole", ["reweight"], indirect=True)

@@ -150,7 +150,8 @@ def test_a_model_of_timm_sees_images_as_it_was_trained(
     weights = tmp_path / "w.safetensors"
     weights.write_bytes(b"")
     features = encoder_for(f"timm:net={weights}", "images").encode(items_of(images))
-    assert made == [{"name": "net", "pretrained": False, "num_classes": 0, "checkpoint_path": str(weights)}]
+    overlay = {"file": str(weights)}
+    assert made == [{"name": "net", "pretrained": True, "num_classes": 0, "pretrained_cfg_overlay": overlay}]
     expected = [[(1 - 0.5) / 0.2, -2, -3], [-2.5, -2, (0.2 - 0.3) / 0.1]]
     torch.testing.assert_close(features, torch.tensor(expected))
     with pytest.raises(FphiError, match="is no file"):

@@ -85,6 +85,11 @@ def train_few_shot(
     if not resume and run.training.weights is not None:
         _load_weights(learner, Path(run.training.weights))
     if optimizer is None:
+        if run.training.augmentation is not None:
+            raise FphiError(
+                f"{run.config.name} trains on no task, so there is nothing for --augmentation "
+                f"{run.training.augmentation} to change; leave it out"
+            )
         _keep_start(run, learner, setting, out, texts)
         return None
     return train(

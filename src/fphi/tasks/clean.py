@@ -1,5 +1,6 @@
 """A folder of images whose labels somebody has looked at, beside data of which nobody has."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,13 @@ __all__ = ["load_clean", "without_doubles"]
 
 
 def load_clean(
-    path: Path | str, data: Supervised, *, image_size: int = 28, mode: ImageMode = "grey", seed: int = 0
+    path: Path | str,
+    data: Supervised,
+    *,
+    image_size: int = 28,
+    mode: ImageMode = "grey",
+    seed: int = 0,
+    numbers: Sequence[int] | None = None,
 ) -> Examples:
     """All images of a folder or zip, standardised as those of ``data``; the classes take turns.
 
@@ -27,13 +34,14 @@ def load_clean(
         image_size: pixels of a side.
         mode: channels.
         seed: of the order.
+        numbers: of the classes, where the data have no names and are some of the classes alone.
 
     Raises:
         DataError: there are no images, a class is none of the data's, or one of these has none.
     """
     if not Path(path).exists():
         raise DataError(f"there is no folder {path} of clean examples; check --clean")
-    names = data.names or tuple(map(str, range(data.classes)))
+    names = data.names or tuple(map(str, numbers or range(data.classes)))
     pools = load_split_folders(path, image_size, mode).values()
     found = {name for pool in pools for name in pool.names}
     for missing, where, other in (

@@ -6,6 +6,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, ClassVar
 
+from fphi.errors import FphiError
 from fphi.experiment.search.options import LastTrainingsOptions, NetworkOptions
 from fphi.experiment.search.problem import Found, LargeTask, accuracy_of
 from fphi.learnable.augmentation import (
@@ -58,6 +59,11 @@ class AugmentationProblem(LargeTask):
     out: Path
 
     def require(self) -> None:
+        if self.interval < self.training.epochs and self.training.last_epochs > 1:
+            raise FphiError(
+                f"--child-last-epochs {self.training.last_epochs}: members of a population are trained in "
+                f"stretches of {self.interval} epochs, and judged after each; leave it out"
+            )
         require_images_of(self.data)
         self.network.require_fitting(self.data)
 

@@ -123,7 +123,7 @@ class ExampleOptions:
         size, mode = data.image_size, data.mode
         if data.data in SUPERVISED:  # these have a size and channels of their own
             size, mode = loaded.input_shape[1], "grey" if loaded.input_shape[0] == 1 else "rgb"
-        x, y = load_clean(path, loaded, image_size=size, mode=mode, seed=self.seed)
+        x, y = load_clean(path, loaded, image_size=size, mode=mode, seed=self.seed, numbers=self.classes)
         count = data.validation_examples or len(y) // 5
         if not 1 <= count <= len(y) - loaded.classes:
             raise FphiError(
@@ -149,6 +149,9 @@ class ExampleOptions:
         return Examples(x[:count], y[:count]), Examples(x[count:], y[count:])
 
 
+_FOLDS = 3
+
+
 @dataclass(frozen=True)
 class BesideOptions:
     """What the result is compared with.
@@ -161,4 +164,12 @@ class BesideOptions:
     """
 
     control: bool = True
-    folds: int = count(3, 100, least=2)
+    folds: int = count(_FOLDS, 100, least=2)
+
+    def __post_init__(self) -> None:
+        """Refuse folds that nobody makes."""
+        require_ranges(type(self), vars(self))
+        if not self.control and self.folds != _FOLDS:
+            raise FphiError(
+                f"--folds {self.folds} and --control false: cleaning is left out, so leave --folds out too"
+            )

@@ -119,7 +119,9 @@ class Timm(CachedEncoder):
                 f"the encoder timm:{self.model} names weights in {file}, which is no file; check the path"
             )
         try:
-            network = timm.create_model(name, pretrained=not file, num_classes=0, checkpoint_path=file)
+            # As pretrained weights, whose classifier timm leaves out itself.
+            overlay = {"file": file} if file else None
+            network = timm.create_model(name, pretrained=True, num_classes=0, pretrained_cfg_overlay=overlay)
             config = timm.data.resolve_data_config({}, model=network)
         except Exception as error:  # unknown names, no network, weights that do not fit: all of timm's own
             reason = " ".join(str(error).split())[:200]
