@@ -76,6 +76,25 @@ def test_tensorboard_is_told_all(tmp_path: Path) -> None:
     assert "validation loss" in texts["result/text_summary"]
 
 
+@pytest.mark.parametrize("method", ["random-search", "reweight"])
+def test_searches_and_weights_of_examples_are_told_in_the_end(method: str, tmp_path: Path) -> None:
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    small: dict[str, Any] = {"train_examples": 60, "validation_examples": 20, "test_examples": 20}
+    if method == "random-search":
+        small |= {"evaluations": 2, "retrain_epochs": 1, "child": {"epochs": 1}}
+    else:
+        small |= {"epochs": 2, "clean_examples": 20, "control": False}
+    options: dict[str, Any] = {"out": tmp_path / "run", "logger": "tensorboard", **small}
+    fphi.train(method, **options)
+    fphi.train(method, resume=True, **options)  # it has ended, and is not told again
+    (path,) = (tmp_path / "run" / "tensorboard").iterdir()
+    events = accumulator.EventAccumulator(str(path)).Reload()
+    name = "loss" if method == "random-search" else "validation_accuracy"
+    assert [event.step for event in events.Scalars(name)] == [0, 1]
+    assert events.Tags()["images"]
+    assert "result/text_summary" in events.Tags()["tensors"]
+
+
 def test_the_old_name_of_the_option_is_understood(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("method: maml\ntensorboard: true\n")
     assert read_values(tmp_path / "config.yaml") == {"method": "maml", "logger": "csv,tensorboard"}

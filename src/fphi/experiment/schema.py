@@ -13,6 +13,7 @@ from fphi.experiment.search.options import (
     DataOptions,
     ExecutorOptions,
     LastTrainingsOptions,
+    LoggerOptions,
     MetaOptions,
     NetworkOptions,
     RetrainOptions,
@@ -87,19 +88,20 @@ class Schema:
         """The dataclasses that hold the options, each with the key that they stand under ("": under none)."""
         if issubclass(self.method, WeightingMethod):
             own = ("", self.method), ("", NetworkOptions), ("", NetworkTraining)
-            return *own, ("", DataOptions), ("", ExampleOptions), ("", BesideOptions)
+            others = ("", ExampleOptions), ("", BesideOptions), ("", LoggerOptions)
+            return *own, ("", DataOptions), *others
         if self.space is None:
             return ("", TaskOptions), ("", Training), ("", self.method)
         learned: tuple[tuple[str, type], ...]
         if issubclass(self.space, AugmentationSpace) and self.few_shot is None:
-            ends = ("", NetworkOptions), ("", LastTrainingsOptions)
-            learned = ("", DataOptions), (_CHILD, NetworkTraining), *ends
+            last = ("", NetworkOptions), ("", LastTrainingsOptions)
+            learned = ("", DataOptions), (_CHILD, NetworkTraining), *last
         elif self.few_shot is None:
             learned = ("", DataOptions), (_CHILD, NetworkTraining), ("", RetrainOptions)
         else:
             learned = ("", TaskOptions), ("", MetaOptions), (LEARNER, self.few_shot[1])
-        others = ("", BudgetOptions), ("", ControlOptions), ("", ExecutorOptions)
-        return ("", self.space), ("", self.method), *learned, *others
+        ends = ("", BudgetOptions), ("", ControlOptions), ("", ExecutorOptions), ("", LoggerOptions)
+        return ("", self.space), ("", self.method), *learned, *ends
 
     def parser(self, command: str, tasks: str | None = None) -> Parser:
         """The flags of all options.

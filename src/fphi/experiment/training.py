@@ -11,14 +11,18 @@ from fphi.experiment.classes import read_division
 from fphi.experiment.config import CONFIG, Config
 from fphi.experiment.few_shot import train_few_shot
 from fphi.experiment.prepare import Named, prepare
+from fphi.experiment.publishing import publish
+from fphi.experiment.search.result import summary
 from fphi.experiment.search.run import run_search
 from fphi.experiment.setup import FewShotRun
+from fphi.experiment.weighting.result import LOG
 from fphi.experiment.weighting.run import run_weighting
 from fphi.methods.base import FewShotMethod, Method
 from fphi.methods.families.weighting import WeightingMethod
 from fphi.methods.table import method as enter
 from fphi.methods.table import methods
 from fphi.ranges import checked
+from fphi.report.weighting import weighting_summary
 from fphi.run.meta.logs import MetricsLogger
 from fphi.run.meta.training import TrainingResult
 from fphi.tasks import GIVEN, TaskDistribution
@@ -135,9 +139,16 @@ def train_as_configured(
     if isinstance(config.method, FewShotMethod):
         run = FewShotRun(config, given, read_division(out) if resume else None)
         return train_few_shot(run, out, resume=resume, command=command, progress=progress, loggers=loggers)
+    had_ended = (out / "result.json").is_file()
     if isinstance(config.method, WeightingMethod):
-        return run_weighting(config, out, resume=resume, command=command, progress=progress)
-    return run_search(config, out, resume=resume, command=command)
+        result = run_weighting(config, out, resume=resume, command=command, progress=progress)
+        rows, table = LOG, weighting_summary(result)
+    else:
+        result = run_search(config, out, resume=resume, command=command)
+        rows, table = "history.csv", summary(result)
+    if not had_ended:
+        publish(config, out, rows, table)
+    return result
 
 
 def named_method(method: str | Method | type[Method]) -> tuple[str, Mapping[str, Any]]:

@@ -14,6 +14,7 @@ from fphi.learnable.augmentation import AUGMENTATION_SPACES
 from fphi.learnable.space import Space
 from fphi.networks.supervised import network_for
 from fphi.ranges import count, number, require_ranges
+from fphi.run.meta.loggers import logger_names
 from fphi.run.search.executors import Executor, ExecutorKind, make_executor
 from fphi.tasks.supervised import Supervised, load_supervised
 
@@ -23,6 +24,7 @@ __all__ = [
     "DataOptions",
     "ExecutorOptions",
     "LastTrainingsOptions",
+    "LoggerOptions",
     "MetaOptions",
     "NetworkOptions",
     "RetrainOptions",
@@ -197,6 +199,23 @@ class ExecutorOptions:
         usual = 1 if self.executor == "in-process" else 2
         shares = self.ray_cpus, self.ray_gpus
         return make_executor(self.executor, self.workers or usual, self.ray_address, *shares)
+
+
+@dataclass(frozen=True)
+class LoggerOptions:
+    """Where the run is shown.
+
+    Args:
+        logger: services that are told of it in the end, separated by commas: csv (its files, always),
+            tensorboard, wandb, mlflow, each but csv with the extra of its name, and in the run's folder
+            unless the variables of the service say otherwise.
+    """
+
+    logger: str = "csv"
+
+    def __post_init__(self) -> None:
+        """Refuse services that there are not."""
+        logger_names(self.logger)
 
 
 @dataclass(frozen=True)
