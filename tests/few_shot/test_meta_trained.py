@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw
 import fphi
 from few_shot_helpers import blobs
 from fphi import FewShotClassifier, FphiError
+from fphi.few_shot.answers import _is_dark
 from fphi.few_shot.encoders.texts import Words
 from fphi.few_shot.items import Items
 from fphi.tasks import FeatureTasks
@@ -120,3 +121,19 @@ def test_what_is_no_run_is_refused(tmp_path: Path, runs: Path) -> None:
         FewShotClassifier(tmp_path).fit(X, y)
     with pytest.raises(FphiError, match="it was trained on pictures"):
         FewShotClassifier(runs / "maml").fit(["some words", "and others"], ["a", "b"])
+
+
+def test_ink_is_what_there_is_less_of() -> None:
+    """On grey paper too, and where it is a frame; paper may be uneven."""
+    paper = torch.linspace(0.4, 0.5, 20 * 20).reshape(1, 20, 20)
+    frame = torch.zeros(1, 20, 20, dtype=torch.bool)
+    frame[:, [0, -1]] = frame[:, :, 0] = frame[:, :, -1] = True
+    stroke = torch.zeros_like(frame)
+    stroke[:, 4:16, 9:11] = True
+    pictures = [
+        torch.where(ink, 0.1, ground)
+        for ground in (paper, 1 - paper, torch.ones_like(paper))
+        for ink in (frame, stroke)
+    ]
+    assert _is_dark(torch.stack(pictures)).tolist() == [True] * 6
+    assert _is_dark(1 - torch.stack(pictures)).tolist() == [False] * 6
