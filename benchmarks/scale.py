@@ -180,7 +180,8 @@ def measured_step(method: str, devices: int) -> float:
     with tempfile.TemporaryDirectory() as folder:
         words = ["-m", "fphi", "train", method, "--out", f"{folder}/run", "--devices", str(devices)]
         words += ["--threads", "1", "--steps", str(STEPS), "--meta-batch", "16", "--validate-every", "0"]
-        words += ["--validation-tasks", "1", "--log-every", "1", "--train-ways", "5", "--ways", "5"]
+        words += ["--validation-tasks", "1", "--log-every", "1"]
+        words += ["--train-ways", "5"] if method == "prototypical" else []
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         subprocess.run([sys.executable, *words], check=True, capture_output=True, env=environment)
         with (Path(folder) / "run" / "log.csv").open(encoding="utf-8") as file:

@@ -25,9 +25,14 @@ _VALUES, _NUMBERS = 28 * 28, 2**17
 _CHUNK_EXAMPLES = 640
 
 
-@checked(threads=Range(1, 1024))
+@checked(threads=Range(1, 1024), shared_by=Range(1, 1024))
 def meta_gradient(
-    learner: LearningAlgorithm, tasks: Task, *, chunk_size: int | None = None, threads: int | None = None
+    learner: LearningAlgorithm,
+    tasks: Task,
+    *,
+    chunk_size: int | None = None,
+    threads: int | None = None,
+    shared_by: int = 1,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The mean task loss over a batch of tasks, and its gradient by parameter name.
 
@@ -42,6 +47,8 @@ def meta_gradient(
             CPU, and 1 elsewhere. A learner that draws random numbers works in one, so that a seed
             decides them; and so does one that cannot be copied, or is called within a mode of torch
             that holds for the caller's thread alone.
+        shared_by: processes of this machine that do the like at the same time; chunks are made for this one's
+            share of its cores.
 
     Raises:
         FphiError: the tasks, a number or the network's answers are not what they must be.
@@ -57,7 +64,7 @@ def meta_gradient(
     count = tasks.query.x.shape[0]
     with torch.inference_mode(False), torch.enable_grad():
         tasks = _ordinary(tasks)
-        chunks = split_tasks(tasks, chunk_size or _default_chunk(learner, tasks))
+        chunks = split_tasks(tasks, chunk_size or _default_chunk(learner, tasks, shared_by))
         parts = spread(learner, chunks, _summed_gradient, threads or default_threads(tasks.query.x.device))
     # Summed in the order of the chunks, whichever thread was first: the same bits every time.
     loss = torch.stack([part[0] for part in parts]).sum() / count
@@ -91,14 +98,15 @@ def _summed_gradient(learner: LearningAlgorithm, chunk: Task) -> tuple[Tensor, l
         return learner.summed_gradient(chunk)
 
 
-def _default_chunk(learner: LearningAlgorithm, tasks: Task) -> int:
-    """Every core of this machine has a chunk, however many are used: threads change no bit of the sum."""
+def _default_chunk(learner: LearningAlgorithm, tasks: Task, shared_by: int) -> int:
+    """Every core of ours has a chunk, however many are used: threads change no bit of the sum."""
     count = tasks.query.x.shape[0]
     if tasks.query.x.device.type != "cpu":
         return count
     examples = learner.examples_at_once(tasks)
     size = size_of_task(learner, examples, examples * tasks.query.x[0, 0].numel())
-    share = max(2, -(-count // (os.cpu_count() or 1)))  # one task takes nearly as much overhead as two
+    cores = max(1, (os.cpu_count() or 1) // shared_by)
+    share = max(2, -(-count // cores))  # one task takes nearly as much overhead as two
     return max(1, min(learner.tasks_at_once, _CHUNK_EXAMPLES // size, share))
 
 

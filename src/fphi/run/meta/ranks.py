@@ -36,10 +36,14 @@ class Ranks:
     """One of the processes that train together, and how it speaks to the others.
 
     Without Fabric it is the only one, on the CPU, and every method is free.
+
+    Args:
+        fabric: that has started them.
+        of_this_machine: how many of them share it.
     """
 
-    def __init__(self, fabric: "Fabric | None" = None) -> None:
-        self._fabric = fabric
+    def __init__(self, fabric: "Fabric | None" = None, of_this_machine: int = 1) -> None:
+        self._fabric, self.of_this_machine = fabric, of_this_machine
         self.rank: int = fabric.global_rank if fabric else 0
         self.size: int = fabric.world_size if fabric else 1
         self.device: torch.device = fabric.device if fabric else torch.device("cpu")
@@ -56,10 +60,12 @@ class Ranks:
 
     def total(self, tensor: Tensor) -> Tensor:
         """The sum over ranks, the same bits on each of them."""
-        fabric = self._fabric
-        if fabric is None or self.size == 1:
+        if self.size == 1:
             return tensor
-        return self._speak(lambda: cast(Tensor, fabric.all_reduce(tensor, reduce_op="sum")))
+        summed = tensor.clone()
+        # Not Fabric's, which lets all ranks meet once more before.
+        self._speak(lambda: torch.distributed.all_reduce(summed))
+        return summed
 
     def first(self, action: Callable[[], T]) -> T:
         """The first rank's ``action()``, on every rank; no other rank runs it.
@@ -205,7 +211,7 @@ def _launch_fabric(
     if machines.size > 1:
         _HAS_LAUNCHED.append(True)
     try:
-        result = cast(T, fabric.launch(lambda fabric: train(Ranks(fabric))))
+        result = cast(T, fabric.launch(lambda fabric: train(Ranks(fabric, machines.devices))))
     finally:
         # Its threads must be gone before the interpreter is: else the process ends with an abort.
         if torch.distributed.is_available() and torch.distributed.is_initialized():

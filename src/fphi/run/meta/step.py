@@ -82,7 +82,10 @@ def _gradient(ranks: Ranks, run: MetaTraining, batch: Task, step: int) -> tuple[
     """The meta-gradient on this rank's share; of tasks that it refuses, where others wait for it, nan."""
     try:
         training = run.training
-        return meta_gradient(run.learner, batch, chunk_size=training.chunk_size, threads=training.threads)
+        size, threads = training.chunk_size, training.threads
+        return meta_gradient(
+            run.learner, batch, chunk_size=size, threads=threads, shared_by=ranks.of_this_machine
+        )
     except FphiError as error:
         if ranks.size == 1:
             raise FphiError(f"meta-step {step}: {error}{_kept(run)}") from error
