@@ -61,7 +61,7 @@ def test_weights_are_kept_and_say_what_they_are_for(run: Path) -> None:
     assert isinstance(setting, dict)
     # A pooled training has a number of classes too.
     assert {key: value for key, value in setting.items() if key != "classes"} == expected
-    assert note.keys() == {"step", "accuracy", "loss", "fingerprint", "setting"}
+    assert note.keys() - {"threads"} == {"step", "accuracy", "loss", "fingerprint", "setting"}
     assert (run / BEST).stat().st_size < 25_000_000
 
 
@@ -91,7 +91,7 @@ def test_a_row_says_how_it_came_about(run: Path) -> None:
 
 @each_run
 def test_there_are_two_accuracies_only_where_queries_share_statistics(run: Path) -> None:
-    shared = config_of(run).get("norm") in ("query-batch", "support+1")
+    shared = config_of(run).get("norm") in ("query-batch", "support+1", "per-step")
     for name, record in read_tests(run).items():
         kinds = {"transductive", "inductive"} if shared else {"inductive"}
         assert record["accuracy"].keys() == kinds
