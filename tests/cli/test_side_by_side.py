@@ -70,7 +70,7 @@ def test_trials_side_by_side_are_trained_as_they_are_one_by_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("optuna", reason="needs the extra fphi[tune]")
-    monkeypatch.setattr("fphi.experiment.search.options.make_executor", lambda *options: InThisProcess())
+    monkeypatch.setattr("fphi.experiment.running.make_executor", lambda *options: InThisProcess())
     one, other = tuned(tmp_path / "one"), tuned(tmp_path / "other", executor="processes")
     assert [trial.values for trial in one.trials][:2] == [trial.values for trial in other.trials][:2]
     same = {json.dumps(trial.values): trial for trial in one.trials if trial.state == "complete"}

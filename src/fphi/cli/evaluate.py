@@ -9,7 +9,7 @@ from fphi.cli.arguments import FILES, files_named
 from fphi.errors import FphiError
 from fphi.experiment.evaluation import EvaluationOptions, evaluate_run
 from fphi.experiment.parser import Parser, at_least, fields_of
-from fphi.experiment.search.options import ExecutorOptions
+from fphi.experiment.running import ExecutorOptions
 from fphi.report.rows import ResultRow, methods_table
 from fphi.run.meta.ranks import Accelerator, launch
 

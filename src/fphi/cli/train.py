@@ -12,8 +12,9 @@ from fphi.experiment.config import CONFIG, Config
 from fphi.experiment.launcher import Job, LaunchOptions, submit, without_launcher
 from fphi.experiment.parser import fields_of
 from fphi.experiment.prepare import Named, prepare
+from fphi.experiment.running import ExecutorOptions, SeedsOptions
 from fphi.experiment.search.augmenting_result import recommendation
-from fphi.experiment.search.options import ExecutorOptions, SeedsOptions, TableOptions, spaces
+from fphi.experiment.search.options import TableOptions, spaces
 from fphi.experiment.search.result import summary
 from fphi.experiment.search.steps import StoppedError
 from fphi.experiment.search.table import search_table, summary_of_table

@@ -6,7 +6,7 @@ from pathlib import Path
 from fphi.cli.arguments import look_ahead
 from fphi.errors import FphiError
 from fphi.experiment.parser import fields_of
-from fphi.experiment.search.options import ExecutorOptions
+from fphi.experiment.running import ExecutorOptions
 from fphi.experiment.tuning.plan import TuneOptions, plan_of
 from fphi.experiment.tuning.run import prepare_tuning, tune_as_configured
 from fphi.run.show.say import say

@@ -16,7 +16,7 @@ from fphi.experiment.connections import require_data
 from fphi.experiment.loading import load_learner, trained_run
 from fphi.experiment.plugins import is_in_file
 from fphi.experiment.records import budget_of, command_of, earlier_test, start_of
-from fphi.experiment.search.options import ExecutorOptions
+from fphi.experiment.running import ExecutorOptions
 from fphi.experiment.setup import FewShotRun
 from fphi.experiment.sureness import sureness
 from fphi.experiment.versions import versions

@@ -4,7 +4,7 @@ import csv
 from pathlib import Path
 
 from fphi.experiment.config import Config
-from fphi.experiment.search.options import LoggerOptions
+from fphi.experiment.running import LoggerOptions
 from fphi.report.tables import Table
 from fphi.run.meta.loggers import named_loggers
 

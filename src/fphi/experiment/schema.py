@@ -7,13 +7,12 @@ from typing import Any, Self, TypeGuard
 from fphi.errors import FphiError
 from fphi.experiment.parser import Parser
 from fphi.experiment.plugins import method_named
+from fphi.experiment.running import ExecutorOptions, LoggerOptions
 from fphi.experiment.search.options import (
     BudgetOptions,
     ControlOptions,
     DataOptions,
-    ExecutorOptions,
     LastTrainingsOptions,
-    LoggerOptions,
     MetaOptions,
     NetworkOptions,
     RetrainOptions,

@@ -11,7 +11,8 @@ from typing import Any
 
 from fphi.errors import FphiError
 from fphi.experiment.config import CONFIG, Config
-from fphi.experiment.search.options import BudgetOptions, ExecutorOptions
+from fphi.experiment.running import ExecutorOptions
+from fphi.experiment.search.options import BudgetOptions
 from fphi.experiment.search.steps import StoppedError
 from fphi.experiment.training import configured, folder_for, named_method, train
 from fphi.experiment.weighting.options import ExampleOptions

@@ -9,6 +9,7 @@ from typing import Any
 
 from fphi.experiment.classes import CLASSES, classes_text, read_division
 from fphi.experiment.config import CONFIG, Config
+from fphi.experiment.running import ExecutorOptions
 from fphi.experiment.search.augmenting import TRAININGS, AugmentationProblem
 from fphi.experiment.search.few_shot import FewShotProblem
 from fphi.experiment.search.few_shot_augmenting import TaskAugmentationProblem
@@ -17,7 +18,6 @@ from fphi.experiment.search.options import (
     BudgetOptions,
     ControlOptions,
     DataOptions,
-    ExecutorOptions,
     LastTrainingsOptions,
     MetaOptions,
     NetworkOptions,

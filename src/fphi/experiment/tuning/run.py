@@ -11,7 +11,7 @@ from fphi.experiment.config import CONFIG
 from fphi.experiment.few_shot import require_no_other_config
 from fphi.experiment.plugins import method_named
 from fphi.experiment.prepare import Named, Prepared, prepare
-from fphi.experiment.search.options import ExecutorOptions
+from fphi.experiment.running import ExecutorOptions
 from fphi.experiment.training import named_method
 from fphi.experiment.tuning.dimensions import written
 from fphi.experiment.tuning.plan import PLAN, Plan, TuneOptions, plan_of
