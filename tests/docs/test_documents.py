@@ -6,6 +6,7 @@ import re
 import shlex
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 from jsonargparse import Namespace
@@ -133,7 +134,7 @@ def test_there_are_commands_and_code_to_check() -> None:
 @pytest.mark.parametrize("page", PAGES)
 def test_links_lead_somewhere(page: str) -> None:
     for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", PAGES[page]):
-        assert ((ROOT / page).parent / target).exists(), target
+        assert ((ROOT / page).parent / unquote(target)).exists(), target
 
 
 def test_the_readme_is_short() -> None:

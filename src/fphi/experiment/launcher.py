@@ -173,7 +173,8 @@ def submit(
     try:
         status: int = submitted.results()[0]
     except Exception as error:  # submitit's, of a job that failed, was killed or left no result
-        reason = " ".join(str(error).split())[-300:]
+        told = [line.strip() for line in str(error).splitlines() if "Error: " in line]
+        reason = (told or [" ".join(str(error).split())[:200]])[-1]
         raise FphiError(f"job {submitted.job_id} failed ({reason}); see {log}") from error
     return status
 
