@@ -39,28 +39,34 @@ def test_an_extra_that_is_missing_is_named(
         named_loggers(f"csv,{name}", tmp_path)
 
 
-def test_mlflow_is_told_all_in_a_folder_of_files(tmp_path: Path) -> None:
-    """In a process of its own, which goes on once: both sessions are one run there."""
-    pytest.importorskip("mlflow", reason="needs the extra fphi[mlflow]")
-    told = _in_a_process(tmp_path, "csv,mlflow", _READ_MLFLOW)
-    assert told["runs"] == 1
-    assert told["status"] == "FINISHED"
-    assert told["parameters"]["method"] == "prototypical"
-    assert told["parameters"]["steps"] == "2"
-    assert told["steps"] == [1, 2, 3]
-    assert told["losses"] == pytest.approx(told["log"])
-    assert sorted(told["artifacts"]) == ["learning_curve.png", "result.md"]
-    assert "| 3 |" in told["table"]
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What both services have of a run that went on once, trained in a process of its own."""
+    for service in ("mlflow", "wandb"):
+        pytest.importorskip(service, reason=f"needs the extra fphi[{service}]")
+    return _in_a_process(tmp_path_factory.mktemp("told"), "csv,mlflow,wandb", _READ_MLFLOW + _READ_WANDB)
 
 
-def test_wandb_is_told_all_offline(tmp_path: Path) -> None:
-    pytest.importorskip("wandb", reason="needs the extra fphi[wandb]")
-    told = _in_a_process(tmp_path, "wandb", _READ_WANDB)
-    assert told["config"]["method"] == "prototypical"
-    assert told["steps"] == [1, 2, 3]
-    assert told["losses"] == pytest.approx(told["log"])
-    assert {"learning_curve", "result"} <= set(told["keys"])
-    assert len(told["ids"]) == 1
+def test_mlflow_is_told_all_in_a_folder_of_files(told: dict[str, Any]) -> None:
+    """Both sessions are one run there."""
+    found = told["mlflow"]
+    assert found["runs"] == 1
+    assert found["status"] == "FINISHED"
+    assert found["parameters"]["method"] == "prototypical"
+    assert found["parameters"]["steps"] == "2"
+    assert found["steps"] == [1, 2, 3]
+    assert found["losses"] == pytest.approx(told["log"])
+    assert sorted(found["artifacts"]) == ["learning_curve.png", "result.md"]
+    assert "| 3 |" in found["table"]
+
+
+def test_wandb_is_told_all_offline(told: dict[str, Any]) -> None:
+    found = told["wandb"]
+    assert found["config"]["method"] == "prototypical"
+    assert found["steps"] == [1, 2, 3]
+    assert found["losses"] == pytest.approx(told["log"])
+    assert {"learning_curve", "result"} <= set(found["keys"])
+    assert len(found["ids"]) == 1
 
 
 def test_tensorboard_is_told_all(tmp_path: Path) -> None:
@@ -121,12 +127,12 @@ runs = client.search_runs([client.get_experiment_by_name("fphi").experiment_id])
 run = runs[0]
 history = client.get_metric_history(run.info.run_id, "train_loss")
 table = client.download_artifacts(run.info.run_id, "result.md")
-print(json.dumps({
+mlflow = {
     "runs": len(runs), "status": run.info.status, "parameters": run.data.params,
-    "steps": [one.step for one in history], "losses": [one.value for one in history], "log": log,
+    "steps": [one.step for one in history], "losses": [one.value for one in history],
     "artifacts": [one.path for one in client.list_artifacts(run.info.run_id)],
     "table": Path(table).read_text(),
-}))
+}
 """
 
 _READ_WANDB = """
@@ -161,11 +167,12 @@ for path in sorted(out.glob("wandb/offline-run-*/run-*.wandb")):
         if kind == "config":
             config |= {item.key: json.loads(item.value_json) for item in record.config.update}
 told = [row for row in rows if "train_loss" in row]
-print(json.dumps({
+wandb = {
     "config": config, "keys": sorted({key.split("/")[0] for row in rows for key in row}), "ids": sorted(ids),
     "steps": [int(row["trainer/global_step"]) for row in told],
-    "losses": [float(row["train_loss"]) for row in told], "log": log,
-}))
+    "losses": [float(row["train_loss"]) for row in told],
+}
+print(json.dumps({"mlflow": mlflow, "wandb": wandb, "log": log}))
 """
 
 

@@ -21,8 +21,6 @@ __all__ = ["Job", "LaunchOptions", "submit", "without_launcher"]
 _SHARED = ("timeout_min", "mem_gb", "cpus_per_task", "gpus_per_node", "name")
 """Submitit's names for what every kind of cluster has; all others are SLURM's own."""
 _POLL = 0.2  # seconds
-_LEFT: list[Any] = []
-"""Jobs that nobody follows any more; their processes go on."""
 _MONTH = 30 * 24 * 60  # in minutes: this machine has no time limit
 
 
@@ -166,7 +164,6 @@ def submit(
     try:
         _follow(submitted, follow)
     except KeyboardInterrupt:
-        _LEFT.append(submitted)
         stop = f"scancel {submitted.job_id}" if options.launcher == "slurm" else f"kill {submitted.job_id}"
         follow(f"job {submitted.job_id} goes on without you; to end it: {stop}")
         return 130
