@@ -1,6 +1,5 @@
 """Trials of a tuning side by side: each has its own run, and one that is behind finds a file there."""
 
-import math
 import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -13,7 +12,7 @@ from fphi.errors import DataError, FphiError
 from fphi.experiment.training import configured, train_as_configured
 from fphi.experiment.tuning.plan import Plan
 from fphi.experiment.tuning.study import OpenTrial, Study
-from fphi.experiment.tuning.trial import ENDED_OFTEN, BehindError, value_of
+from fphi.experiment.tuning.trial import ENDED_OFTEN, BehindError, note_end, value_of
 from fphi.report.runs import read_log
 from fphi.run.disk.checkpoint import LAST, read_checkpoint
 from fphi.run.disk.files import write_text
@@ -152,9 +151,4 @@ def _conclude(trial: OpenTrial, run: Path, future: Future[TrainingResult | None]
     if result is None:
         trial.prune()
         return
-    loss, accuracy = result.validation_loss, result.validation_accuracy
-    value = math.nan if loss is None else value_of(accuracy, loss, by_accuracy)
-    if loss is None or not (math.isfinite(value) and math.isfinite(loss)):
-        trial.fail("its loss on development tasks is no finite number")
-    else:
-        trial.complete(value, accuracy, loss)
+    note_end(trial, result.validation_accuracy, result.validation_loss, by_accuracy)

@@ -13,7 +13,7 @@ from fphi.run.meta.evaluate import evaluate
 from fphi.run.meta.training import TrainingResult
 from fphi.run.show.say import Voice
 
-__all__ = ["ENDED_OFTEN", "BehindError", "run_trial", "value_of"]
+__all__ = ["ENDED_OFTEN", "BehindError", "note_end", "run_trial", "value_of"]
 
 ENDED_OFTEN = "its process ended three times at the same step"
 
@@ -96,12 +96,17 @@ def _concluded(trial: OpenTrial, run: FewShotRun, result: TrainingResult | None,
         return False
     else:
         accuracy, loss = result.validation_accuracy, result.validation_loss
+    note_end(trial, accuracy, loss, by_accuracy)
+    return True
+
+
+def note_end(trial: OpenTrial, accuracy: float | None, loss: float | None, by_accuracy: bool) -> None:
+    """Note what a whole training came to at its best validation; None: there is no such number."""
     value = math.nan if loss is None else value_of(accuracy, loss, by_accuracy)
     if loss is None or not (math.isfinite(value) and math.isfinite(loss)):
         trial.fail("its loss on development tasks is no finite number")
     else:
         trial.complete(value, accuracy, loss)
-    return True
 
 
 def _untrained(run: FewShotRun) -> tuple[float | None, float]:
