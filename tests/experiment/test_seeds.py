@@ -49,6 +49,13 @@ def test_further_seeds_begin_and_those_that_have_ended_are_not_repeated(tmp_path
     assert both.runs[0].numbers["validation loss"] == first.runs[0].numbers["validation loss"]
 
 
+def test_tasks_that_are_an_object_are_refused(tmp_path: Path) -> None:
+    tasks = fphi.load_tasks("hershey", ways=5, shots=1)
+    with pytest.raises(fphi.FphiError, match="stay in this process: name them"):
+        train_seeds("prototypical", 2, out=tmp_path, tasks=tasks, **SMALL)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_seed_that_fails_leaves_the_others_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     train = module._train
 

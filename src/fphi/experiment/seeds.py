@@ -27,6 +27,7 @@ from fphi.run.disk.interrupt import interrupts
 from fphi.run.meta.training import Training, TrainingResult
 from fphi.run.search.executors import Executor, ExecutorKind, make_executor
 from fphi.run.show.say import say
+from fphi.tasks import TaskDistribution
 
 __all__ = [
     "SEEDS",
@@ -102,6 +103,10 @@ def train_seeds(
     Raises:
         FphiError: an option does not exist or does not fit, the folder is taken, or no run came to its end.
     """
+    if isinstance(options.get("tasks"), TaskDistribution):
+        raise FphiError(
+            "tasks that are given as an object stay in this process: name them, or train seed by seed"
+        )
     name, own = named_method(method)
     folder = folder_for(name, out)
     kept = seeds_in(folder) if resume else ()
