@@ -209,6 +209,22 @@ def driver_seconds() -> float:
     return statistics.median(taken[-1000:])
 
 
+def measured_steps(rounds: int, latency: float, bandwidth: float) -> Table:
+    """Meta-steps of one rank and of two, in turn, beside what the model says of two."""
+    lines = []
+    for method, parameters in (("maml", 112_000), ("prototypical", 112_000)):
+        steps: dict[int, list[float]] = {1: [], 2: []}
+        for _ in range(rounds):
+            for devices, taken in steps.items():
+                taken.append(measured_step(method, devices))
+        one, two = (statistics.median(taken) for taken in steps.values())
+        predicted = one / 2 + all_reduce_seconds(parameters, 2, latency, bandwidth)
+        cells = (method, _seconds(one), _seconds(two), _seconds(predicted), f"{one / two:.2f}x")
+        lines.append(cells)
+    header = ("method", "1 rank", "2 ranks", "2 ranks, by the model", "faster")
+    return Table(header, tuple(lines))
+
+
 def _seconds(value: float) -> str:
     if value >= 1000:
         return f"{value:,.0f} s"
@@ -231,17 +247,7 @@ def main() -> None:
         one_rank(options.rank, options.port, options.rounds, options.json)
         return
     latency, bandwidth = measured_wire(options.rounds)
-    lines = []
-    for method, parameters in (("maml", 112_000), ("prototypical", 112_000)):
-        steps: dict[int, list[float]] = {1: [], 2: []}
-        for _ in range(options.rounds):
-            for devices, taken in steps.items():
-                taken.append(measured_step(method, devices))
-        one, two = (statistics.median(taken) for taken in steps.values())
-        predicted = one / 2 + all_reduce_seconds(parameters, 2, latency, bandwidth)
-        cells = (method, _seconds(one), _seconds(two), _seconds(predicted), f"{one / two:.2f}x")
-        lines.append(cells)
-    header = ("method", "1 rank", "2 ranks", "2 ranks, by the model", "faster")
+    steps = measured_steps(options.rounds, latency, bandwidth)
     wires = [
         Wire("a core of 50 GFLOP/s, 10 Gbit/s", 50e-6, 1.25e9, 50e9),
         Wire("a GPU of 20 TFLOP/s, 100 Gbit/s", 10e-6, 12.5e9, 20e12),
@@ -260,7 +266,7 @@ def main() -> None:
             f"Measured here between two processes: {_seconds(latency)} a message, "
             f"{bandwidth / 1e9:.2f} GB/s. A meta-step of 16 tasks, one core for each rank, medians of "
             f"{options.rounds} interleaved rounds:",
-            Table(header, tuple(lines)).markdown(),
+            steps.markdown(),
             f"Asking for a candidate and telling its loss takes {_seconds(driver)} at {CANDIDATES:,} "
             f"candidates: one driver keeps {1 / driver:,.0f} workers busy for each second that a candidate "
             "takes.",
