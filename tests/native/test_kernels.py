@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from fphi.native.convolution import Geometry, convolve
-from fphi.native.first_layer import first_layer, patch_moments
+from fphi.native.first_layer import PLANES, first_layer, patch_moments
 from fphi.native.norm_pool import NormPool, by_torch, norm_pool
 from native_helpers import derivatives, deviation, needs_kernels, numbers
 
@@ -58,30 +58,39 @@ def test_norm_and_pool(tasks: int, n: int, H: int, W: int, C: int, window: int, 
     assert deviation(found, right) < 1e-11
 
 
+def patches_by_torch(x: Tensor) -> Tensor:
+    """Of planes ``[T, n, P, H + 2, W + 2]``, their 3x3 patches ``[T, n, H, W, 9 P]``."""
+    return x.unfold(3, 3, 1).unfold(4, 3, 1).permute(0, 1, 3, 4, 2, 5, 6).flatten(4)
+
+
 def first_layer_by_torch(x: Tensor, u: Tensor) -> Tensor:
-    patches = x.unfold(2, 3, 1).unfold(3, 3, 1).flatten(4)  # [T, n, H, W, 9]
-    maps = torch.einsum("tnhwk,tko->tnohw", patches, u[:, 1:]) + u[:, 0][:, None, :, None, None]
+    maps = torch.einsum("tnhwk,tko->tnohw", patches_by_torch(x), u[:, 1:])
+    maps = maps + u[:, 0][:, None, :, None, None]
     pooled = F.max_pool2d(maps.flatten(0, 1).relu(), 2)
     return pooled.reshape(*x.shape[:2], *pooled.shape[1:]).permute(0, 1, 3, 4, 2)
 
 
+planes = st.sampled_from(PLANES)
+
+
 @few
-@given(small, small, st.integers(2, 9), st.integers(2, 9), st.sampled_from([16, 64]))
-def test_first_layer(tasks: int, n: int, H: int, W: int, outputs: int) -> None:
-    x = F.pad(numbers(tasks, n, H, W, seed=1), (1, 1, 1, 1))
+@given(small, small, planes, st.integers(2, 9), st.integers(2, 9), st.sampled_from([16, 64]))
+def test_first_layer(tasks: int, n: int, P: int, H: int, W: int, outputs: int) -> None:
+    x = F.pad(numbers(tasks, n, P, H, W, seed=1), (1, 1, 1, 1))
     found, right = (
-        derivatives(lambda u, f=f: f(x, u), (numbers(tasks, 10, outputs, seed=2),), 3)
+        derivatives(lambda u, f=f: f(x, u), (numbers(tasks, 1 + 9 * P, outputs, seed=2),), 3)
         for f in (first_layer, first_layer_by_torch)
     )
     assert deviation(found, right) < 1e-12
 
 
 @few
-@given(small, small, st.integers(2, 9), st.integers(2, 40), st.booleans())
-def test_patch_moments(tasks: int, n: int, H: int, W: int, far: bool) -> None:
-    x = F.pad(numbers(tasks, n, H, W, seed=1) + (100 if far else 0), (1, 1, 1, 1))
+@given(small, small, planes, st.integers(2, 9), st.integers(2, 40), st.booleans())
+def test_patch_moments(tasks: int, n: int, P: int, H: int, W: int, far: bool) -> None:
+    away = torch.arange(1, P + 1).mul(100)[:, None, None] if far else 0
+    x = F.pad(numbers(tasks, n, P, H, W, seed=1) + away, (1, 1, 1, 1))
     mean, covariance = patch_moments(x, n)
-    patches = x.unfold(2, 3, 1).unfold(3, 3, 1).reshape(tasks, -1, 9)
+    patches = patches_by_torch(x).flatten(1, 3)
     right = torch.stack([torch.cov(p.T, correction=0) for p in patches])
     assert deviation([mean, covariance], [patches.mean(1), right]) < 1e-11
 

@@ -20,6 +20,7 @@ from fphi.methods.table import method
 from fphi.networks.batch_norm import StepFree
 from fphi.optimize import GradientDescent, cosine
 from fphi.ranges import count, number, rate, share
+from fphi.within.uncompiled import uncompiled
 
 __all__ = ["InContext"]
 
@@ -97,5 +98,7 @@ class InContext(FewShotMethod):
             return falling(progress) * min(1.0, 0.01 + progress / warm_up)
 
         return GradientDescent(
-            torch.optim.Adam(learner.parameters(), lr=self.outer_lr), schedule, clip_norm=self.clip_norm
+            uncompiled(torch.optim.Adam)(learner.parameters(), lr=self.outer_lr),
+            schedule,
+            clip_norm=self.clip_norm,
         )

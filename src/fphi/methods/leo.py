@@ -22,6 +22,7 @@ from fphi.networks.pairs import PairEncoder
 from fphi.optimize import GradientDescent
 from fphi.ranges import count, number, rate, share, weight
 from fphi.within import learned_rate
+from fphi.within.uncompiled import uncompiled
 
 __all__ = ["LEO"]
 
@@ -98,7 +99,7 @@ class LEO(Generating):
             {"params": [p], "weight_decay": self.weight_decay if p.dim() > 1 else 0.0}
             for p in learner.parameters()
         ]
-        outer = torch.optim.AdamW(groups, lr=self.outer_lr)
+        outer = uncompiled(torch.optim.AdamW)(groups, lr=self.outer_lr)
         return GradientDescent(
             outer, schedule_named(self.schedule), clip_norm=self.clip, clip_value=self.clip
         )

@@ -19,6 +19,7 @@ from fphi.networks.batch_norm import Mode
 from fphi.optimize import GradientDescent
 from fphi.ranges import count, number, rate
 from fphi.within import LSTMMetaLearner
+from fphi.within.uncompiled import uncompiled
 
 __all__ = ["LSTMMetaLearnerMethod"]
 
@@ -88,5 +89,7 @@ class LSTMMetaLearnerMethod(FewShotMethod):
         )
 
     def optimizer(self, learner: LearningAlgorithm) -> GradientDescent:
-        adam = torch.optim.Adam([p for p in learner.parameters() if p.requires_grad], lr=self.outer_lr)
+        adam = uncompiled(torch.optim.Adam)(
+            [p for p in learner.parameters() if p.requires_grad], lr=self.outer_lr
+        )
         return GradientDescent(adam, schedule_named(self.schedule), clip_norm=self.clip_norm)

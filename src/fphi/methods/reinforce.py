@@ -16,6 +16,7 @@ from fphi.methods.families.searching import SearchMethod
 from fphi.methods.table import method
 from fphi.optimize import MovingBaseline, PolicyGradient, PolicyUpdate
 from fphi.ranges import rate, share, weight
+from fphi.within.uncompiled import uncompiled
 
 __all__ = ["Reinforce"]
 
@@ -51,7 +52,7 @@ class Reinforce(SearchMethod):
         policy = IndependentPolicy(space, seed)
         return PolicyGradient(
             policy,
-            torch.optim.Adam(policy.parameters(), lr=self.lr),
+            uncompiled(torch.optim.Adam)(policy.parameters(), lr=self.lr),
             seed,
             update=PolicyUpdate(entropy=self.entropy),
             baseline=MovingBaseline(self.decay, corrected=True, includes_current=True),

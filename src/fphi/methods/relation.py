@@ -23,6 +23,7 @@ from fphi.networks.relation import (
     relation_embedding,
 )
 from fphi.optimize import GradientDescent
+from fphi.within.uncompiled import uncompiled
 
 __all__ = ["Relation"]
 
@@ -72,5 +73,5 @@ class Relation(Comparing):
 
     def optimizer(self, learner: LearningAlgorithm) -> GradientDescent:
         modules = [{"params": list(module.parameters())} for module in learner.children()]
-        outer = torch.optim.Adam(modules, lr=self.outer_lr)
+        outer = uncompiled(torch.optim.Adam)(modules, lr=self.outer_lr)
         return GradientDescent(outer, schedule_named(self.schedule), clip_norm=0.5)

@@ -20,6 +20,7 @@ from fphi.optimize import GradientDescent, linear_to_zero
 from fphi.ranges import count, rate
 from fphi.tasks.episodes import TrainingTasks
 from fphi.within import adam, sgd
+from fphi.within.uncompiled import uncompiled
 
 __all__ = ["Reptile"]
 
@@ -103,7 +104,7 @@ class Reptile(FewShotMethod):
             return adam_descent(learner, self.outer_lr, "linear", clip_value=None)
         # The learner's gradient is (φ - θ̃)/α.
         assert isinstance(learner, ReptileLearner)
-        outer = torch.optim.SGD(learner.parameters(), lr=self.epsilon * learner.inner_rate)
+        outer = uncompiled(torch.optim.SGD)(learner.parameters(), lr=self.epsilon * learner.inner_rate)
         return GradientDescent(outer, linear_to_zero())
 
     def train_tasks(self, ways: int, shots: int) -> TrainingTasks:

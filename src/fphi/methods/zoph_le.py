@@ -19,6 +19,7 @@ from fphi.methods.table import method
 from fphi.optimize import MovingBaseline, PolicyGradient, PolicyUpdate
 from fphi.optimize.ask_tell import Growth
 from fphi.ranges import count, number, rate, share, weight
+from fphi.within.uncompiled import uncompiled
 
 __all__ = ["ZophLe"]
 
@@ -80,7 +81,7 @@ class ZophLe(SearchMethod):
         policy = LSTMController(space, seed, hidden=self.hidden, layers=self.lstm_layers, spread=self.spread)
         return PolicyGradient(
             policy,
-            torch.optim.Adam(policy.parameters(), lr=self.lr),
+            uncompiled(torch.optim.Adam)(policy.parameters(), lr=self.lr),
             seed,
             update=PolicyUpdate(batch=self.batch, entropy=self.entropy),
             baseline=MovingBaseline(self.decay),

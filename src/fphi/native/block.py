@@ -10,7 +10,7 @@ from torch.autograd import Function, forward_ad
 
 from fphi.native.batching import signed
 from fphi.native.convolution import Geometry, convolve
-from fphi.native.first_layer import first_layer, patch_moments
+from fphi.native.first_layer import PLANES, first_layer, patch_moments
 from fphi.native.library import library
 from fphi.native.norm_pool import NormPool, norm_pool
 
@@ -132,8 +132,8 @@ def _of_tasks(
     """``x: [T, n, C, H, W]`` to ``[T, n, O, h, w]``; one filter for all, or one for each task."""
     stride, padding = block.geometry.stride, block.geometry.padding
     statistics = (given[0], given[1]) if given else None
-    if block.norm.window == 2 and stride == 1 and x.shape[2] == 1 and not _needs_gradient(x):
-        padded = F.pad(x[:, :, 0], (padding,) * 4) if padding else x[:, :, 0]
+    if block.norm.window == 2 and stride == 1 and x.shape[2] in PLANES and not _needs_gradient(x):
+        padded = F.pad(x, (padding,) * 4) if padding else x
         y = _first(padded, weight.flatten(2), scale, shift, statistics, block.norm)
     else:
         z = convolve(x.permute(0, 1, 3, 4, 2), weight, block.geometry)
@@ -161,7 +161,7 @@ def _first(
     given: tuple[Tensor, Tensor] | None,
     spec: NormPool,
 ) -> Tensor:
-    """The block on data: its normalisation is multiplied into the filters ``[T or 1, O, 9]`` beforehand."""
+    """The block on data: its normalisation is multiplied into the filters ``[T or 1, O, 9 P]`` beforehand."""
     if given is None:
         center, covariance = patch_moments(padded, spec.own)
         mean = (weight @ center[..., None])[..., 0]

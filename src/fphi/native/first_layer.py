@@ -1,4 +1,4 @@
-"""The first layer of a network on data, whole: filters of one channel, and images that need no gradient."""
+"""The first layer of a network on data, whole: grey or colour images, which need no gradient."""
 
 from typing import Any
 
@@ -9,14 +9,17 @@ from torch.autograd import Function
 from fphi.native.batching import merged, signed, split
 from fphi.native.library import kernel
 
-__all__ = ["first_layer", "patch_moments"]
+__all__ = ["PLANES", "first_layer", "patch_moments"]
+
+PLANES = (1, 3)
+"""Of the images that the kernels know."""
 
 
 def patch_moments(x: Tensor, own: int) -> tuple[Tensor, Tensor]:
-    """Mean ``[T, 9]`` and covariance ``[T, 9, 9]`` of the 3x3 patches of the leading images.
+    """Mean ``[T, 9 P]`` and covariance ``[T, 9 P, 9 P]`` of the 3x3 patches of the leading images.
 
     Args:
-        x: padded images ``[T, n, H + 2, W + 2]``, constants.
+        x: padded images ``[T, n, P, H + 2, W + 2]``, constants, with a number of `PLANES`.
         own: how many images.
     """
     found: tuple[Tensor, Tensor] = _PatchMoments.apply(x.contiguous(), own)  # type: ignore[no-untyped-call]
@@ -27,8 +30,8 @@ def first_layer(x: Tensor, u: Tensor) -> Tensor:
     """Max over each 2x2 window of ``u_0 + sum of u_k x[pixel + k]``, and over 0.
 
     Args:
-        x: padded images ``[T, n, H + 2, W + 2]``, constants.
-        u: a shift and nine taps for each output channel, ``[T, 10, O]``.
+        x: padded images ``[T, n, P, H + 2, W + 2]``, constants, with a number of `PLANES`.
+        u: a shift and nine taps of each plane for each output channel, ``[T, 1 + 9 P, O]``.
 
     Returns:
         ``[T, n, H / 2, W / 2, O]``
@@ -41,9 +44,9 @@ def first_layer(x: Tensor, u: Tensor) -> Tensor:
 class _PatchMoments(Function):
     @staticmethod
     def forward(x: Tensor, own: int) -> tuple[Tensor, Tensor]:
-        T, n, H, W = x.shape
-        mean, covariance = x.new_empty(T, 9), x.new_empty(T, 9, 9)
-        kernel("patch_moments", x, mean, covariance, T, n, H - 2, W - 2, own)
+        T, n, P, H, W = x.shape
+        mean, covariance = x.new_empty(T, 9 * P), x.new_empty(T, 9 * P, 9 * P)
+        kernel("patch_moments", x, mean, covariance, T, n, P, H - 2, W - 2, own)
         return mean, covariance
 
     @staticmethod
@@ -113,7 +116,7 @@ class _Transposed(Function):
 
     @staticmethod
     def forward(g: Tensor, x: Tensor, winners: Tensor) -> Tensor:
-        u = g.new_empty(g.shape[0], 10, g.shape[-1])
+        u = g.new_empty(g.shape[0], 1 + 9 * x.shape[2], g.shape[-1])
         kernel("first_gradient", x, g, winners, u, *_sizes(x, u))
         return u
 
@@ -136,10 +139,10 @@ def _all_merged(inputs: tuple[Tensor, ...], in_dims: tuple[int | None, ...], siz
 
 
 def _sizes(x: Tensor, u: Tensor) -> tuple[int, ...]:
-    T, n, H, W = x.shape
-    return T, n, H - 2, W - 2, u.shape[-1]
+    T, n, P, H, W = x.shape
+    return T, n, P, H - 2, W - 2, u.shape[-1]
 
 
 def _outcome(x: Tensor, u: Tensor) -> Tensor:
-    T, n, H, W, outputs = _sizes(x, u)
+    T, n, _, H, W, outputs = _sizes(x, u)
     return x.new_empty(T, n, H // 2, W // 2, outputs)

@@ -19,6 +19,7 @@ from fphi.optimize.restored import restore_optimizer
 from fphi.optimize.two_level import TwoLevel, require_descent
 from fphi.tasks.supervised import Supervised
 from fphi.tasks.types import Examples
+from fphi.within.uncompiled import uncompiled
 
 __all__ = ["Bilevel", "BilevelPhase"]
 
@@ -93,7 +94,7 @@ class Bilevel(TwoLevel):
     ) -> None:
         super().__init__(supernet, supernet.weights(), data, seed, phase or BilevelPhase())
         self.supernet = supernet
-        self.adam = torch.optim.Adam(
+        self.adam = uncompiled(torch.optim.Adam)(
             supernet.architecture().values(),
             lr=self.phase.alpha_lr,
             betas=(0.5, 0.999),

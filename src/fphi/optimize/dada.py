@@ -30,6 +30,7 @@ from fphi.tasks.supervised import Supervised
 from fphi.tasks.types import Examples
 from fphi.within import Parameters
 from fphi.within.distorting import cut_out, mirrored, shifted
+from fphi.within.uncompiled import uncompiled
 
 __all__ = ["Augmented", "Dada"]
 
@@ -88,7 +89,7 @@ class Dada(TwoLevel):
             torch.manual_seed(_seed(seed, "control"))
             self.control = ControlVariate(3 * len(self.policy.pairs))
         self.adam, self.control_adam = (
-            torch.optim.Adam(part.parameters(), lr=lr, betas=(0.5, 0.999))
+            uncompiled(torch.optim.Adam)(part.parameters(), lr=lr, betas=(0.5, 0.999))
             for part, lr in ((self.policy, self.phase.policy_lr), (self.control, self.phase.control_lr))
         )
         self._squares: list[list[float]] = []

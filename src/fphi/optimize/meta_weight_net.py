@@ -19,6 +19,7 @@ from fphi.tasks.types import Examples
 from fphi.within import Parameters
 from fphi.within.implicit import gradient_by
 from fphi.within.randomness import RandomState
+from fphi.within.uncompiled import uncompiled
 
 __all__ = ["MetaWeightNet"]
 
@@ -56,7 +57,7 @@ class MetaWeightNet(Weighting):
         super().__init__(model, optimizer, loss)
         like = next(iter(self._theta().values()))
         self.net = WeightNet().to(like.device, like.dtype) if net is None else net
-        self.adam = torch.optim.Adam(self.net.parameters(), lr=lr, weight_decay=weight_decay)
+        self.adam = uncompiled(torch.optim.Adam)(self.net.parameters(), lr=lr, weight_decay=weight_decay)
         self.virtual_lr, self.derivative = virtual_lr, derivative
 
     def _weigh(self, batch: Examples, clean: Examples) -> Weighed:

@@ -21,6 +21,7 @@ from fphi.tasks.supervised import Supervised
 from fphi.tasks.types import Examples
 from fphi.within import Parameters
 from fphi.within.trained import accuracy
+from fphi.within.uncompiled import uncompiled
 
 __all__ = ["Descent", "TwoLevel", "require_descent"]
 
@@ -62,7 +63,7 @@ class TwoLevel(ABC):
         self._network: nn.Module = network.to(memory_format=self._layout)  # type: ignore[call-overload]
         self.data, self.seed, self.phase = data, seed, phase
         self.theta, self._weights = weights, list(weights.values())
-        self.sgd = torch.optim.SGD(
+        self.sgd = uncompiled(torch.optim.SGD)(
             self._weights, lr=phase.lr, momentum=phase.momentum, weight_decay=phase.weight_decay
         )
         self.rows: list[EpochRow] = []

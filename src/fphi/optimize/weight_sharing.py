@@ -25,6 +25,7 @@ from fphi.optimize.sharing_phases import ControllerPhase, SharedPhase, cosine_re
 from fphi.tasks.supervised import Supervised
 from fphi.tasks.types import Examples
 from fphi.within.answers import are_right
+from fphi.within.uncompiled import uncompiled
 
 __all__ = ["WeightSharing", "minibatch_accuracy", "shared_accuracy"]
 
@@ -100,14 +101,14 @@ class WeightSharing:
         self.shared, self.controller = shared or SharedPhase(), controller or ControllerPhase()
         if self.controller.skip_target is not None and not isinstance(policy, LSTMController):
             raise FphiError("a target for skip connections needs the LSTM controller; give none")
-        self.sgd = torch.optim.SGD(
+        self.sgd = uncompiled(torch.optim.SGD)(
             supernet.parameters(),
             lr=self.shared.lr,
             momentum=self.shared.momentum,
             weight_decay=self.shared.weight_decay,
             nesterov=self.shared.momentum > 0,
         )
-        self.adam = torch.optim.Adam(policy.parameters(), lr=self.controller.lr)
+        self.adam = uncompiled(torch.optim.Adam)(policy.parameters(), lr=self.controller.lr)
         self.baseline = _Baseline(self.controller.decay)
         self.epochs, self.derived = epochs, derived
         self.rows: list[EpochRow] = []

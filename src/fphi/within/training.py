@@ -20,6 +20,7 @@ from fphi.within.minibatches import rows_of_minibatches
 from fphi.within.progress import tell_progress
 from fphi.within.randomness import own_randomness
 from fphi.within.trained import TrainedNetwork, accuracy
+from fphi.within.uncompiled import uncompiled
 
 __all__ = [
     "Augment",
@@ -206,7 +207,7 @@ class NetworkTraining:
 
     def _optimizer(self, parameters: list[nn.Parameter], rate: float) -> torch.optim.SGD:
         # A network may have no parameters at all: its accuracy is that of a constant answer.
-        return torch.optim.SGD(
+        return uncompiled(torch.optim.SGD)(
             parameters or [nn.Parameter(torch.zeros(()))],
             rate,
             self.momentum,

@@ -51,6 +51,11 @@ class Writes(TorchDispatchMode):
         self._began = [(t, _memory(t), i) for t, i in tensors]
         self._group = {memory: i for _, memory, i in self._began}
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """No: to keep torch's compiler out of here torch would load it, for more than a second."""
+        return False
+
     def __torch_dispatch__(
         self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:

@@ -22,6 +22,7 @@ from fphi.run.disk.files import replace_file, write_text
 from fphi.run.search.history_table import to_csv
 from fphi.within.cleaning import auroc
 from fphi.within.trained import parameter_count
+from fphi.within.uncompiled import uncompiled
 
 __all__ = ["ISSUES", "LOG", "PICTURE", "RESULT", "log_of", "result_of", "write_pictures", "write_tables"]
 
@@ -156,7 +157,7 @@ def _weight_net(trainings: Trainings, standing: Standing) -> WeightNet | None:
     """The weighting network at the end, if there is one."""
     module = trainings.module(standing)
     with torch.random.fork_rng(devices=[]):
-        weighting = trainings.method.begin(module, torch.optim.SGD(module.parameters(), 1.0))
+        weighting = trainings.method.begin(module, uncompiled(torch.optim.SGD)(module.parameters(), 1.0))
         weighting.load_state_dict(standing.going["objective"]["weighting"])
     return weighting.net if isinstance(weighting, MetaWeightNet) else None
 

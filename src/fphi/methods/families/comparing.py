@@ -14,6 +14,7 @@ from fphi.networks.batch_norm import StepFree
 from fphi.optimize import GradientDescent
 from fphi.ranges import count, rate, weight
 from fphi.tasks.episodes import TrainingTasks
+from fphi.within.uncompiled import uncompiled
 
 __all__ = ["Comparing", "ComparingEmbeddings", "require_classes"]
 
@@ -44,7 +45,7 @@ class Comparing(FewShotMethod):
     schedule: ScheduleName = "cosine"
 
     def optimizer(self, learner: LearningAlgorithm) -> GradientDescent:
-        outer = torch.optim.Adam(learner.parameters(), lr=self.outer_lr)
+        outer = uncompiled(torch.optim.Adam)(learner.parameters(), lr=self.outer_lr)
         return GradientDescent(outer, schedule_named(self.schedule))
 
     def train_tasks(self, ways: int, shots: int) -> TrainingTasks:
@@ -80,7 +81,7 @@ class ComparingEmbeddings(Comparing):
         weights = [p for p in learner.parameters() if p.dim() > 1]
         others = [p for p in learner.parameters() if p.dim() <= 1]
         groups: list[dict[str, Any]] = [{"params": weights}, {"params": others, "weight_decay": 0.0}]
-        outer = torch.optim.AdamW(groups, lr=self.outer_lr, weight_decay=self.weight_decay)
+        outer = uncompiled(torch.optim.AdamW)(groups, lr=self.outer_lr, weight_decay=self.weight_decay)
         return GradientDescent(outer, schedule_named(self.schedule))
 
     def embedding(self, setting: Setting) -> nn.Module:

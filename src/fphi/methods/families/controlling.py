@@ -9,6 +9,7 @@ from fphi.learnable.space import Space
 from fphi.methods.families.searching import SearchMethod
 from fphi.optimize import MovingBaseline, PolicyGradient, PolicyUpdate
 from fphi.ranges import count, number, rate, share, weight
+from fphi.within.uncompiled import uncompiled
 
 __all__ = ["ControllerMethod"]
 
@@ -41,7 +42,7 @@ class ControllerMethod(SearchMethod):
         controller = LSTMController(space, seed, hidden=self.hidden)
         return PolicyGradient(
             controller,
-            torch.optim.Adam(controller.parameters(), lr=self.lr),
+            uncompiled(torch.optim.Adam)(controller.parameters(), lr=self.lr),
             seed,
             update=PolicyUpdate("ppo", self.batch, self.entropy, self.clip, self.epochs),
             baseline=MovingBaseline(self.decay),

@@ -14,6 +14,7 @@ from fphi.methods.base import NetworkBuilder, Setting
 from fphi.networks import MLP, Conv4, KochNet
 from fphi.networks.batch_norm import Mode
 from fphi.optimize.gradient import GradientDescent, Schedule, constant, cosine, linear_to_zero
+from fphi.within.uncompiled import uncompiled
 
 __all__ = ["NETWORKS", "Rate", "ScheduleName", "adam_descent", "build_network", "schedule_named"]
 
@@ -137,5 +138,5 @@ def adam_descent(
     learner: LearningAlgorithm, lr: float, schedule: ScheduleName, clip_value: float | None
 ) -> GradientDescent:
     """Adam over all that is learnable."""
-    optimizer = torch.optim.Adam([p for p in learner.parameters() if p.requires_grad], lr=lr)
+    optimizer = uncompiled(torch.optim.Adam)([p for p in learner.parameters() if p.requires_grad], lr=lr)
     return GradientDescent(optimizer, schedule_named(schedule), clip_value=clip_value)

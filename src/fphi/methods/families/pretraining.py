@@ -18,6 +18,7 @@ from fphi.optimize import GradientDescent
 from fphi.ranges import count, number, rate, weight
 from fphi.tasks import Minibatches
 from fphi.within import UpdateRule, adam, sgd
+from fphi.within.uncompiled import uncompiled
 
 __all__ = ["Pretraining"]
 
@@ -93,7 +94,7 @@ class Pretraining(FewShotMethod):
             {"params": [p for p in learner.parameters() if p.dim() <= 1], "weight_decay": 0.0},
         ]
         # Without decay this is Adam.
-        outer = torch.optim.AdamW(groups, lr=self.outer_lr, weight_decay=self.weight_decay)
+        outer = uncompiled(torch.optim.AdamW)(groups, lr=self.outer_lr, weight_decay=self.weight_decay)
         return GradientDescent(outer, schedule_named(self.schedule))
 
     def train_tasks(self, ways: int, shots: int) -> Minibatches:

@@ -16,6 +16,7 @@ from fphi.networks.batch_norm import StepFree
 from fphi.optimize import GradientDescent
 from fphi.ranges import count, number, rate, share
 from fphi.tasks.episodes import TrainingTasks
+from fphi.within.uncompiled import uncompiled
 
 __all__ = ["Sequencing", "Streaming"]
 
@@ -69,7 +70,7 @@ class Sequencing(FewShotMethod):
         )
 
     def optimizer(self, learner: LearningAlgorithm) -> GradientDescent:
-        outer = torch.optim.Adam(learner.parameters(), lr=self.outer_lr)
+        outer = uncompiled(torch.optim.Adam)(learner.parameters(), lr=self.outer_lr)
         return GradientDescent(outer, schedule_named(self.schedule), clip_norm=self.clip_norm)
 
 

@@ -1,48 +1,70 @@
-// The first layer of a network on data, whole: 3x3 convolution of one input channel, batch norm, ReLU, 2x2 max-pool.
+// The first layer of a network on data, whole: 3x3 convolution of P planes (grey or colours), batch norm, ReLU, 2x2
+// max-pool.
 //
 // The batch statistics of the convolution follow from those of the image patches, so scale and shift are known
-// beforehand, and with a filter that has them multiplied in, u [10][C] (the shift, then nine taps), the layer is
+// beforehand, and with a filter that has them multiplied in, u [1 + 9 P][C] (the shift, then nine taps of each plane),
+// the layer is
 //   y = max(0, max over the window's 4 pixels of u_0 + sum over k of u_k x[pixel + k])
 // It is linear in u where the winners are: `first_apply` is that linear map, `first_gradient` its transpose, and every
 // derivative is one of the two. No map of the convolution's size is ever written.
-// x: padded by one pixel, [n][H + 2][W + 2]; y [n][H / 2][W / 2][C].
+// x: padded by one pixel, [n][P][H + 2][W + 2]; y [n][H / 2][W / 2][C].
 #pragma once
 #include "norm_pool.hpp"
 
 namespace fphi {
 
-// The nine taps' mean [9] and covariance [9][9] over the patches of `own` images.
-template <class S> void patch_moments(const S *x, S *mean, S *covariance, Int own, Int H, Int W) {
-  constexpr int L = LANES<S>;
-  const Int padded = (H + 2) * (W + 2), count = own * H * W;
-  S centre = 0;  // near the mean: the squares below lose no figures to it
-  for (Int i = 0; i < own * padded; i++) centre += x[i];
-  centre /= S(own * padded);
-  S *image = scratch<S>(2, padded + L);
-  std::fill_n(image, padded + L, S(0));
-  double sums[9] = {}, squares[9][9] = {};
+// Sums over the H x W pixels from `a` and `b` in padded planes: of a[i] b[i + j] for the three taps j of a row, and of
+// a[i]. Reads up to two vectors beyond the last pixel.
+template <class S> struct PixelSums {
+  S products[3] = {}, alone = 0;
+  PixelSums(const S *a, const S *b, Int H, Int W) {
+    constexpr int L = LANES<S>;
+    Vec<S> product[3] = {}, single{};
+    Lane<S> number;
+    for (int l = 0; l < L; l++) number[l] = l;
+    const Lane<S> inside = number < Lane<S>{} + int(W % L);  // where a row's last vector is within the row
+    for (Int y = 0; y < H; y++, a += W + 2, b += W + 2)
+      for (Int c = 0; c < W; c += L) {
+        Vec<S> own = in_register(load(a + c));
+        if (c + L > W) own = inside ? own : Vec<S>{};
+        single += own;
+        for (int j = 0; j < 3; j++) product[j] += own * load(b + c + j);
+      }
+    for (int l = 0; l < L; l++) {
+      alone += single[l];
+      for (int j = 0; j < 3; j++) products[j] += product[j][l];
+    }
+  }
+};
+
+// The taps' mean [K] and covariance [K][K], K = 9 P, over the patches of `own` images.
+template <class S> void patch_moments(const S *x, S *mean, S *covariance, Int own, Int P, Int H, Int W) {
+  const Int K = 9 * P, padded = (H + 2) * (W + 2), count = own * H * W;
+  std::vector<double> centre(P), sums(K), squares(K * K);
+  for (Int i = 0; i < own; i++)
+    for (Int p = 0; p < P; p++) {
+      S sum = 0;
+      for (Int j = 0; j < padded; j++) sum += x[(i * P + p) * padded + j];
+      centre[p] += double(sum) / double(own * padded);  // near the mean: squares lose no figures to it
+    }
+  S *image = scratch<S>(2, P * padded + 2 * LANES<S>);
+  std::fill_n(image, P * padded + 2 * LANES<S>, S(0));
   for (Int i = 0; i < own; i++) {
-    for (Int p = 0; p < padded; p++) image[p] = x[i * padded + p] - centre;
-    for (int k = 0; k < 9; k++)
-      for (int j = 0; j <= k; j++) {
-        const S *a = image + k / 3 * (W + 2) + k % 3, *b = image + j / 3 * (W + 2) + j % 3;
-        Vec<S> sum{}, square{};
-        S sum_rest = 0, square_rest = 0;
-        for (Int y = 0; y < H; y++, a += W + 2, b += W + 2) {
-          Int c = 0;
-          for (; c + L <= W; c += L) sum += load(a + c), square += load(a + c) * load(b + c);
-          for (; c < W; c++) sum_rest += a[c], square_rest += a[c] * b[c];
-        }
-        for (int l = 0; l < L; l++) sum_rest += sum[l], square_rest += square[l];
-        if (j == 0) sums[k] += sum_rest;
-        squares[k][j] += square_rest;
+    for (Int p = 0; p < P; p++)
+      for (Int j = 0; j < padded; j++) image[p * padded + j] = x[(i * P + p) * padded + j] - S(centre[p]);
+    for (Int k = 0; k < K; k++)
+      for (Int row = 0; row <= k; row += 3) {
+        auto tap = [&](Int k) { return image + k / 9 * padded + k % 9 / 3 * (W + 2) + k % 3; };
+        PixelSums<S> found(tap(k), tap(row), H, W);
+        if (row == 0) sums[k] += found.alone;
+        for (int j = 0; j < 3; j++) squares[k * K + row + j] += found.products[j];
       }
   }
-  for (int k = 0; k < 9; k++) {
-    mean[k] = S(sums[k] / double(count) + centre);
-    for (int j = 0; j <= k; j++) {
-      double value = squares[k][j] / double(count) - sums[k] / double(count) * (sums[j] / double(count));
-      covariance[k * 9 + j] = covariance[j * 9 + k] = S(value);
+  for (Int k = 0; k < K; k++) {
+    mean[k] = S(sums[k] / double(count) + double(S(centre[k / 9])));
+    for (Int j = 0; j <= k; j++) {
+      double value = squares[k * K + j] / double(count) - sums[k] / double(count) * (sums[j] / double(count));
+      covariance[k * K + j] = covariance[j * K + k] = S(value);
     }
   }
 }
@@ -55,32 +77,38 @@ template <class S> struct Corner {  // the 4x4 pixels that a window sees
   }
 };
 
-// f(corner, offset of the output) for all windows of all images, for one vector of channels at a time.
-template <class S, class F> inline void each_corner(const S *x, Int image, Int H, Int W, Int C, const F &f) {
+// f(pixels of the first plane under a window, offset of the output) for all windows of one image of P planes.
+template <class S, class F> inline void each_window(const S *x, Int image, Int P, Int H, Int W, Int C, const F &f) {
   for (Int y = 0; y < H / 2; y++)
     for (Int c = 0; c < W / 2; c++)
-      f(Corner<S>(x + (image * (H + 2) + 2 * y) * (W + 2) + 2 * c, W + 2), ((image * (H / 2) + y) * (W / 2) + c) * C);
+      f(x + (image * P * (H + 2) + 2 * y) * (W + 2) + 2 * c, ((image * (H / 2) + y) * (W / 2) + c) * C);
 }
 
-template <class S> struct FourPixels {
+template <class S, int P> struct FourPixels {
   Vec<S> a, b, c, d;
-  FourPixels(const Corner<S> &q, const Vec<S> *u) : a(u[0]), b(u[0]), c(u[0]), d(u[0]) {
+  FourPixels(const S *pixels, Int H, Int W, const Vec<S> *u) : a(u[0]), b(u[0]), c(u[0]), d(u[0]) {
+#pragma GCC unroll 4
+    for (int p = 0; p < P; p++) {
+      const Corner<S> q(pixels + p * (H + 2) * (W + 2), W + 2);
 #pragma GCC unroll 9
-    for (int k = 0; k < 9; k++) {
-      const int i = k / 3, j = k % 3;
-      a += q.x[i][j] * u[k + 1], b += q.x[i][j + 1] * u[k + 1];
-      c += q.x[i + 1][j] * u[k + 1], d += q.x[i + 1][j + 1] * u[k + 1];
+      for (int k = 0; k < 9; k++) {
+        const int i = k / 3, j = k % 3;
+        const Vec<S> tap = u[1 + p * 9 + k];
+        a += q.x[i][j] * tap, b += q.x[i][j + 1] * tap;
+        c += q.x[i + 1][j] * tap, d += q.x[i + 1][j + 1] * tap;
+      }
     }
   }
 };
 
-template <class S> void first_forward(const S *x, const S *u, S *Y, uint8_t *winners, Int n, Int H, Int W, Int C) {
+template <class S, int P>
+void first_forward(const S *x, const S *u, S *Y, uint8_t *winners, Int n, Int H, Int W, Int C) {
   for (Int i = 0; i < n; i++)
     for (Int v = 0; v < C; v += LANES<S>) {
-      Vec<S> f[10];
-      for (int k = 0; k < 10; k++) f[k] = load(u + k * C + v);
-      each_corner(x, i, H, W, C, [&](const Corner<S> &q, Int to) {
-        FourPixels<S> p(q, f);
+      Vec<S> f[1 + 9 * P];
+      for (int k = 0; k < 1 + 9 * P; k++) f[k] = load(u + k * C + v);
+      each_window(x, i, P, H, W, C, [&](const S *pixels, Int to) {
+        FourPixels<S, P> p(pixels, H, W, f);
         Lane<S> which{};
         Vec<S> best = p.a;
         which = (p.b > best) ? which + 1 : which, best = (p.b > best) ? p.b : best;
@@ -92,40 +120,46 @@ template <class S> void first_forward(const S *x, const S *u, S *Y, uint8_t *win
     }
 }
 
-template <class S>
+template <class S, int P>
 void first_apply(const S *x, const S *u, const uint8_t *winners, S *Y, Int n, Int H, Int W, Int C) {
   for (Int i = 0; i < n; i++)
     for (Int v = 0; v < C; v += LANES<S>) {
-      Vec<S> f[10];
-      for (int k = 0; k < 10; k++) f[k] = load(u + k * C + v);
-      each_corner(x, i, H, W, C, [&](const Corner<S> &q, Int to) {
-        FourPixels<S> p(q, f);
+      Vec<S> f[1 + 9 * P];
+      for (int k = 0; k < 1 + 9 * P; k++) f[k] = load(u + k * C + v);
+      each_window(x, i, P, H, W, C, [&](const S *pixels, Int to) {
+        FourPixels<S, P> p(pixels, H, W, f);
         Lane<S> which = load_bytes<S>(winners + to + v);
         store(Y + to + v, (which < DEAD) ? choose<S>(which, p.a, p.b, p.c, p.d) : Vec<S>{});
       });
     }
 }
 
-// P [10][C] = the gradient by u, given g, that by y. Images outside, so that one image's stay in the first cache.
-template <class S>
-void first_gradient(const S *x, const S *g, const uint8_t *winners, S *P, Int n, Int H, Int W, Int C) {
+// D [1 + 9 P][C] = the gradient by u, given g, that by y. Images outside, so that one image's stay in the cache; then
+// planes, since the sums of one are what registers hold.
+template <class S, int P>
+void first_gradient(const S *x, const S *g, const uint8_t *winners, S *D, Int n, Int H, Int W, Int C) {
   for (Int i = 0; i < n; i++)
-    for (Int v = 0; v < C; v += LANES<S>) {
-      Vec<S> f[10] = {};
-      each_corner(x, i, H, W, C, [&](const Corner<S> &q, Int to) {
-        Lane<S> which = load_bytes<S>(winners + to + v);
-        Vec<S> all = in_register(load(g + to + v));
-        Vec<S> a = where<S>(which, 0, all), b = where<S>(which, 1, all);
-        Vec<S> c = where<S>(which, 2, all), d = where<S>(which, 3, all);
-        f[0] += (a + b) + (c + d);
+    for (Int v = 0; v < C; v += LANES<S>)
+      for (int plane = 0; plane < P; plane++) {
+        Vec<S> f[10] = {};
+        each_window(x + plane * (H + 2) * (W + 2), i, P, H, W, C, [&](const S *pixels, Int to) {
+          const Corner<S> q(pixels, W + 2);
+          Lane<S> which = load_bytes<S>(winners + to + v);
+          Vec<S> all = in_register(load(g + to + v));
+          Vec<S> a = where<S>(which, 0, all), b = where<S>(which, 1, all);
+          Vec<S> c = where<S>(which, 2, all), d = where<S>(which, 3, all);
+          f[0] += (a + b) + (c + d);
 #pragma GCC unroll 9
-        for (int k = 0; k < 9; k++) {
-          const int y = k / 3, z = k % 3;
-          f[k + 1] += (q.x[y][z] * a + q.x[y][z + 1] * b) + (q.x[y + 1][z] * c + q.x[y + 1][z + 1] * d);
+          for (int k = 0; k < 9; k++) {
+            const int y = k / 3, z = k % 3;
+            f[k + 1] += (q.x[y][z] * a + q.x[y][z + 1] * b) + (q.x[y + 1][z] * c + q.x[y + 1][z + 1] * d);
+          }
+        });
+        for (int k = plane ? 1 : 0; k < 10; k++) {
+          S *to = D + (k ? plane * 9 + k : 0) * C + v;
+          store(to, i ? load(to) + f[k] : f[k]);
         }
-      });
-      for (int k = 0; k < 10; k++) store(P + k * C + v, i ? load(P + k * C + v) + f[k] : f[k]);
-    }
+      }
 }
 
 }  // namespace fphi

@@ -104,6 +104,33 @@ void all_backward_twice(const S *v, const S *a, const S *b, const S *g, const S 
   }
 }
 
+// Of the first layer, on P = 1 (grey) or 3 planes (colours).
+struct First {
+  Int n, P, H, W, C;
+  Int inputs() const { return n * P * (H + 2) * (W + 2); }
+  Int filter() const { return (1 + 9 * P) * C; }
+  Int outputs() const { return n * (H / 2) * (W / 2) * C; }
+};
+
+template <class S> void all_first_forward(const S *x, const S *u, S *y, uint8_t *winners, Int T, First m) {
+  for (Int t = 0; t < T; t++)
+    (m.P == 3 ? first_forward<S, 3> : first_forward<S, 1>)(x + t * m.inputs(), u + t * m.filter(), y + t * m.outputs(),
+                                                           winners + t * m.outputs(), m.n, m.H, m.W, m.C);
+}
+
+template <class S> void all_first_apply(const S *x, const S *u, const uint8_t *winners, S *y, Int T, First m) {
+  for (Int t = 0; t < T; t++)
+    (m.P == 3 ? first_apply<S, 3> : first_apply<S, 1>)(x + t * m.inputs(), u + t * m.filter(), winners + t * m.outputs(),
+                                                       y + t * m.outputs(), m.n, m.H, m.W, m.C);
+}
+
+template <class S> void all_first_gradient(const S *x, const S *g, const uint8_t *winners, S *u, Int T, First m) {
+  for (Int t = 0; t < T; t++)
+    (m.P == 3 ? first_gradient<S, 3> : first_gradient<S, 1>)(x + t * m.inputs(), g + t * m.outputs(),
+                                                             winners + t * m.outputs(), u + t * m.filter(), m.n, m.H, m.W,
+                                                             m.C);
+}
+
 }  // namespace
 
 #define SHAPE Shape(n, H, W, C, O, stride, padding)
@@ -144,20 +171,19 @@ void all_backward_twice(const S *v, const S *a, const S *b, const S *g, const S 
                                Int W, Int C, Int window, Int own) { \
     all_backward_twice(v, a, b, g, z, scale, mean, rstd, winners, to_g, to_z, to_scale, T, MAPS, own); \
   } \
-  void patch_moments_##s(const S *x, S *mean, S *covariance, Int T, Int n, Int H, Int W, Int own) { \
-    EACH_TASK patch_moments(x + t * n * (H + 2) * (W + 2), mean + t * 9, covariance + t * 81, own, H, W); \
+  void patch_moments_##s(const S *x, S *mean, S *covariance, Int T, Int n, Int P, Int H, Int W, Int own) { \
+    const Int K = 9 * P; \
+    EACH_TASK patch_moments(x + t * n * P * (H + 2) * (W + 2), mean + t * K, covariance + t * K * K, own, P, H, W); \
   } \
-  void first_forward_##s(const S *x, const S *u, S *y, uint8_t *winners, Int T, Int n, Int H, Int W, Int C) { \
-    const Int from = n * (H + 2) * (W + 2), to = n * (H / 2) * (W / 2) * C; \
-    EACH_TASK first_forward(x + t * from, u + t * 10 * C, y + t * to, winners + t * to, n, H, W, C); \
+  void first_forward_##s(const S *x, const S *u, S *y, uint8_t *winners, Int T, Int n, Int P, Int H, Int W, Int C) { \
+    all_first_forward(x, u, y, winners, T, First{n, P, H, W, C}); \
   } \
-  void first_apply_##s(const S *x, const S *u, const uint8_t *winners, S *y, Int T, Int n, Int H, Int W, Int C) { \
-    const Int from = n * (H + 2) * (W + 2), to = n * (H / 2) * (W / 2) * C; \
-    EACH_TASK first_apply(x + t * from, u + t * 10 * C, winners + t * to, y + t * to, n, H, W, C); \
+  void first_apply_##s(const S *x, const S *u, const uint8_t *winners, S *y, Int T, Int n, Int P, Int H, Int W, Int C) { \
+    all_first_apply(x, u, winners, y, T, First{n, P, H, W, C}); \
   } \
-  void first_gradient_##s(const S *x, const S *g, const uint8_t *winners, S *u, Int T, Int n, Int H, Int W, Int C) { \
-    const Int from = n * (H + 2) * (W + 2), to = n * (H / 2) * (W / 2) * C; \
-    EACH_TASK first_gradient(x + t * from, g + t * to, winners + t * to, u + t * 10 * C, n, H, W, C); \
+  void first_gradient_##s(const S *x, const S *g, const uint8_t *winners, S *u, Int T, Int n, Int P, Int H, Int W, \
+                          Int C) { \
+    all_first_gradient(x, g, winners, u, T, First{n, P, H, W, C}); \
   } \
   }
 
