@@ -16,7 +16,7 @@ from rich.console import Console
 from contenders import ROWS
 from fphi import FphiError
 from memory import measure_memory
-from output import Part, Report, around_markers, machine, steps_part, write_between_markers
+from output import Earlier, Part, Report, around_markers, machine, steps_part, write_between_markers
 from sampling import measure_sampling
 from timing import compare
 
@@ -31,10 +31,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if chosen.threads:
         torch.set_num_threads(chosen.threads)
     given = list(sys.argv[1:] if arguments is None else arguments)
-    report = Report(shlex.join(["python", "benchmarks/meta_step.py", *given]), machine())
+    command = shlex.join(["python", "benchmarks/meta_step.py", *given])
+    earlier = Earlier.read(chosen.along) if chosen.along else Earlier()
+    report = Report(earlier.before(command), machine())
     console = Console()
     for name in chosen.parts:
-        report.parts[name] = _measure(name, chosen, console)
+        report.parts[name] = _measure(name, chosen, console, earlier)
         report.parts[name].print(console)
     if chosen.json:
         chosen.json.write_text(json.dumps(report.to_json(), indent=2) + "\n", encoding="utf-8")
@@ -43,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _measure(part: str, chosen: argparse.Namespace, console: Console) -> Part:
+def _measure(part: str, chosen: argparse.Namespace, console: Console, earlier: Earlier) -> Part:
     with console.status(f"measuring {part}") as status:
         if part == "memory":
             return measure_memory(chosen.tasks, chosen.queries[0], chosen.rounds, torch.get_num_threads())
@@ -55,7 +57,7 @@ def _measure(part: str, chosen: argparse.Namespace, console: Console) -> Part:
             for queries in chosen.queries[:1] if ROWS[name].queries else chosen.queries:
                 status.update(f"measuring {name}")
                 measured += compare(ROWS[name], chosen.tasks, queries, chosen.rounds)
-        return steps_part(measured, chosen.rounds)
+        return steps_part(earlier.beside(measured), chosen.rounds)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -72,6 +74,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=_positive, default=7, help="rounds that count; one more goes before")
     parser.add_argument("--threads", type=_positive, help="cores to use; by default as torch does")
     parser.add_argument("--json", type=Path, help="file for the numbers")
+    parser.add_argument(
+        "--along", type=Path, help="such a file, whose gradients are shown too if not timed anew"
+    )
     parser.add_argument("--write", type=Path, help="Markdown file whose marked part is replaced")
     return parser
 

@@ -1,5 +1,6 @@
 """What was measured, as a table for the terminal, as Markdown, and as JSON."""
 
+import json
 import os
 import platform
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from rich.table import Table
 from fphi import FphiError
 
 __all__ = [
+    "Earlier",
     "Measured",
     "Part",
     "Report",
@@ -102,6 +104,34 @@ class Report:
         """Plain values."""
         data = {name: part.data for name, part in self.parts.items()}
         return {"command": self.command, "machine": self.machine, **data}
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """Gradients that were timed by an earlier command.
+
+    Attributes:
+        command: it.
+        measured: its rows.
+    """
+
+    command: str = ""
+    measured: tuple[Measured, ...] = ()
+
+    @classmethod
+    def read(cls, path: Path) -> "Earlier":
+        """What a command with ``--json`` has written."""
+        data = json.loads(path.read_text(encoding="utf-8"))
+        return cls(data["command"], tuple(Measured(**row) for row in data["steps"]))
+
+    def before(self, command: str) -> str:
+        """Its command, and the one that comes after it."""
+        return f"{self.command}; {command}" if self.command else command
+
+    def beside(self, anew: Sequence[Measured]) -> list[Measured]:
+        """Its rows but for those that were timed anew, and these."""
+        timed = {(m.row, m.queries) for m in anew}
+        return [m for m in self.measured if (m.row, m.queries) not in timed] + list(anew)
 
 
 def steps_part(measured: Sequence[Measured], rounds: int) -> Part:
