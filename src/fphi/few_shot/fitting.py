@@ -17,6 +17,7 @@ from fphi.few_shot.encoders.base import Encoder
 from fphi.few_shot.heads import PARTS, TOGETHER, Mixed, averaged
 from fphi.few_shot.in_context import IN_CONTEXT
 from fphi.few_shot.items import ExamplesError, Items
+from fphi.few_shot.threads import one_thread_for
 from fphi.few_shot.unknown import KnownRule, Learning, known_rule
 
 __all__ = ["Fitted", "Standing", "fit"]
@@ -97,10 +98,10 @@ class Fitted:
     def scored(self, items: Items) -> tuple[Tensor, NDArray[np.float64]]:
         """Calibrated logits ``[m, classes]``, and how known each example looks ``[m]``, by `known`'s kind."""
         features = _encoded(self.candidate.encoder, items)
-        with torch.no_grad():
-            logits = self.network(features).double() / self.temperature
         kind: Familiarity = "probability" if self.known is None else self.known.kind
-        return logits, familiarity(kind, logits, self.features, features, self.candidate.encoder.unit)
+        with torch.no_grad(), one_thread_for(max(features.numel(), self.features.numel())):
+            logits = self.network(features).double() / self.temperature
+            return logits, familiarity(kind, logits, self.features, features, self.candidate.encoder.unit)
 
     def extended(
         self, items: Items, labels: NDArray[np.int64], more: NDArray[np.int64], classes: int
@@ -115,7 +116,8 @@ class Fitted:
         """
         features = torch.cat([self.features, _encoded(self.candidate.encoder, items)])
         y = np.concatenate([labels, more])
-        network = self.candidate.head.learn(features, y, classes, self.candidate.encoder.unit)
+        with one_thread_for(features.numel()):
+            network = self.candidate.head.learn(features, y, classes, self.candidate.encoder.unit)
         return replace(self, features=features, labels=y, classes=classes, network=network)
 
     def alone(self) -> nn.Module:
@@ -161,9 +163,21 @@ def fit(
     Raises:
         ExamplesError: no candidate can learn them.
     """
-    classes = int(y.max()) + 1
     encoders = {id(c.encoder): c.encoder for c in candidates}
     features = {key: _encoded(encoder, items) for key, encoder in encoders.items()}
+    with one_thread_for(max(x.numel() for x in features.values())):
+        return _chosen(candidates, features, y, refused, seed)
+
+
+def _chosen(
+    candidates: Sequence[Candidate],
+    features: dict[int, Tensor],
+    y: NDArray[np.int64],
+    refused: float,
+    seed: int,
+) -> Fitted:
+    """`fit`, given the features by the ``id`` of their encoder."""
+    classes = int(y.max()) + 1
     splits = held_out(y, seed)
     if not splits:
         return _untried(candidates, features, y, classes)
