@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from fphi.errors import FphiError
+from fphi.networks.channels_last import channels_last
 from fphi.networks.drop_path import DropPath
 from fphi.networks.operations import Norm, conv_block, operation
 
@@ -178,7 +179,7 @@ class CellStack(nn.Module):
         self.feature_size = widths[1]
 
     def forward(self, x: Tensor) -> Tensor:
-        older = newer = self.stem(x)
+        older = newer = self.stem(channels_last(x))
         for cell in self.cells:
             older, newer = newer, cell(older, newer)
         features: Tensor = newer.relu().mean((-2, -1))

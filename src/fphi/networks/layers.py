@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from fphi.networks.channels_last import channels_last
 from fphi.networks.operations import Norm
 
 __all__ = ["Layer", "LayerNetwork", "joined", "loose_layers"]
@@ -62,6 +63,7 @@ class LayerNetwork(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``[n, C, H, W]`` to ``[n, outputs]``."""
+        x = channels_last(x)
         outs: list[Tensor] = []
         for layer, sources in zip(self.layers, self.sources, strict=True):
             outs.append(layer(joined([outs[source - 1] for source in sources]) if sources else x))

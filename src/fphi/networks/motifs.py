@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from fphi.errors import FphiError
+from fphi.networks.channels_last import channels_last
 from fphi.networks.operations import Norm, conv_block, operation
 
 __all__ = ["Arrow", "Motif", "MotifGraph", "MotifNetwork", "flatten"]
@@ -182,7 +183,7 @@ class MotifNetwork(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``x: [n, C, H, W]`` to logits ``[n, outputs]``, or features ``[n, feature_size]``."""
-        logits: Tensor = self.head(self.body(x))
+        logits: Tensor = self.head(self.body(channels_last(x)))
         return logits
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from fphi.networks.channels_last import channels_last
 from fphi.networks.mixture import MixedOperation, fixed_norm, mixed_node, ways
 from fphi.networks.operations import Norm, conv_block, operation
 
@@ -136,7 +137,7 @@ class Network201(nn.Module):
 
     def forward(self, x: Tensor, *weights: Tensor) -> Tensor:
         """``x: [n, C, H, W]`` to logits ``[n, outputs]``, or features; cells that take weights get these."""
-        x = self.stem(x)
+        x = self.stem(channels_last(x))
         for stage, cells in enumerate(self.stages):
             if stage:
                 x = self.reductions[stage - 1](x)

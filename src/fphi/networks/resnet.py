@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from fphi.networks.channels_last import channels_last
 from fphi.networks.operations import Norm
 from fphi.ranges import checked
 
@@ -61,5 +62,5 @@ class ResNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``[n, channels, H, W]`` to ``[n, outputs]``."""
-        logits: Tensor = self.head(self.body(self.stem(x)).mean((2, 3)))
+        logits: Tensor = self.head(self.body(self.stem(channels_last(x))).mean((2, 3)))
         return logits

@@ -13,6 +13,7 @@ from fphi.learnable.architecture.space import ArchitectureSpace, Graph
 from fphi.learnable.mixture import Mixture
 from fphi.learnable.space import Decision, FixedSpace, Tokens
 from fphi.networks.cells import INPUTS, CellNetwork, CellPlan, Link, Node
+from fphi.networks.channels_last import channels_last
 from fphi.networks.mixture import MixedCell, Way, fixed_norm, ways
 from fphi.networks.operations import Norm
 
@@ -179,7 +180,7 @@ class DartsSupernet(Mixture):
 
     def forward(self, x: Tensor) -> Tensor:
         shares = self.probabilities()
-        older = newer = self.stem(x)
+        older = newer = self.stem(channels_last(x))
         for cell in self.cells:
             kind = "reduction" if cell.reduces else "normal"
             older, newer = newer, cell(older, newer, shares[kind])

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from fphi.learnable.architecture.supernet import SubgraphNetwork
 from fphi.learnable.space import Tokens
+from fphi.networks.channels_last import channels_last
 from fphi.networks.operations import FactorizedReduce, Norm, conv_block, operation
 
 __all__ = ["MacroLayer", "MacroNetwork", "layers_of", "pools", "survivors"]
@@ -92,7 +93,7 @@ class MacroNetwork(SubgraphNetwork):
     def run(self, x: Tensor, tokens: Tokens) -> Tensor:
         layers = layers_of(tokens, self.operations)
         surviving = survivors(layers)
-        outs: dict[int, Tensor] = {0: self.stem(x)}
+        outs: dict[int, Tensor] = {0: self.stem(channels_last(x))}
         for number, layer in enumerate(layers, start=1):
             if number in surviving:
                 outs = {i: self.reductions[f"{number}_{i}"](outs[i]) for i in surviving[number]}

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from fphi.learnable.architecture.supernet import SubgraphNetwork
 from fphi.learnable.space import Tokens
+from fphi.networks.channels_last import channels_last
 from fphi.networks.drop_path import DropPath
 from fphi.networks.operations import Norm, operation
 
@@ -163,7 +164,7 @@ class MicroNetwork(SubgraphNetwork):
     def run(self, x: Tensor, tokens: Tokens) -> Tensor:
         half = len(tokens) // 2
         cells = MicroCells(*(links_of(part, self.operations) for part in (tokens[:half], tokens[half:])))
-        older = newer = self.stem(x)
+        older = newer = self.stem(channels_last(x))
         for cell, reduces in zip(self.cells, self.reduces, strict=True):
             older, newer = newer, cell(older, newer, cells[reduces])
         out: Tensor = self.head(newer.relu().mean((-2, -1)))

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate, pad
 
 from fphi.learnable.architecture.graph_architecture import IMAGE, GraphArchitecture, Vertex
+from fphi.networks.channels_last import channels_last
 from fphi.networks.operations import Norm
 
 __all__ = ["GraphNetwork", "fitted"]
@@ -44,6 +45,7 @@ class GraphNetwork(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``x: [n, C, H, W]`` to logits ``[n, outputs]``, or features ``[n, feature_size]``."""
+        x = channels_last(x)
         found = {IMAGE: x}
         for vertex in self.graph.vertices:
             # In the order of the chain, not of the set, so that sums are the same whatever was added first.

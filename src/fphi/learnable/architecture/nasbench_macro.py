@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from fphi.errors import FphiError
 from fphi.learnable.architecture.space import ArchitectureSpace, Edge, Graph
 from fphi.learnable.space import Decision, FixedSpace, Tokens
+from fphi.networks.channels_last import channels_last
 
 __all__ = ["OPERATIONS_MACRO", "NASBenchMacroSpace"]
 
@@ -65,7 +66,7 @@ class NASBenchMacroSpace(FixedSpace, ArchitectureSpace):
                 layers.append(_layer(OPERATIONS_MACRO[left.pop(0)], channels, wider, stride))
                 channels = wider
         head = [_convolution(channels, self.features, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
-        return nn.Sequential(*layers, *head, nn.Linear(self.features, outputs))
+        return _Chain(*layers, *head, nn.Linear(self.features, outputs))
 
     def graphs(self, tokens: Tokens) -> list[Graph]:
         names = ("input", "stem", *(str(i + 1) for i in range(len(tokens))), "output")
@@ -73,6 +74,12 @@ class NASBenchMacroSpace(FixedSpace, ArchitectureSpace):
         ends = pairwise(range(len(names)))
         edges = tuple(Edge(*end, label) for end, label in zip(ends, labels, strict=True))
         return [Graph("network", names, edges)]
+
+
+class _Chain(nn.Sequential):
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = super().forward(channels_last(x))  # type: ignore[no-untyped-call]
+        return out
 
 
 class InvertedResidual(nn.Module):
