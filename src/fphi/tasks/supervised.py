@@ -146,7 +146,7 @@ def _divided(name: str, halves: _Halves, counts: tuple[int, int], tests: int, se
 
     def standardised(data: Labelled, rows: NDArray[np.int64]) -> Examples:
         x = torch.from_numpy(data.images[rows]).float()
-        return Examples((x - mean) / deviation, torch.from_numpy(data.labels[rows]))
+        return Examples(x.sub_(mean).div_(deviation), torch.from_numpy(data.labels[rows]))
 
     return Supervised(
         name,
