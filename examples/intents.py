@@ -33,26 +33,42 @@ class Refined(nn.Module):
 
     Args:
         width: of the features.
-        outputs: numbers that a linear layer makes of them; None: features again.
         hidden: width of the small network.
     """
 
-    def __init__(self, width: int, outputs: int | None, hidden: int = 256) -> None:
+    def __init__(self, width: int, hidden: int = 256) -> None:
         super().__init__()
         self.inner, self.outer = nn.Linear(width, hidden), nn.Linear(hidden, width)
         nn.init.zeros_(self.outer.weight)
         nn.init.zeros_(self.outer.bias)
         self.log_scale = nn.Parameter(torch.tensor(2.0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        refined: Tensor = (x + self.outer(self.inner(x).relu())) * self.log_scale.exp()
+        return refined
+
+
+class Answers(nn.Module):
+    """Refined features, and a linear layer of them: ``body`` and ``head``, of which ANIL adapts the latter.
+
+    Args:
+        width: of the features.
+        outputs: numbers that the linear layer makes; None: the features are the answer.
+    """
+
+    def __init__(self, width: int, outputs: int | None) -> None:
+        super().__init__()
+        self.body = Refined(width)
         self.head = nn.Identity() if outputs is None else nn.Linear(width, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        refined: Tensor = self.head((x + self.outer(self.inner(x).relu())) * self.log_scale.exp())
-        return refined
+        answers: Tensor = self.head(self.body(x))
+        return answers
 
 
 def network(input_shape: tuple[int, ...], outputs: int | None) -> nn.Module:
     """What the methods learn: they find it by ``network="examples/intents.py:network"``."""
-    return Refined(input_shape[0], outputs)
+    return Answers(input_shape[0], outputs)
 
 
 def features(texts: Sequence[str], cache: Path, encoder: str | None) -> NDArray[np.float32]:
@@ -128,12 +144,12 @@ def learned(
     name: str, tasks: FeatureTasks, shots: int, out: Path, count: int, steps: int | None
 ) -> tuple[float, float]:
     """Accuracy on test tasks after meta-training, and half its 95 % interval."""
-    options = {**_OPTIONS[name], "network": f"{__file__}:network", "ways": 5, "shots": shots}
+    options = {**_OPTIONS[name], "network": f"{__file__}:network", "ways": tasks.ways, "shots": shots}
     if name != "from-scratch":
         options |= {"validate_every": 50, "validation_tasks": 200} | ({"steps": steps} if steps else {})
     run = out / f"{name}-{shots}"
     if not (run / "best.safetensors").is_file():
-        fphi.train(name, tasks=tasks, out=run, threads=1, tensorboard=False, **options)
+        fphi.train(name, tasks=tasks, out=run, threads=1, **options)
     learner: Any = fphi.load(run, network=f"{__file__}:network")
     right = fphi.evaluate(learner, tasks, count=count, threads=1).inductive.double()
     return float(right.mean()), 1.96 * float(right.std()) / len(right) ** 0.5

@@ -41,6 +41,10 @@ def test_intents(tmp_path: Path) -> None:
     assert half > 0
     learner = fphi.PrototypicalLearner(network)
     assert fphi.evaluate(learner, tasks, count=10).accuracy == pytest.approx(accuracy, abs=0.3)
+    for method in ("anil", "from-scratch"):
+        accuracy, half = intents.learned(method, tasks, 1, tmp_path / "runs", count=3, steps=1)
+        assert 0 <= accuracy <= 1
+        assert half >= 0
 
 
 def test_spoken_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
