@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +14,7 @@ from safetensors.torch import load_file
 from cli_helpers import fphi, quietly, refused
 from fphi.errors import FphiError
 from fphi.experiment.launcher import Job, LaunchOptions, submit
+from fphi.experiment.slurm import has_left
 from waiting import wait_until
 
 SMALL = (
@@ -53,21 +55,38 @@ def children(process: int) -> list[int]:
     return [int(word) for word in text.split()]
 
 
-@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs Linux's /proc")
-def test_a_job_that_has_to_make_room_goes_on_to_the_same_bits(tmp_path: Path) -> None:
-    """It is told by SIGUSR1 in the middle, saves, is queued again, and ends as if nothing had been.
+def tool(folder: Path, name: str, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stand-in for a program of SLURM: a shell script."""
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(f"#!/bin/sh\n{text}\n")
+    (folder / name).chmod(0o755)
+    if not os.environ["PATH"].startswith(str(folder)):
+        monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
 
-    SIGUSR2 is submitit's own, and has the same handler.
-    """
+
+def in_slurm(folder: Path, book: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let this process be in job 7, of which SLURM's books say this."""
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    tool(folder, "scontrol", f'test "$*" = "show job --oneliner 7" && echo JobId=7 {book}', monkeypatch)
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs Linux's /proc")
+def test_a_job_that_has_to_make_room_goes_on_to_the_same_bits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is told by SIGTERM in the middle, saves, is queued again, and ends as if nothing had been."""
     import submitit
 
+    in_slurm(tmp_path / "bin", "JobState=RUNNING", monkeypatch)
     out, steps = tmp_path / "run", 60
     executor = submitit.AutoExecutor(tmp_path / "jobs", "local")
     executor.update_parameters(timeout_min=60)
     submitted: Any = executor.submit(job(out, steps))
     wait_until(lambda: rows(out) >= 3)
     (task,) = children(int(submitted.job_id))
-    os.kill(task, signal.SIGUSR1)
+    os.kill(task, signal.SIGTERM)
+    monkeypatch.delenv("SLURM_JOB_ID")
     quietly("train", *SMALL, "--steps", steps, "--out", tmp_path / "whole")
     assert submitted.results() == [0]
     said = submitted.stdout() + submitted.stderr()
@@ -75,6 +94,61 @@ def test_a_job_that_has_to_make_room_goes_on_to_the_same_bits(tmp_path: Path) ->
     assert "stopped at step" in said
     ends = [load_file(folder / "last.safetensors") for folder in (out, tmp_path / "whole")]
     assert all(bool((ends[0][name] == ends[1][name]).all()) for name in ends[1])
+
+
+class QueuedAgainError(Exception):
+    """What the stand-in for submitit's handler of SIGUSR2 raises."""
+
+
+@pytest.mark.parametrize(
+    ("number", "book", "ends"),
+    [
+        pytest.param(signal.SIGUSR1, "JobState=RUNNING", QueuedAgainError, id="asked-for-room"),
+        pytest.param(signal.SIGUSR2, "JobState=RUNNING", QueuedAgainError, id="submitits-own"),
+        pytest.param(signal.SIGTERM, "JobState=RUNNING Restarts=1", QueuedAgainError, id="preempted"),
+        pytest.param(signal.SIGTERM, "JobState=COMPLETING Restarts=2", SystemExit, id="queued-by-slurm"),
+        pytest.param(signal.SIGTERM, "JobState=COMPLETING Restarts=1", RuntimeError, id="cancelled"),
+        pytest.param(signal.SIGTERM, "", RuntimeError, id="unknown-to-slurm"),
+        pytest.param(signal.SIGTERM, None, RuntimeError, id="not-of-slurm"),
+    ],
+)
+def test_which_signals_queue_a_job_again(
+    number: int,
+    book: str | None,
+    ends: type[BaseException],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """SIGTERM does where SLURM gives the job grace; without, SLURM has queued it; else it ends the command.
+
+    What SLURM's books say was read off SLURM 22.05, with and without GraceTime, and after scancel.
+    """
+    if book is not None:
+        in_slurm(tmp_path / "bin", book, monkeypatch)
+    start = subprocess.Popen
+
+    def sends_the_signal(words: list[str], **named: Any) -> Any:
+        if words[0] != sys.executable:
+            return start(words, **named)
+        running.append(start(["sh", "-c", f"sleep 0.2; kill -{int(number)} {os.getpid()}; exec sleep 60"]))
+        return running[0]
+
+    def queue_again(number: int, frame: object) -> None:
+        raise QueuedAgainError
+
+    running: list[Any] = []
+    monkeypatch.setattr("fphi.experiment.launcher.subprocess.Popen", sends_the_signal)
+    before = {n: signal.getsignal(n) for n in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM)}
+    signal.signal(signal.SIGUSR2, queue_again)
+    try:
+        with pytest.raises(ends):
+            job(tmp_path / "run", 1)()
+        assert (running[0].poll() is None) == (ends is QueuedAgainError)
+        assert signal.getsignal(signal.SIGTERM) is before[signal.SIGTERM]
+    finally:
+        running[0].kill()
+        running[0].wait()
+        signal.signal(signal.SIGUSR2, before[signal.SIGUSR2])
 
 
 def test_the_command_submits_itself_and_follows_its_log(
@@ -97,13 +171,17 @@ def test_a_job_that_fails_says_what_its_command_said(tmp_path: Path, monkeypatch
         """As submitit has such a job."""
 
         job_id = "7"
-        paths = SimpleNamespace(stdout=tmp_path / "out", stderr=tmp_path / "err")
+        num_tasks = 1
+        paths = SimpleNamespace(stdout=tmp_path / "out", stderr=tmp_path / "err", result_pickle=tmp_path)
 
         def submit(self, job: Job) -> Any:
             return self
 
         def done(self) -> bool:
             return True
+
+        def task(self, number: int) -> Any:
+            return self
 
         def results(self) -> list[int]:
             raise ValueError(
@@ -155,13 +233,14 @@ def follow_until(follow: Any) -> Any:
     return once
 
 
-def test_what_does_not_fit_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_does_not_fit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(FphiError, match="give --launcher slurm, or leave it out"):
         LaunchOptions(job="partition=gpu")
     with pytest.raises(FphiError, match="it must be NAME=VALUE, separated by commas"):
         submit(LaunchOptions("local", "gpu"), job(tmp_path, 1), tmp_path / "jobs")
     with pytest.raises(FphiError, match=r"2 machines and --launcher local: this is one"):
         submit(LaunchOptions("local"), job(tmp_path, 1), tmp_path / "jobs", nodes=2)
+    monkeypatch.setenv("PATH", str(tmp_path))  # of a machine without SLURM
     with pytest.raises(FphiError, match=r"--launcher slurm refuses: Could not detect"):
         submit(LaunchOptions("slurm"), job(tmp_path, 1), tmp_path / "jobs")
 
@@ -172,18 +251,51 @@ def test_without_submitit_the_extra_is_named(tmp_path: Path, monkeypatch: pytest
         submit(LaunchOptions("slurm"), job(tmp_path, 1), tmp_path / "jobs")
 
 
+def submits(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let SLURM take a job as the seventh."""
+    tool(folder / "bin", "sbatch", f"cp $1 {folder}/script; echo Submitted batch job 7", monkeypatch)
+    tool(folder / "bin", "srun", "true", monkeypatch)
+
+
+def test_a_job_that_left_slurm_without_a_result_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cancelled before it began, for example; SLURM is asked, since a cluster may keep no accounts."""
+    submits(tmp_path, monkeypatch)
+    asked = tmp_path / "asked"
+    tool(
+        tmp_path / "bin",
+        "squeue",
+        f"echo $* >> {asked}; test -e {asked}.2 || echo 7; touch {asked}.2",
+        monkeypatch,
+    )
+    monkeypatch.setattr("fphi.experiment.launcher._BETWEEN_QUESTIONS", 0)
+    with pytest.raises(FphiError, match="job 7 has left no result: it was killed or cancelled; see"):
+        submit(LaunchOptions("slurm"), job(tmp_path, 1), tmp_path / "jobs", follow=lambda line: None)
+    assert asked.read_text().splitlines() == ["--noheader --jobs 7"] * 3
+
+
+@pytest.mark.parametrize(
+    ("answer", "left"),
+    [
+        pytest.param("echo 7 requeue fphi root R", False, id="runs"),
+        pytest.param("true", True, id="ended"),
+        pytest.param(
+            "echo slurm_load_jobs error: Invalid job id specified >&2; exit 1", True, id="forgotten"
+        ),
+        pytest.param("echo Unable to contact slurm controller >&2; exit 1", False, id="not-to-be-asked"),
+    ],
+)
+def test_whether_a_job_has_left_slurm(
+    answer: str, left: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tool(tmp_path / "bin", "squeue", answer, monkeypatch)
+    assert has_left("7") is left
+
+
 def test_slurm_is_asked_for_machines_and_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a stand-in for sbatch, which notes what it was given."""
-    tools = tmp_path / "bin"
-    tools.mkdir()
-    for name, text in {
-        "sbatch": f"cp $1 {tmp_path}/script; echo Submitted batch job 7",
-        "sacct": "true",
-    }.items():
-        (tools / name).write_text(f"#!/bin/sh\n{text}\n")
-        (tools / name).chmod(0o755)
-    (tools / "srun").symlink_to(tools / "sacct")
-    monkeypatch.setenv("PATH", f"{tools}{os.pathsep}{os.environ['PATH']}")
+    submits(tmp_path, monkeypatch)
 
     def stop(line: str) -> None:
         raise KeyboardInterrupt

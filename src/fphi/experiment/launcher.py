@@ -11,9 +11,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any, Literal
 
 from fphi.errors import FphiError
+from fphi.experiment.slurm import ended_by, has_left
 from fphi.run.show.say import say
 
 __all__ = ["Job", "LaunchOptions", "submit", "without_launcher"]
@@ -21,6 +23,7 @@ __all__ = ["Job", "LaunchOptions", "submit", "without_launcher"]
 _SHARED = ("timeout_min", "mem_gb", "cpus_per_task", "gpus_per_node", "name")
 """Submitit's names for what every kind of cluster has; all others are SLURM's own."""
 _POLL = 0.2  # seconds
+_BETWEEN_QUESTIONS = 10.0  # to SLURM; seconds
 _MONTH = 30 * 24 * 60  # in minutes: this machine has no time limit
 
 
@@ -89,11 +92,19 @@ class Job:
         words = [word for word in self.words if word != "--resume"]
         running = subprocess.Popen([sys.executable, "-m", "fphi", *words, *resume])
         self._process = running.pid
-        # A batch system that takes its machines back says so by SIGTERM, and queues the job again by itself.
-        handlers: Mapping[int, Any] = {
-            signal.SIGTERM: lambda number, frame: os.kill(running.pid, signal.SIGTERM),
-            signal.SIGUSR1: signal.getsignal(signal.SIGUSR2),
-        }
+        queue_again: Any = signal.getsignal(signal.SIGUSR2)  # submitit's: `checkpoint`, then requeue
+        is_queued = False
+
+        def terminated(number: int, frame: FrameType | None) -> None:
+            nonlocal is_queued
+            ended = ended_by()
+            if ended == "grace":
+                queue_again(number, frame)
+            else:
+                is_queued = ended == "requeue"
+                os.kill(running.pid, signal.SIGTERM)
+
+        handlers: Mapping[int, Any] = {signal.SIGTERM: terminated, signal.SIGUSR1: queue_again}
         before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
         try:
             while running.poll() is None:
@@ -101,6 +112,8 @@ class Job:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+        if is_queued:
+            raise SystemExit(130)  # without a result, which would end the following of its log
         if running.returncode not in (0, 130):
             raise RuntimeError(f"the command ended with exit status {running.returncode}; its log says why")
         return running.returncode
@@ -161,15 +174,18 @@ def submit(
         submitted = executor.submit(job)
     log = submitted.paths.stderr
     follow(f"job {submitted.job_id}; its log is {log}")
+    has_ended = submitted.done if options.launcher == "local" else _End(submitted)
     try:
-        _follow(submitted, follow)
+        _follow(submitted, follow, has_ended)
     except KeyboardInterrupt:
         stop = f"scancel {submitted.job_id}" if options.launcher == "slurm" else f"kill {submitted.job_id}"
         follow(f"job {submitted.job_id} goes on without you; to end it: {stop}")
         return 130
+    if not _has_results(submitted):
+        raise FphiError(f"job {submitted.job_id} has left no result: it was killed or cancelled; see {log}")
     try:
         status: int = submitted.results()[0]
-    except Exception as error:  # submitit's, of a job that failed, was killed or left no result
+    except Exception as error:  # submitit's, of a job that failed
         told = [line.strip() for line in str(error).splitlines() if "Error: " in line]
         reason = (told or [" ".join(str(error).split())[:200]])[-1]
         raise FphiError(f"job {submitted.job_id} failed ({reason}); see {log}") from error
@@ -194,13 +210,38 @@ def _alone() -> str:
     return f"setsid {python}" if shutil.which("setsid") else python
 
 
-def _follow(submitted: Any, follow: Callable[[str], None]) -> None:
-    """Its log line by line, until it is done."""
+def _has_results(submitted: Any) -> bool:
+    """Whether each of a job's processes has left what it returned or raised."""
+    tasks = [submitted.task(number) for number in range(submitted.num_tasks)]
+    return all(task.paths.result_pickle.exists() for task in tasks)
+
+
+class _End:
+    """Whether a job of SLURM has ended: with results, or gone from the queue without.
+
+    Submitit asks ``sacct``, which knows nothing where a cluster keeps no accounts. A result may reach a
+    shared folder a little later than the job leaves the queue, so that has to be found twice.
+    """
+
+    def __init__(self, submitted: Any) -> None:
+        self._submitted, self._next, self._times_gone = submitted, 0.0, 0
+
+    def __call__(self) -> bool:
+        if _has_results(self._submitted):
+            return True
+        if time.monotonic() >= self._next:
+            self._next = time.monotonic() + _BETWEEN_QUESTIONS
+            self._times_gone = self._times_gone + 1 if has_left(self._submitted.job_id) else 0
+        return self._times_gone > 1
+
+
+def _follow(submitted: Any, follow: Callable[[str], None], has_ended: Callable[[], bool]) -> None:
+    """Its log line by line, until it has ended."""
     paths = (submitted.paths.stdout, submitted.paths.stderr)
     read = dict.fromkeys(paths, 0)
     ended = False
     while not ended:
-        ended = submitted.done()
+        ended = has_ended()
         for path in paths:
             if path.is_file():
                 with path.open(encoding="utf-8", errors="replace") as file:
