@@ -59,3 +59,16 @@ def test_two_devices_train_what_one_trains_up_to_rounding(tmp_path: Path) -> Non
     assert two.keys() == one.keys()
     for name, expected in one.items():
         torch.testing.assert_close(two[name], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_in_chunks_of_a_given_size_any_number_of_devices_trains_the_same_bits(tmp_path: Path) -> None:
+    """Of five tasks in three chunks one device has three, two have two and one, and each of three has one."""
+    words = ("train", "maml", *SINE, "--chunk-size", 2)
+    others = [start(*words, "--out", tmp_path / str(devices), "--devices", devices) for devices in (2, 3)]
+    quietly(*words, "--out", tmp_path / "1")
+    for process in others:
+        _, errors = process.communicate(timeout=PATIENCE)
+        assert process.returncode == 0, errors
+    learners = [read_checkpoint(tmp_path / name / "last.safetensors").learner for name in "123"]
+    for name, expected in learners[0].items():
+        assert all(bool((learner[name] == expected).all()) for learner in learners[1:]), name

@@ -130,6 +130,9 @@ def test_the_shares_of_the_ranks_are_a_partition() -> None:
             shares = [one.share(range(100, 100 + count)) for one in ranks]
             assert [i for share in shares for i in share] == list(range(100, 100 + count))
             assert max(map(len, shares)) - min(map(len, shares)) <= 1
+            whole = [one.share(range(100, 100 + count), 4) for one in ranks]
+            assert [i for share in whole for i in share] == list(range(100, 100 + count))
+            assert all(share.start % 4 == 0 for share in whole if len(share))
 
 
 def test_the_first_process_is_told_from_the_others_by_the_environment(

@@ -97,6 +97,8 @@ class Job:
 
         def terminated(number: int, frame: FrameType | None) -> None:
             nonlocal is_queued
+            # SLURM sends it to all processes of a job, and more than once: what asks SLURM must outlive it.
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
             ended = ended_by()
             if ended == "grace":
                 queue_again(number, frame)

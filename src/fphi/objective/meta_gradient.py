@@ -1,6 +1,7 @@
 """Step 2: L(φ), the loss over tasks, and its gradient. The one place where tasks are split up."""
 
 import os
+from collections.abc import Mapping
 from itertools import pairwise
 
 import torch
@@ -9,13 +10,14 @@ from torch import Tensor
 from fphi.learnable.base import LearningAlgorithm
 from fphi.learnable.checking import checked_tasks, explaining
 from fphi.objective.spreading import default_threads, spread
+from fphi.objective.summation import sum_of, summand, summed
 from fphi.ranges import Range, checked
 from fphi.tasks.types import Examples, Task
 from fphi.within.stand_in import own_parameters
 from fphi.within.surroundings import ordinary
 from fphi.within.time_limit import require_time
 
-__all__ = ["meta_gradient", "size_of_task", "split_tasks"]
+__all__ = ["mean_of_tasks", "meta_gradient", "size_of_task", "split_tasks", "summed_gradient"]
 
 # What counts as an example: so many values of the input, or so many numbers of a task's own.
 _VALUES, _NUMBERS = 28 * 28, 2**17
@@ -60,17 +62,45 @@ def meta_gradient(
     >>> gradients["network.weight"].shape
     torch.Size([5, 4])
     """
+    loss, sums = summed_gradient(learner, tasks, chunk_size=chunk_size, threads=threads, shared_by=shared_by)
+    return mean_of_tasks(learner, tasks.query.x.shape[0], loss, sums)
+
+
+def summed_gradient(
+    learner: LearningAlgorithm,
+    tasks: Task,
+    *,
+    chunk_size: int | None = None,
+    threads: int | None = None,
+    shared_by: int = 1,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The sums of which `meta_gradient` is the mean, as `fphi.objective.summation` adds them up.
+
+    With ``chunk_size`` the chunks have just as many tasks, and are summed exactly: so it does not matter
+    which process takes which.
+    """
     tasks = checked_tasks(learner, tasks)
-    count = tasks.query.x.shape[0]
     with torch.inference_mode(False), torch.enable_grad():
         tasks = _ordinary(tasks)
-        chunks = split_tasks(tasks, chunk_size or _default_chunk(learner, tasks, shared_by))
+        size = chunk_size or _default_chunk(learner, tasks, shared_by)
+        chunks = split_tasks(tasks, size, even=chunk_size is None)
         parts = spread(learner, chunks, _summed_gradient, threads or default_threads(tasks.query.x.device))
     # Summed in the order of the chunks, whichever thread was first: the same bits every time.
-    loss = torch.stack([part[0] for part in parts]).sum() / count
-    totals = [torch.stack(pieces).sum(0) / count for pieces in zip(*(p[1] for p in parts), strict=True)]
+    losses, gradients = [part[0] for part in parts], zip(*(part[1] for part in parts), strict=True)
+    exact = chunk_size is not None
+    loss, *totals = (summed(summand(x, exact) for x in terms) for terms in (losses, *gradients))
     names = [name for name, p in own_parameters(learner).items() if p.requires_grad]
     return loss, dict(zip(names, totals, strict=True))
+
+
+def mean_of_tasks(
+    learner: LearningAlgorithm, count: int, loss: Tensor, sums: Mapping[str, Tensor]
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """What `meta_gradient` returns, from the sums of `summed_gradient` over ``count`` tasks."""
+    own = own_parameters(learner)
+    means = {name: sum_of(total / count, own[name].dtype) for name, total in sums.items()}
+    kind = next((mean.dtype for mean in means.values()), loss.dtype)
+    return sum_of(loss / count, kind), means
 
 
 def size_of_task(learner: LearningAlgorithm, examples: int, values: int) -> int:
@@ -84,11 +114,11 @@ def size_of_task(learner: LearningAlgorithm, examples: int, values: int) -> int:
     return max(1, examples, values // _VALUES, learner.numbers_at_once() // _NUMBERS)
 
 
-def split_tasks(tasks: Task, size: int) -> list[Task]:
-    """Chunks of at most ``size`` tasks each, as even as that allows."""
+def split_tasks(tasks: Task, size: int, *, even: bool = True) -> list[Task]:
+    """Chunks of at most ``size`` tasks each, as even as that allows, or as large."""
     count = tasks.query.x.shape[0]
     pieces = -(-count // size)
-    bounds = [round(i * count / pieces) for i in range(pieces + 1)]
+    bounds = [round(i * count / pieces) if even else min(i * size, count) for i in range(pieces + 1)]
     return [Task(*(Examples(e.x[a:b], e.y[a:b]) for e in tasks)) for a, b in pairwise(bounds)]
 
 

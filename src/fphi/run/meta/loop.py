@@ -107,9 +107,13 @@ def _train(ranks: Ranks, run: MetaTraining, resume: bool, progress: bool) -> Tra
     """One process's part of a run, from its beginning to its end."""
     training = run.training
     _require_same_run(ranks, run)
-    if ranks.size > training.meta_batch:
+    if ranks.size > -(-training.meta_batch // (training.chunk_size or 1)):
+        chunks, each = (
+            (f" in chunks of {training.chunk_size}", "chunk") if training.chunk_size else ("", "task")
+        )
         raise FphiError(
-            f"meta_batch is {training.meta_batch}, and {ranks.size} processes were started; each needs a task"
+            f"meta_batch is {training.meta_batch}{chunks}, and {ranks.size} processes were started; "
+            f"each needs a {each}"
         )
     run.learner.to(ranks.device)
     run = replace(run, tasks=run.tasks.on(ranks.device))

@@ -53,9 +53,15 @@ class Ranks:
         """Whether this is the process that writes files and talks to the user."""
         return self.rank == 0
 
-    def share(self, indices: range) -> range:
-        """This rank's part of ``indices``; the parts are disjoint and differ in length by one at most."""
-        start, end = (len(indices) * r // self.size for r in (self.rank, self.rank + 1))
+    def share(self, indices: range, whole: int = 1) -> range:
+        """This rank's part of ``indices``; the parts are disjoint, and as even as that allows.
+
+        Args:
+            indices: what is divided.
+            whole: indices that stay together: parts are counted in so many from the first.
+        """
+        pieces = -(-len(indices) // whole)
+        start, end = (pieces * r // self.size * whole for r in (self.rank, self.rank + 1))
         return indices[start:end]
 
     def total(self, tensor: Tensor) -> Tensor:

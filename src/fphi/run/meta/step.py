@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from fphi.errors import FphiError
-from fphi.objective.meta_gradient import meta_gradient
+from fphi.objective.meta_gradient import mean_of_tasks, summed_gradient
+from fphi.objective.summation import summand
 from fphi.run.disk.checkpoint import LAST, has_begun
 from fphi.run.disk.finite import not_finite
 from fphi.run.meta.ranks import Ranks
@@ -58,19 +59,19 @@ def meta_step(
     """
     training = run.training
     _seed(_stream(training.seed, step, ranks.rank), ranks.device)
-    own = ranks.share(range(step * training.meta_batch, (step + 1) * training.meta_batch))
+    whole = range(step * training.meta_batch, (step + 1) * training.meta_batch)
+    own = ranks.share(whole, training.chunk_size or 1)
     tell_progress(run.learner, step / training.steps)
     batch = run.tasks.drawn("train", list(own)).to(ranks.device)
     try:
         with ranks.precision(), time_limit(end if ranks.size == 1 else None):
-            loss, gradients = _gradient(ranks, run, batch, step + 1)
+            loss, sums = _gradient(ranks, run, batch, step + 1)
     except TimeIsUpError:
         return None, ask()
     requests = ask()
     if ranks.size > 1:
-        loss, gradients, requests = _over_ranks(
-            ranks, loss, gradients, requests, len(own), training.meta_batch
-        )
+        loss, sums, requests = _over_ranks(ranks, loss, sums, requests)
+    loss, gradients = mean_of_tasks(run.learner, len(whole), loss, sums)
     culprit = not_finite({"the loss": loss} | {f"the gradient of {n}": g for n, g in gradients.items()})
     if culprit is not None:
         ranks.first(lambda: _give_up(run, step + 1, culprit))
@@ -79,18 +80,21 @@ def meta_step(
 
 
 def _gradient(ranks: Ranks, run: MetaTraining, batch: Task, step: int) -> tuple[Tensor, dict[str, Tensor]]:
-    """The meta-gradient on this rank's share; of tasks that it refuses, where others wait for it, nan."""
+    """The sum over this rank's share; of tasks that it refuses, where others wait for it, nan."""
     try:
         training = run.training
         size, threads = training.chunk_size, training.threads
-        return meta_gradient(
+        return summed_gradient(
             run.learner, batch, chunk_size=size, threads=threads, shared_by=ranks.of_this_machine
         )
     except FphiError as error:
         if ranks.size == 1:
             raise FphiError(f"meta-step {step}: {error}{_kept(run)}") from error
     learned = {name: p for name, p in run.learner.named_parameters() if p.requires_grad}
-    return torch.tensor(torch.nan, device=ranks.device), {k: torch.zeros_like(p) for k, p in learned.items()}
+    exact = run.training.chunk_size is not None
+    zeros = {name: summand(torch.zeros_like(p), exact) for name, p in learned.items()}
+    kind = next((p.dtype for p in learned.values()), torch.get_default_dtype())
+    return summand(torch.tensor(torch.nan, device=ranks.device, dtype=kind), exact), zeros
 
 
 def _stream(seed: int, step: int, rank: int) -> int:
@@ -109,18 +113,16 @@ def _seed(seed: int, device: torch.device) -> None:
 
 
 def _over_ranks(
-    ranks: Ranks, loss: Tensor, gradients: dict[str, Tensor], requests: Requests, count: int, batch: int
+    ranks: Ranks, loss: Tensor, sums: dict[str, Tensor], requests: Requests
 ) -> tuple[Tensor, dict[str, Tensor], Requests]:
-    """Means over the whole batch, from each rank's mean over its ``count`` tasks; one message for all."""
-    parts = [loss.reshape(1), *(gradient.flatten() for gradient in gradients.values())]
+    """Sums over the whole batch, from those of each rank; one message for all."""
+    parts = [loss.flatten(), *(part.flatten() for part in sums.values())]
     asked = torch.tensor([float(request) for request in requests], device=loss.device)
-    sums = ranks.total(torch.cat([*(part * count for part in parts), asked]))
-    *means, granted = torch.split(sums, [*(len(part) for part in parts), len(asked)])
-    averaged = {
-        name: (total / batch).view_as(gradient).to(gradient.dtype)
-        for (name, gradient), total in zip(gradients.items(), means[1:], strict=True)
-    }
-    return means[0][0] / batch, averaged, Requests(*(bool(votes) for votes in granted.tolist()))
+    message = ranks.total(torch.cat([*parts, asked]))
+    loss_of_all, *totals, granted = torch.split(message, [*map(len, parts), len(asked)])
+    shaped = (total.view_as(own).to(own.dtype) for own, total in zip(sums.values(), totals, strict=True))
+    over_ranks = dict(zip(sums, shaped, strict=True))
+    return loss_of_all.view_as(loss), over_ranks, Requests(*(bool(votes) for votes in granted.tolist()))
 
 
 def require_finite_weights(ranks: Ranks, run: MetaTraining, step: int) -> None:

@@ -53,7 +53,9 @@ class Training:
         checkpoint_seconds: seconds from one checkpoint to the next. Each validation, the end, SIGTERM
             and Ctrl-C save one too.
         log_every: meta-steps from one row of log.csv to the next; validations have a row too.
-        chunk_size: tasks solved at once, which bounds the memory; None: as the device likes it.
+        chunk_size: tasks solved at once, which bounds the memory; None: as the device likes it. With a number
+            processes take whole chunks, whose gradients are summed in float64: so a learner that draws no
+            random numbers comes to the same bits however many processes there are.
         threads: worker threads per process; None: as many as torch uses.
         accelerator: kind of device.
         devices: number of devices of each machine, one process each.
