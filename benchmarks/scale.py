@@ -29,6 +29,7 @@ __all__ = ["Network", "Wire", "all_reduce_seconds", "conv4", "resnet12", "vit_sm
 
 RANKS = (1, 8, 64, 512)
 META_BATCH = 512
+MEASURED_BATCH = 32  # tasks of a meta-step: those of MAML on Omniglot with five ways, and of fphi by default
 SIZES = (1, 113_000, 1_000_000, 10_000_000)  # numbers in the messages that the wire is measured with
 CANDIDATES = 20_000
 STEPS = 40
@@ -176,11 +177,11 @@ def one_rank(rank: int, port: int, rounds: int, out: Path | None) -> None:
 
 
 def measured_step(method: str, devices: int) -> float:
-    """Seconds of a meta-step of 16 tasks, as ``fphi train`` logs them, by one core for each rank."""
+    """Seconds of a meta-step, as ``fphi train`` logs them, by one core for each rank."""
     with tempfile.TemporaryDirectory() as folder:
         words = ["-m", "fphi", "train", method, "--out", f"{folder}/run", "--devices", str(devices)]
-        words += ["--threads", "1", "--steps", str(STEPS), "--meta-batch", "16", "--validate-every", "0"]
-        words += ["--validation-tasks", "1", "--log-every", "1"]
+        words += ["--threads", "1", "--steps", str(STEPS), "--meta-batch", str(MEASURED_BATCH)]
+        words += ["--validate-every", "0", "--validation-tasks", "1", "--log-every", "1"]
         words += ["--train-ways", "5"] if method == "prototypical" else []
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         subprocess.run([sys.executable, *words], check=True, capture_output=True, env=environment)
@@ -264,8 +265,8 @@ def main() -> None:
             "Ranks from which the all-reduce takes longer than the arithmetic:",
             Table(("network", *(wire.name for wire in wires)), tuple(crossing)).markdown(),
             f"Measured here between two processes: {_seconds(latency)} a message, "
-            f"{bandwidth / 1e9:.2f} GB/s. A meta-step of 16 tasks, one core for each rank, medians of "
-            f"{options.rounds} interleaved rounds:",
+            f"{bandwidth / 1e9:.2f} GB/s. A meta-step of {MEASURED_BATCH} tasks, one core for each rank, "
+            f"medians of {options.rounds} interleaved rounds:",
             steps.markdown(),
             f"Asking for a candidate and telling its loss takes {_seconds(driver)} at {CANDIDATES:,} "
             f"candidates: one driver keeps {1 / driver:,.0f} workers busy for each second that a candidate "

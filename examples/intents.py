@@ -131,6 +131,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="meta-steps, in place of each method's own")
     o = parser.parse_args()
     data = splits(Path(os.environ["FPHI_DATA"]) / "intents", o.out, o.each, o.encoder)
+    rows: list[dict[str, Any]] = []
     for shots in o.shots:
         tasks = FeatureTasks(data, ways=5, shots=shots, queries=10, protocol="CLINC150 to BANKING77")
         results = {name: frozen(tasks, name, o.tasks) for name in ("means", "ridge", "logistic, C=10")}
@@ -138,6 +139,9 @@ def main() -> None:
             results[name] = learned(name, tasks, shots, o.out, o.tasks, o.steps)
         for name, (accuracy, half) in results.items():
             print(f"5-way {shots}-shot, {name}: {100 * accuracy:.2f} ± {100 * half:.2f}", flush=True)
+            rows.append({"method": name, "shots": shots, "accuracy": accuracy, "half_width": half})
+    found = {"ways": 5, "tasks": o.tasks, "rows": rows}
+    (o.out / "results.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
 def learned(
