@@ -296,6 +296,14 @@ def test_whether_a_job_has_left_slurm(
     assert has_left("7") is left
 
 
+def test_what_sbatch_refuses_is_told_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tool(tmp_path / "bin", "sbatch", "echo sbatch: error: invalid partition: gpu >&2; exit 1", monkeypatch)
+    tool(tmp_path / "bin", "srun", "true", monkeypatch)
+    with pytest.raises(FphiError, match="slurm refuses: sbatch: error: invalid partition: gpu") as refused:
+        submit(LaunchOptions("slurm", "partition=gpu"), job(tmp_path, 1), tmp_path / "jobs")
+    assert "\n" not in str(refused.value)
+
+
 def test_slurm_is_asked_for_machines_and_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a stand-in for sbatch, which notes what it was given."""
     submits(tmp_path, monkeypatch)
@@ -303,9 +311,16 @@ def test_slurm_is_asked_for_machines_and_processes(tmp_path: Path, monkeypatch: 
     def stop(line: str) -> None:
         raise KeyboardInterrupt
 
-    options = LaunchOptions("slurm", "partition=gpu,timeout_min=90,mem_gb=8")
+    options = LaunchOptions("slurm", "partition=gpu,timeout_min=90,mem_gb=8,begin=now+60")
     with pytest.raises(KeyboardInterrupt):
         submit(options, job(tmp_path, 1), tmp_path / "jobs", nodes=2, devices=4, follow=stop)
     asked = (tmp_path / "script").read_text()
-    for line in ("--nodes=2", "--ntasks-per-node=4", "--partition=gpu", "--time=90", "--mem=8GB"):
+    for line in (
+        "--nodes=2",
+        "--ntasks-per-node=4",
+        "--partition=gpu",
+        "--time=90",
+        "--mem=8GB",
+        "--begin=now+60",
+    ):
         assert f"#SBATCH {line}" in asked, asked

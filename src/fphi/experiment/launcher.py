@@ -21,7 +21,7 @@ from fphi.run.show.say import say
 __all__ = ["Job", "LaunchOptions", "submit", "without_launcher"]
 
 _SHARED = ("timeout_min", "mem_gb", "cpus_per_task", "gpus_per_node", "name")
-"""Submitit's names for what every kind of cluster has; all others are SLURM's own."""
+"""Submitit's names for what every kind of cluster has; all others are sbatch's own."""
 _POLL = 0.2  # seconds
 _BETWEEN_QUESTIONS = 10.0  # to SLURM; seconds
 _MONTH = 30 * 24 * 60  # in minutes: this machine has no time limit
@@ -54,15 +54,16 @@ class LaunchOptions:
         """Those of submitit.
 
         >>> LaunchOptions("slurm", "partition=gpu,timeout_min=90").parameters
-        {'slurm_partition': 'gpu', 'timeout_min': 90}
+        {'slurm_additional_parameters': {'partition': 'gpu'}, 'timeout_min': 90}
         """
-        found: dict[str, Any] = {}
+        own: dict[str, Any] = {}
+        found: dict[str, Any] = {"slurm_additional_parameters": own}
         for item in filter(None, (self.job or "").split(",")):
             name, equals, value = (part.strip() for part in item.partition("="))
             if not name or not equals or not value:
                 raise FphiError(f"--job has {item!r}; it must be NAME=VALUE, separated by commas")
-            key = name if name in _SHARED else f"slurm_{name.replace('-', '_')}"
-            found[key] = int(value) if value.isdecimal() else value
+            of = found if name in _SHARED else own
+            of[name.replace("-", "_")] = int(value) if value.isdecimal() else value
         return found
 
 
@@ -172,8 +173,11 @@ def submit(
         FphiError: submitit or SLURM is not there, a parameter is unknown, or the job failed.
     """
     executor = _executor(options, folder, nodes, devices)
-    with _apart(options):
-        submitted = executor.submit(job)
+    try:
+        with _apart(options):
+            submitted = executor.submit(job)
+    except Exception as error:  # submitit's, with what sbatch said
+        raise FphiError(f"--launcher {options.launcher} refuses: {' '.join(str(error).split())}") from error
     log = submitted.paths.stderr
     follow(f"job {submitted.job_id}; its log is {log}")
     has_ended = submitted.done if options.launcher == "local" else _End(submitted)
