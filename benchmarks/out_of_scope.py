@@ -19,8 +19,8 @@ from fphi.run.meta.confidence import calibration_error, separation
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--shots", type=int, nargs="+", default=[5, 10])
-    parser.add_argument("--asked", type=int, default=5, help="test sentences of each intent")
-    parser.add_argument("--outside", type=int, default=500, help="sentences out of scope")
+    parser.add_argument("--asked", type=int, default=30, help="test sentences of each intent")
+    parser.add_argument("--outside", type=int, default=1000, help="sentences out of scope")
     o = parser.parse_args()
     path = Path(os.environ["FPHI_DATA"]) / "intents" / "clinc150_full.json"
     said = json.loads(path.read_text(encoding="utf-8"))

@@ -38,9 +38,9 @@ class PlainBlock(nn.Module):
 class PlainConv4(nn.Module):
     """`Conv4` of torch's own layers, with its parameters' names."""
 
-    def __init__(self, ways: int | None) -> None:
+    def __init__(self, ways: int | None, planes: int = 1) -> None:
         super().__init__()
-        self.body = nn.Sequential(*map(PlainBlock, (1, FILTERS, FILTERS, FILTERS)), nn.Flatten())
+        self.body = nn.Sequential(*map(PlainBlock, (planes, FILTERS, FILTERS, FILTERS)), nn.Flatten())
         self.head = nn.Identity() if ways is None else nn.Linear(FILTERS, ways)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -71,19 +71,21 @@ def gradient(
     return torch.cat(entries)
 
 
-@pytest.mark.parametrize("name", [*OF_HEADS, *OF_FEATURES])
-def test_float32_deviates_from_float64_by_no_more_than_twice_what_a_loop_does(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "planes"), [*((name, 1) for name in [*OF_HEADS, *OF_FEATURES]), ("maml", 3), ("prototypical", 3)]
+)
+def test_float32_deviates_from_float64_by_no_more_than_twice_what_a_loop_does(name: str, planes: int) -> None:
     build, ways = (OF_HEADS | OF_FEATURES)[name], 5 if name in OF_HEADS else None
     ours, loops = [], []
     for seed in SEEDS:
         y = torch.arange(5)[None]
-        double = Task(*(Examples(numbers(1, 5, 1, 28, 28, seed=seed + 50 * i), y) for i in range(2)))
+        double = Task(*(Examples(numbers(1, 5, planes, 28, 28, seed=seed + 50 * i), y) for i in range(2)))
         single = Task(*(Examples(part.x.float(), y) for part in double))
         torch.manual_seed(seed)
-        values = Conv4(ways, filters=FILTERS).state_dict()
-        right = gradient(build, PlainConv4(ways), "loop", double, values)
-        by_kernels = gradient(build, Conv4(ways, filters=FILTERS), "auto", single, values)
-        by_loop = gradient(build, PlainConv4(ways), "loop", single, values)
+        values = Conv4(ways, channels=planes, filters=FILTERS).state_dict()
+        right = gradient(build, PlainConv4(ways, planes), "loop", double, values)
+        by_kernels = gradient(build, Conv4(ways, channels=planes, filters=FILTERS), "auto", single, values)
+        by_loop = gradient(build, PlainConv4(ways, planes), "loop", single, values)
         ours.append(float((by_kernels - right).norm() / right.norm()))
         loops.append(float((by_loop - right).norm() / right.norm()))
     assert median(ours) < 2 * median(loops)
