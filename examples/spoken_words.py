@@ -9,6 +9,7 @@ one person's and the queries are other people's. Beside the run stand the learne
 """
 
 import argparse
+import json
 import os
 import subprocess
 import zipfile
@@ -120,12 +121,12 @@ class People:
         return np.concatenate(support), np.concatenate(asked)
 
 
-def compare(runs: Sequence[Path], archive: Path, tasks: int) -> dict[str, list[float]]:
-    """Accuracy in per cent at 1 and 5 shots, by learner; printed too."""
-    learners: dict[str, Any] = {str(run): fphi.load(run) for run in runs}
+def compare(runs: Sequence[Path], archive: Path, tasks: int) -> list[dict[str, Any]]:
+    """Accuracy, and half of its 95 % interval, of each learner at 1 and 5 shots; printed too."""
+    learners: dict[str, Any] = {run.name: fphi.load(run) for run in runs}
     people = People(archive, size=32)
     features = Descriptor(32, "grey").encode(people.items)
-    found: dict[str, list[float]] = {}
+    found: list[dict[str, Any]] = []
     ways, queries = _WAYS, _QUERIES
     for shots in (1, 5):
         right: dict[str, list[float]] = {}
@@ -143,9 +144,9 @@ def compare(runs: Sequence[Path], archive: Path, tasks: int) -> dict[str, list[f
                 answer = network(features[asked]).argmax(1).numpy()
                 right.setdefault(f"{name} on features by hand", []).append(float((answer == asked_y).mean()))
         for name, values in right.items():
-            half = 1.96 * float(np.std(values)) / len(values) ** 0.5
-            print(f"{ways}-way {shots}-shot, {name}: {100 * np.mean(values):.1f} ± {100 * half:.1f}")
-            found.setdefault(name, []).append(100 * float(np.mean(values)))
+            accuracy, half = float(np.mean(values)), 1.96 * float(np.std(values)) / len(values) ** 0.5
+            print(f"{ways}-way {shots}-shot, {name}: {100 * accuracy:.1f} ± {100 * half:.1f}")
+            found.append({"method": name, "shots": shots, "accuracy": accuracy, "half_width": half})
     return found
 
 
@@ -154,12 +155,16 @@ def main() -> None:
     parser.add_argument("do", choices=("make", "test"))
     parser.add_argument("paths", type=Path, nargs="+")
     parser.add_argument("--tasks", type=int, default=600)
+    parser.add_argument("--json", type=Path, help="the numbers, in a file")
     o = parser.parse_args()
     if o.do == "make":
         make(o.paths[0])
     else:
         with torch.no_grad():
-            compare(o.paths, Path(os.environ["FPHI_DATA"]) / "spoken_digits" / "recordings.zip", o.tasks)
+            archive = Path(os.environ["FPHI_DATA"]) / "spoken_digits" / "recordings.zip"
+            found = {"ways": _WAYS, "tasks": o.tasks, "rows": compare(o.paths, archive, o.tasks)}
+        if o.json:
+            o.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
