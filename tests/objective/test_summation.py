@@ -13,9 +13,10 @@ DTYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 
 
 def terms(seed: int, count: int, dtype: torch.dtype) -> list[torch.Tensor]:
-    """Numbers of very different sizes, some of which nearly cancel."""
+    """Numbers of different sizes, in float64 of very different ones, which nearly cancel."""
     generator = torch.Generator().manual_seed(seed)
-    scale = 10 ** torch.randint(-3, 3, (count, 50), generator=generator)
+    least = -12.0 if dtype == torch.float64 else -2.0
+    scale = 10 ** torch.empty(count, 50, dtype=torch.float64).uniform_(least, 3, generator=generator)
     drawn = torch.randn(count, 50, generator=generator, dtype=torch.float64) * scale
     drawn[-1] = 1e-7 * drawn[-1] - drawn[:-1].sum(0)
     return list(drawn.to(dtype))

@@ -8,21 +8,28 @@ from torch import Tensor
 __all__ = ["sum_of", "summand", "summed"]
 
 
+_GRIDS = (2.0**-20, 2.0**-46)
+
+
 def summand(x: Tensor, exact: bool) -> Tensor:
     """What is added up for ``x [*shape]``: ``[parts, *shape]``.
 
     Args:
         x: numbers.
-        exact: in float64, so that each sum of a few keeps all the digits of the terms, and the order leaves
-            no trace in what is rounded after. Numbers of float64 are cut into two of half the digits for it.
-            Of no effect where the device has no float64.
+        exact: in float64, so that the order of a sum leaves no trace in what is rounded after. Numbers of
+            float32 have digits to spare there. Those of float64 are cut into three parts: sums of multiples
+            of 2⁻²⁰ and of 2⁻⁴⁶ round nothing, up to 2³³, and what is left is too small to be seen. Of no
+            effect where the device has no float64.
     """
     if not exact or x.device.type == "mps":
         return x[None]
     if x.dtype != torch.float64:
         return x[None].to(torch.float64)
-    upper = x.to(torch.float32).to(torch.float64)
-    return torch.stack([upper, x - upper])
+    parts, rest = [], x
+    for grid in _GRIDS:
+        parts.append((rest / grid).round() * grid)
+        rest = rest - parts[-1]
+    return torch.stack([*parts, rest])
 
 
 def summed(summands: Iterable[Tensor]) -> Tensor:
