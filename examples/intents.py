@@ -150,7 +150,9 @@ def learned(
     """Accuracy on test tasks after meta-training, and half its 95 % interval."""
     options = {**_OPTIONS[name], "network": f"{__file__}:network", "ways": tasks.ways, "shots": shots}
     if name != "from-scratch":
-        options |= {"validate_every": 50, "validation_tasks": 200} | ({"steps": steps} if steps else {})
+        options |= {"validate_every": 50, "validation_tasks": min(200, count)} | (
+            {"steps": steps} if steps else {}
+        )
     run = out / f"{name}-{shots}"
     if not (run / "best.safetensors").is_file():
         fphi.train(name, tasks=tasks, out=run, threads=1, **options)
