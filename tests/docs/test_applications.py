@@ -23,7 +23,8 @@ def _sentences(k: int) -> list[str]:
     return [f"{verbs[k]} the {noun} for me" for noun in ("door", "box", "lid", "gate", "book", "car")]
 
 
-def test_intents(tmp_path: Path) -> None:
+def test_intents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(intents._OPTIONS, "from-scratch", {"inner_lr": 0.1, "inner_steps": 2})
     said = {"train": [(text, f"intent {k}") for k in range(10) for text in _sentences(k)]}
     (tmp_path / "clinc150_full.json").write_text(json.dumps(said), encoding="utf-8")
     with (tmp_path / "banking77_test.csv").open("w", encoding="utf-8") as file:
