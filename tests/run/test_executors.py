@@ -230,6 +230,7 @@ def test_a_local_ray_gives_the_same(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(textwrap.dedent(ON_RAY))
     environment = {**os.environ, "PYTHONPATH": WITH_TESTS, "OMP_NUM_THREADS": "1", "HOME": str(tmp_path)}
+    environment["RAY_ADDRESS"] = "127.0.0.1:1"  # of another cluster, which nobody has asked for
     run = subprocess.run(
         [sys.executable, str(script)],
         env=environment,

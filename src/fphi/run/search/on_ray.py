@@ -94,7 +94,7 @@ class OnRay:
 
     def _connect(self, address: str | None) -> None:
         try:
-            self._ray.init(address=address, log_to_driver=False, **({} if address else self._here()))
+            self._ray.init(log_to_driver=False, **({"address": address} if address else self._here()))
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise FphiError(
                 f"no Ray cluster answers at {address!r} ({' '.join(str(error).split())[:200]}); start one "
@@ -105,6 +105,7 @@ class OnRay:
         """How Ray is started on this machine: what can be imported here can be imported there."""
         paths = os.pathsep.join(os.path.abspath(path) for path in sys.path)
         return {
+            "address": "local",  # else Ray would join a cluster that runs here already, and refuse the rest
             "num_cpus": max(1, math.ceil(self.slots * self.cpus)),
             "include_dashboard": False,
             "runtime_env": {"env_vars": {"PYTHONPATH": paths}},
