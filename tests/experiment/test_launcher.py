@@ -14,27 +14,8 @@ from safetensors.torch import load_file
 from cli_helpers import fphi, quietly, refused
 from fphi.errors import FphiError
 from fphi.experiment.launcher import Job, LaunchOptions, submit
-from fphi.experiment.slurm import has_left
+from jobs import SMALL, in_slurm, job
 from waiting import wait_until
-
-SMALL = (
-    *(
-        "prototypical",
-        "--meta-batch",
-        "1",
-        "--validation-tasks",
-        "2",
-        "--train-ways",
-        "5",
-        "--network",
-        "mlp",
-    ),
-    *("--threads", "1", "--log-every", "1", "--checkpoint-seconds", "0"),
-)
-
-
-def job(out: Path, steps: int) -> Job:
-    return Job(["train", *SMALL, "--steps", str(steps), "--out", str(out)], [out / "last.safetensors"])
 
 
 @pytest.fixture(autouse=True)
@@ -53,25 +34,6 @@ def rows(out: Path) -> int:
 def children(process: int) -> list[int]:
     text = Path(f"/proc/{process}/task/{process}/children").read_text()
     return [int(word) for word in text.split()]
-
-
-def tool(folder: Path, name: str, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A stand-in for a program of SLURM: a shell script."""
-    folder.mkdir(exist_ok=True)
-    (folder / name).write_text(f"#!/bin/sh\n{text}\n")
-    (folder / name).chmod(0o755)
-    if not os.environ["PATH"].startswith(str(folder)):
-        monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
-
-
-def in_slurm(folder: Path, book: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let this process be in job 7, of which SLURM's books say this."""
-    monkeypatch.setenv("SLURM_JOB_ID", "7")
-    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
-    answer = f'test "$*" = "show job --oneliner 7" && kill -TERM $PPID $$ && echo JobId=7 {book}'
-    tool(
-        folder, "scontrol", answer, monkeypatch
-    )  # a signal of SLURM reaches this process too, and comes twice
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs Linux's /proc")
@@ -252,75 +214,3 @@ def test_without_submitit_the_extra_is_named(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setitem(sys.modules, "submitit", None)
     with pytest.raises(FphiError, match=r"pip install 'fphi\[slurm\]', or leave --launcher out"):
         submit(LaunchOptions("slurm"), job(tmp_path, 1), tmp_path / "jobs")
-
-
-def submits(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let SLURM take a job as the seventh."""
-    tool(folder / "bin", "sbatch", f"cp $1 {folder}/script; echo Submitted batch job 7", monkeypatch)
-    tool(folder / "bin", "srun", "true", monkeypatch)
-
-
-def test_a_job_that_left_slurm_without_a_result_is_not_waited_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Cancelled before it began, for example; SLURM is asked, since a cluster may keep no accounts."""
-    submits(tmp_path, monkeypatch)
-    asked = tmp_path / "asked"
-    tool(
-        tmp_path / "bin",
-        "squeue",
-        f"echo $* >> {asked}; test -e {asked}.2 || echo 7; touch {asked}.2",
-        monkeypatch,
-    )
-    monkeypatch.setattr("fphi.experiment.launcher._BETWEEN_QUESTIONS", 0)
-    with pytest.raises(FphiError, match="job 7 has left no result: it was killed or cancelled; see"):
-        submit(LaunchOptions("slurm"), job(tmp_path, 1), tmp_path / "jobs", follow=lambda line: None)
-    assert asked.read_text().splitlines() == ["--noheader --jobs 7"] * 3
-
-
-@pytest.mark.parametrize(
-    ("answer", "left"),
-    [
-        pytest.param("echo 7 requeue fphi root R", False, id="runs"),
-        pytest.param("true", True, id="ended"),
-        pytest.param(
-            "echo slurm_load_jobs error: Invalid job id specified >&2; exit 1", True, id="forgotten"
-        ),
-        pytest.param("echo Unable to contact slurm controller >&2; exit 1", False, id="not-to-be-asked"),
-    ],
-)
-def test_whether_a_job_has_left_slurm(
-    answer: str, left: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    tool(tmp_path / "bin", "squeue", answer, monkeypatch)
-    assert has_left("7") is left
-
-
-def test_what_sbatch_refuses_is_told_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    tool(tmp_path / "bin", "sbatch", "echo sbatch: error: invalid partition: gpu >&2; exit 1", monkeypatch)
-    tool(tmp_path / "bin", "srun", "true", monkeypatch)
-    with pytest.raises(FphiError, match="slurm refuses: sbatch: error: invalid partition: gpu") as refused:
-        submit(LaunchOptions("slurm", "partition=gpu"), job(tmp_path, 1), tmp_path / "jobs")
-    assert "\n" not in str(refused.value)
-
-
-def test_slurm_is_asked_for_machines_and_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a stand-in for sbatch, which notes what it was given."""
-    submits(tmp_path, monkeypatch)
-
-    def stop(line: str) -> None:
-        raise KeyboardInterrupt
-
-    options = LaunchOptions("slurm", "partition=gpu,timeout_min=90,mem_gb=8,begin=now+60")
-    with pytest.raises(KeyboardInterrupt):
-        submit(options, job(tmp_path, 1), tmp_path / "jobs", nodes=2, devices=4, follow=stop)
-    asked = (tmp_path / "script").read_text()
-    for line in (
-        "--nodes=2",
-        "--ntasks-per-node=4",
-        "--partition=gpu",
-        "--time=90",
-        "--mem=8GB",
-        "--begin=now+60",
-    ):
-        assert f"#SBATCH {line}" in asked, asked

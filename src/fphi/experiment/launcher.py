@@ -178,8 +178,7 @@ def submit(
             submitted = executor.submit(job)
     except Exception as error:  # submitit's, with what sbatch said
         raise FphiError(f"--launcher {options.launcher} refuses: {' '.join(str(error).split())}") from error
-    log = submitted.paths.stderr
-    follow(f"job {submitted.job_id}; its log is {log}")
+    follow(f"job {submitted.job_id}; its log is {submitted.paths.stderr}")
     has_ended = submitted.done if options.launcher == "local" else _End(submitted)
     try:
         _follow(submitted, follow, has_ended)
@@ -187,6 +186,12 @@ def submit(
         stop = f"scancel {submitted.job_id}" if options.launcher == "slurm" else f"kill {submitted.job_id}"
         follow(f"job {submitted.job_id} goes on without you; to end it: {stop}")
         return 130
+    return _status(submitted)
+
+
+def _status(submitted: Any) -> int:
+    """The exit status of a job that has ended."""
+    log = submitted.paths.stderr
     if not _has_results(submitted):
         raise FphiError(f"job {submitted.job_id} has left no result: it was killed or cancelled; see {log}")
     try:

@@ -7,8 +7,9 @@ from torch import Tensor
 
 __all__ = ["sum_of", "summand", "summed"]
 
-
 _GRIDS = (2.0**-20, 2.0**-46)
+"""A float64 has 53 binary digits: multiples of the first are summed exactly up to 2³³, and what is left of
+numbers, in multiples of the second, up to 2⁷."""
 
 
 def summand(x: Tensor, exact: bool) -> Tensor:
@@ -17,9 +18,9 @@ def summand(x: Tensor, exact: bool) -> Tensor:
     Args:
         x: numbers.
         exact: in float64, so that the order of a sum leaves no trace in what is rounded after. Numbers of
-            float32 have digits to spare there. Those of float64 are cut into three parts: sums of multiples
-            of 2⁻²⁰ and of 2⁻⁴⁶ round nothing, up to 2³³, and what is left is too small to be seen. Of no
-            effect where the device has no float64.
+            float32 have 29 binary digits to spare there, which hides the order but for one sum in some
+            hundred million. Those of float64 are cut into three parts: the sums of two round nothing, and
+            the third is too small to be seen. Of no effect where the device has no float64.
     """
     if not exact or x.device.type == "mps":
         return x[None]
