@@ -12,8 +12,9 @@ from torch.nn.functional import cross_entropy
 
 from fphi.errors import FphiError
 from fphi.learnable.explaining import explain, plain, reads_labels, shape_of
-from fphi.learnable.targets import IGNORED, labels_up_to
+from fphi.learnable.targets import labels_up_to
 from fphi.tasks.types import Examples, Task
+from fphi.within.cross_entropy import IGNORED
 
 __all__ = ["checked_tasks", "checks", "explaining"]
 

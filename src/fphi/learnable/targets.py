@@ -14,7 +14,6 @@ from fphi.errors import FphiError
 from fphi.within.task_map import is_mapped
 
 __all__ = [
-    "IGNORED",
     "AnswersAtTest",
     "are_labels",
     "fitting",
@@ -22,9 +21,6 @@ __all__ = [
     "require_answerable",
     "require_scalar",
 ]
-
-IGNORED = -100
-"""The label that torch's cross-entropy leaves out."""
 
 # The highest label of the support sets that are learned from in this thread.
 _HIGHEST: ContextVar[int | None] = ContextVar("highest", default=None)

@@ -7,11 +7,13 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 from torch.utils._pytree import tree_leaves, tree_map
 
 from fphi.errors import FphiError
 from fphi.networks.batch_norm import trial_pass
 from fphi.within.by_hand import by_hand
+from fphi.within.cross_entropy import mapped_cross_entropy, of_classes
 from fphi.within.stand_in import EXCHANGE, original, own_parameters, placed
 from fphi.within.surroundings import own_cache
 from fphi.within.trial import Facts, Writes, beneath, is_mapped, tried
@@ -117,6 +119,8 @@ def _answer(
 
 def call_loss(loss: Callable[..., Tensor], *given: Tensor) -> Tensor:
     """The loss of answers and targets, which stay as they are."""
+    if loss is cross_entropy and is_mapped(given[0]) and of_classes(*given):
+        return mapped_cross_entropy(*given)
     kind = getattr(loss, "__func__", loss)
     name = getattr(loss, "__name__", type(loss).__name__)
     changes = _LOSSES.get(kind)

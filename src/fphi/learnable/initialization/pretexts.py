@@ -10,10 +10,11 @@ from torch import Tensor, nn
 
 from fphi.errors import FphiError
 from fphi.learnable.base import Loss
-from fphi.learnable.targets import IGNORED, fitting, require_answerable
+from fphi.learnable.targets import fitting, require_answerable
 from fphi.ranges import Range, checked
 from fphi.tasks.turns import turned
 from fphi.tasks.types import Task
+from fphi.within.cross_entropy import IGNORED
 
 __all__ = [
     "ClassPretext",

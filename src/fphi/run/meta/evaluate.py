@@ -12,7 +12,7 @@ from torch import Tensor
 from fphi.errors import FphiError
 from fphi.learnable.base import LearningAlgorithm, evaluation_mode
 from fphi.learnable.checking import checked_tasks, explaining
-from fphi.learnable.targets import IGNORED, are_labels
+from fphi.learnable.targets import are_labels
 from fphi.networks.calibration import calibrate
 from fphi.objective.meta_gradient import size_of_task, split_tasks
 from fphi.objective.spreading import default_threads, spread
@@ -23,6 +23,7 @@ from fphi.run.meta.evaluation import Evaluation
 from fphi.tasks.distribution import TaskDistribution
 from fphi.tasks.types import Task
 from fphi.within.answers import are_right
+from fphi.within.cross_entropy import IGNORED
 
 __all__ = [
     "How",
