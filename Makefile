@@ -6,9 +6,10 @@ BIN := .venv/bin
 demo: setup
 	$(BIN)/fphi demo --out report.html
 
-# Processes of one thread each, one more than two cores have work for: some tests wait for commands of their own.
+# Processes of one thread each, one more than two cores have work for: some tests wait for commands of their own,
+# each of which would compile the package anew where Python is told to keep no bytecode.
 test: setup lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 setup: .venv/.complete
 

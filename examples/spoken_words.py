@@ -25,6 +25,7 @@ from scipy.io import wavfile
 from scipy.signal import resample_poly
 
 import fphi
+from fphi.experiment.loading import trained_run
 from fphi.few_shot.encoders import Descriptor
 from fphi.few_shot.heads import RULES
 from fphi.few_shot.items import FileList, Items
@@ -32,6 +33,7 @@ from fphi.tasks.sound import log_mel, read_wave
 
 _WAYS, _QUERIES = 5, 10
 _RATE = 8000  # of the recordings of people
+_AT_ONCE = 20  # tasks that a learner answers
 _WORDS = """
 apple river window garden yellow summer engine pocket silver mountain basket travel winter pencil doctor
 music button carpet dinner forest guitar hammer island jacket kitchen ladder market number orange paper
@@ -84,15 +86,14 @@ def _whole(said: bytes) -> bytes:
 
 
 class People:
-    """Recordings of digits: pictures ``[n, 1, size, size]``, digits, and speakers.
+    """Recordings of digits: their pictures, digits, and speakers.
 
     Args:
         archive: recordings named DIGIT_SPEAKER_NUMBER.wav.
-        size: of the pictures.
         each: recordings of each digit by each speaker.
     """
 
-    def __init__(self, archive: Path, size: int, each: int = 20) -> None:
+    def __init__(self, archive: Path, each: int = 20) -> None:
         with zipfile.ZipFile(archive) as files:
             names = sorted(name for name in files.namelist() if name.endswith(".wav"))
             names = [name for name in names if int(Path(name).stem.split("_")[2]) < each]
@@ -100,11 +101,14 @@ class People:
         parts = [Path(name).stem.split("_") for name in names]
         self.digits = np.array([int(part[0]) for part in parts])
         self.speakers = np.unique([part[1] for part in parts], return_inverse=True)[1]
-        pictures = [log_mel(*read_wave(contents[name], name), size, size) for name in names]
-        # As a folder's are, which a run was trained on: of 256 levels.
-        self.x = torch.from_numpy(np.rint(255 * np.stack(pictures)[:, None]).astype(np.float32) / 255)
+        self._waves = [read_wave(contents[name], name) for name in names]
         files_ = FileList([(name, partial(bytes, content)) for name, content in contents.items()])
         self.items = Items("sounds", names, files_)
+
+    def pictures(self, size: int) -> torch.Tensor:
+        """``[n, 1, size, size]``, of 256 levels as a folder's are, which a run was trained on."""
+        heard = np.stack([log_mel(*wave, size, size) for wave in self._waves])[:, None]
+        return torch.from_numpy(np.rint(255 * heard).astype(np.float32) / 255)
 
     def task(
         self, index: int, ways: int, shots: int, queries: int
@@ -124,21 +128,27 @@ class People:
 def compare(runs: Sequence[Path], archive: Path, tasks: int) -> list[dict[str, Any]]:
     """Accuracy, and half of its 95 % interval, of each learner at 1 and 5 shots; printed too."""
     learners: dict[str, Any] = {run.name: fphi.load(run) for run in runs}
-    people = People(archive, size=32)
+    people = People(archive)
+    trained = {run.name: trained_run(run) for run in runs}
+    sizes = {name: run.options.image_size for name, run in trained.items()}
+    pictures = {size: people.pictures(size) for size in set(sizes.values())}
     features = Descriptor(32, "grey").encode(people.items)
     found: list[dict[str, Any]] = []
     ways, queries = _WAYS, _QUERIES
     for shots in (1, 5):
         right: dict[str, list[float]] = {}
         y, asked_y = (np.repeat(np.arange(ways), n) for n in (shots, queries))
-        for index in range(tasks):
-            support, asked = people.task(index, ways, shots, queries)
-            for name, learner in learners.items():
-                examples = fphi.Examples(people.x[support], torch.from_numpy(y))
-                answers = learner.solve_alone(
-                    fphi.Examples(*(t[None] for t in examples)), people.x[asked][None]
-                )[0]
-                right.setdefault(name, []).append(float((answers.argmax(1).numpy() == asked_y).mean()))
+        drawn = [people.task(index, ways, shots, queries) for index in range(tasks)]
+        for name, learner in learners.items():
+            if "shots" in trained[name].method.bound_to and trained[name].options.shots != shots:
+                continue  # It would have to be trained anew.
+            x, known = pictures[sizes[name]], torch.from_numpy(y)
+            for some in (drawn[i : i + _AT_ONCE] for i in range(0, tasks, _AT_ONCE)):
+                rows, asked_rows = (torch.from_numpy(np.stack(each)) for each in zip(*some, strict=True))
+                examples = fphi.Examples(x[rows], known.expand(len(some), -1))
+                answers = learner.solve_alone(examples, x[asked_rows]).argmax(2).numpy()
+                right.setdefault(name, []).extend((answers == asked_y).mean(1).tolist())
+        for support, asked in drawn:
             for name in ("means", "ridge", "logistic, C=10"):
                 network = RULES[name].learn(features[support], y, ways, unit=True)
                 answer = network(features[asked]).argmax(1).numpy()
@@ -159,6 +169,8 @@ def main() -> None:
     o = parser.parse_args()
     if o.do == "make":
         make(o.paths[0])
+    elif "FPHI_DATA" not in os.environ:
+        parser.error("name the folder that has spoken_digits/recordings.zip: FPHI_DATA=DIR")
     else:
         with torch.no_grad():
             archive = Path(os.environ["FPHI_DATA"]) / "spoken_digits" / "recordings.zip"

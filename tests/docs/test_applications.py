@@ -74,7 +74,7 @@ def test_spoken_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         validation_tasks=2,
         threads=1,
     )
-    people = spoken_words.People(tmp_path / "recordings.zip", size=32)
+    people = spoken_words.People(tmp_path / "recordings.zip")
     support, asked = people.task(0, ways=5, shots=1, queries=2)
     assert len(set(people.speakers[support])) == 1
     assert not set(people.speakers[support]) & set(people.speakers[asked])
