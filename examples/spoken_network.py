@@ -11,7 +11,6 @@ import argparse
 import json
 import os
 import zipfile
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, stdev
@@ -95,9 +94,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("what", choices=("make", "compare"))
     parser.add_argument("path", type=Path)
+    parser.add_argument("--json", type=Path, help="of compare: the numbers, in a file")
     options = parser.parse_args()
-    actions: dict[str, Callable[[Path], object]] = {"make": make, "compare": compare}
-    actions[options.what](options.path)
+    if options.what == "make":
+        make(options.path)
+        return
+    found = compare(options.path)
+    if options.json:
+        named = {name: {"parameters": n, "test_accuracy": values} for name, (n, values) in found.items()}
+        options.json.write_text(json.dumps(named, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
