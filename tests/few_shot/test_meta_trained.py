@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -137,3 +138,44 @@ def test_ink_is_what_there_is_less_of() -> None:
     ]
     assert _is_dark(torch.stack(pictures)).tolist() == [True] * 6
     assert _is_dark(1 - torch.stack(pictures)).tolist() == [False] * 6
+
+
+def test_a_model_of_a_run_is_saved_again_and_holds_the_run_as_it_was(runs: Path, tmp_path: Path) -> None:
+    X, y = _drawings(3)
+    run = tmp_path / "run"
+    shutil.copytree(runs / "prototypical", run)
+    model = FewShotClassifier(run).fit(X, y)
+    (run / "best.safetensors").write_bytes(b"something else by now")
+    model.save(tmp_path / "first")
+    loaded = FewShotClassifier.load(tmp_path / "first")
+    loaded.partial_fit(X[:1], ["new"]).save(tmp_path / "second")
+    again = FewShotClassifier.load(tmp_path / "second")
+    assert again.classes_.tolist() == [*sorted(set(y)), "new"]
+    np.testing.assert_array_equal(again.predict_proba(X), loaded.predict_proba(X))
+
+
+def test_two_learners_of_one_class_both_stand(runs: Path) -> None:
+    images, y = _drawings(3)
+    X = np.stack([np.asarray(image) for image in images]) / 255
+    learners = [fphi.load(runs / "prototypical") for _ in range(2)]
+    model = FewShotClassifier([*learners, learners[0], runs / "prototypical"]).fit(X, y)
+    names = [standing.name for standing in model.fitted_.standings]
+    assert sorted(names)[:2] == ["PrototypicalLearner", "PrototypicalLearner 2"]
+    assert len(names) == 3
+
+
+def test_a_run_with_a_network_of_a_file_answers_where_the_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(
+        "from torch import nn\n\n\ndef small(shape, outputs):\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(784, outputs or 8))\n"
+    )
+    network = f"{tmp_path / 'net.py'}:small"
+    options: dict[str, Any] = {"network": network, "train_ways": 5, "tasks": "hershey", "steps": 1}
+    fphi.train("prototypical", out=tmp_path / "run", validation_tasks=2, threads=1, **options)
+    X, y = _drawings(2)
+    with pytest.raises(FphiError, match=r"fphi fit DATA --out FILE --learner .*run --network"):
+        FewShotClassifier(tmp_path / "run").fit(X, y)
+    model = FewShotClassifier(tmp_path / "run", files={"network": network}).fit(X, y)
+    model.save(tmp_path / "m")
+    again = FewShotClassifier.load(tmp_path / "m", network=network)
+    assert (again.predict(X) == model.predict(X)).all()

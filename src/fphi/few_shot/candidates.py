@@ -3,9 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from fphi.errors import FphiError
+from fphi.experiment.config import CONFIG
 from fphi.experiment.loading import load_learner, noted_setting, trained_run
 from fphi.few_shot.answers import Arrays, Inputs, MetaTrained
 from fphi.few_shot.encoders.base import Encoder
@@ -13,12 +14,32 @@ from fphi.few_shot.heads import RULES, Head, rule_named
 from fphi.few_shot.in_context import IN_CONTEXT, InContext
 from fphi.few_shot.items import Items
 from fphi.learnable import LearningAlgorithm
+from fphi.report.files import read_text
+from fphi.run.disk.checkpoint import BEST
 from fphi.tasks.protocols import protocol_named
 from fphi.tasks.sources import NAMED
 
-__all__ = ["Candidate", "candidate_of_run", "candidates_for", "head_of"]
+__all__ = ["Candidate", "RunFiles", "candidate_of_run", "candidates_for", "head_of"]
 
 _NAMES = ("means", "ridge", "logistic", IN_CONTEXT)
+
+
+@dataclass(frozen=True, repr=False)
+class RunFiles:
+    """What a run's learner is made of, as it was when it was read.
+
+    Args:
+        config: the text of its configuration.
+        parameters: the bytes of its best ones.
+    """
+
+    config: str
+    parameters: bytes
+
+    @classmethod
+    def of(cls, run: Path) -> Self:
+        """The files of a run's folder."""
+        return cls(read_text(run / CONFIG), (run / BEST).read_bytes())
 
 
 @dataclass(frozen=True)
@@ -30,14 +51,14 @@ class Candidate:
         rule: the head by its name, "run", or "given".
         encoder: makes its features, and has seen the examples.
         head: makes its network of them.
-        run: the folder of the run that it was meta-trained in, where there is one.
+        run: that it was meta-trained in, where there is one.
     """
 
     name: str
     rule: str
     encoder: Encoder
     head: Head
-    run: Path | None = None
+    run: RunFiles | None = None
 
 
 def candidates_for(learner: Any, encoder: Encoder, items: Items, files: Mapping[str, str]) -> list[Candidate]:
@@ -52,7 +73,8 @@ def candidates_for(learner: Any, encoder: Encoder, items: Items, files: Mapping[
     Raises:
         FphiError: there is no such learner.
     """
-    wanted = list(learner) if isinstance(learner, list | tuple) else [learner]
+    given = list(learner) if isinstance(learner, list | tuple) else [learner]
+    wanted = [one for i, one in enumerate(given) if not any(one is before for before in given[:i])]
     if not wanted:
         raise FphiError("learner is an empty list; name at least one")
     found: list[Candidate] = []
@@ -80,7 +102,19 @@ def candidates_for(learner: Any, encoder: Encoder, items: Items, files: Mapping[
             raise FphiError(
                 f"learner is {one!r}; choose auto, {', '.join(_NAMES)}, or give the folder of an fphi train"
             )
-    return list({candidate.name: candidate for candidate in found}.values())
+    return _named_apart(found)
+
+
+def _named_apart(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """What is meant twice once, and learners given in Python, which may be of one class, by numbers."""
+    found: dict[str, Candidate] = {}
+    for candidate in candidates:
+        name, number = candidate.name, 1
+        while candidate.rule == "given" and name in found:
+            number += 1
+            name = f"{candidate.name} {number}"
+        found[name] = replace(candidate, name=name)
+    return list(found.values())
 
 
 def head_of(rule: str, temperatures: Sequence[float] = ()) -> Head:
@@ -99,7 +133,7 @@ def candidate_of_run(run: Path, files: Mapping[str, str], name: str = "") -> Can
     Raises:
         FphiError: the folder holds no run of few-shot classification.
     """
-    trained = trained_run(run, dict(files))
+    trained = trained_run(run, dict(files), f"fphi fit DATA --out FILE --learner {run}")
     setting = trained.with_network(noted_setting(run, trained))
     if setting.ways is None:
         raise FphiError(f"{run} was trained on regression, and has no classes to tell apart; give another")
@@ -114,4 +148,4 @@ def candidate_of_run(run: Path, files: Mapping[str, str], name: str = "") -> Can
         named = trained.options.protocol
         ink = 0 if named is not None and protocol_named(named).invert else 1
     inputs = Inputs(setting.input_shape, ink)
-    return Candidate(name or f"{trained.config.name} of {run}", "run", inputs, head, run)
+    return Candidate(name or f"{trained.config.name} of {run}", "run", inputs, head, RunFiles.of(run))

@@ -1,5 +1,7 @@
 """A classifier for a few examples of each class, as scikit-learn has them: fit, predict, save."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -7,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import NotFittedError
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import column_or_1d, validate_data
+from sklearn.utils.validation import validate_data
 from torch import Tensor, nn
 
 from fphi.errors import FphiError
@@ -16,6 +17,7 @@ from fphi.few_shot.candidates import candidates_for
 from fphi.few_shot.encoders import Channels, encoder_for
 from fphi.few_shot.fitting import Fitted, fit
 from fphi.few_shot.items import ExamplesError, Items, items_of
+from fphi.few_shot.labels import all_or_nothing, labels_of, plain
 from fphi.few_shot.reading import Source
 from fphi.few_shot.saving import read_fitted, write_fitted
 from fphi.few_shot.telling import decision_text
@@ -43,6 +45,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         sampling_rate: samples of a waveform per second, where X are waveforms.
         refused: share of examples of known classes that `decide` may take for none of them.
         random_state: of the splits by which is chosen.
+        files: ``method`` and ``network`` of a run that has these in files of Python, see `fphi.load`.
 
     Attributes:
         classes_: the labels in order.
@@ -67,9 +70,11 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         sampling_rate: int | None = None,
         refused: float = 0.05,
         random_state: Any = 0,
+        files: Mapping[str, str] | None = None,
     ) -> None:
         self.learner, self.encoder, self.channels, self.image_size = learner, encoder, channels, image_size
         self.sampling_rate, self.refused, self.random_state = sampling_rate, refused, random_state
+        self.files = files
 
     @undisturbed()
     def fit(self, X: Any, y: Any) -> Self:
@@ -84,15 +89,17 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             FphiError: an option, the examples or the labels do not fit.
         """
         require_number("refused", self.refused, Range(0, 1, below=True))
-        items = self._items(X, reset=True)
-        labels = self._labels(y, len(items))
-        self.classes_, codes = np.unique(labels, return_inverse=True)
-        if len(self.classes_) < 2:
-            raise ExamplesError(f"y has 1 class, {self.classes_[0]!s}; give examples of at least two classes")
-        encoder = encoder_for(self.encoder, items.kind, self.channels, self.image_size)
-        candidates = candidates_for(self.learner, encoder, items, {})
-        self.fitted_: Fitted = fit(items, codes.astype(np.int64), candidates, self.refused, self._seed())
-        self.kind_, self.source_ = items.kind, Source(items.columns)
+        with all_or_nothing(self):
+            items = self._items(X, reset=True)
+            labels = labels_of(y, len(items))
+            self.classes_, codes = np.unique(labels, return_inverse=True)
+            if len(self.classes_) < 2:
+                only = self.classes_[0]
+                raise ExamplesError(f"y has 1 class, {only!s}; give examples of at least two classes")
+            encoder = encoder_for(self.encoder, items.kind, self.channels, self.image_size)
+            candidates = candidates_for(self.learner, encoder, items, self.files or {})
+            self.fitted_: Fitted = fit(items, codes.astype(np.int64), candidates, self.refused, self._seed())
+            self.kind_, self.source_, self.scale_ = items.kind, Source(items.columns), items.scale
         return self
 
     @undisturbed()
@@ -112,11 +119,12 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if not hasattr(self, "fitted_"):
             return self.fit(X, y)
         items = self._items(X, reset=False)
-        labels = self._labels(y, len(items))
+        labels = labels_of(y, len(items))
         known = self.classes_[self.fitted_.labels]
-        self.classes_, codes = np.unique(np.concatenate([known, labels]), return_inverse=True)
+        classes, codes = np.unique(np.concatenate([known, labels]), return_inverse=True)
         before, new = np.split(codes.astype(np.int64), [len(known)])
-        self.fitted_ = self.fitted_.extended(items, before, new, len(self.classes_))
+        self.fitted_ = self.fitted_.extended(items, before, new, len(classes))
+        self.classes_ = classes
         return self
 
     def predict(self, X: Any) -> NDArray[Any]:
@@ -180,15 +188,15 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             FphiError: the learner was given in Python, or the disk is full.
         """
         fitted = self._fitted()
-        labels: list[Json] = [value.item() if hasattr(value, "item") else value for value in self.classes_]
-        options = {
-            key: value for key, value in self.get_params().items() if key not in ("learner", "encoder")
-        }
+        labels: list[Json] = [plain(value) for value in self.classes_]
+        of_code = ("learner", "encoder", "files")
+        options = {key: plain(value) for key, value in self.get_params().items() if key not in of_code}
         if not isinstance(self.random_state, int):  # it has done its part
             options["random_state"] = 0
         about: dict[str, Json] = {"classes": labels, "type": self.classes_.dtype.str, "kind": self.kind_}
         about["source"] = {"columns": list(self.source_.columns), "text": self.source_.text}
-        about |= {"columns": getattr(self, "n_features_in_", None), "options": options}
+        about |= {"columns": getattr(self, "n_features_in_", None), "options": options, "scale": self.scale_}
+        about["names"] = list(getattr(self, "feature_names_in_", ()))
         write_fitted(Path(path), fitted, about)
 
     @classmethod
@@ -211,6 +219,9 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         made.source_ = Source(tuple(about["source"]["columns"]), about["source"]["text"])
         if about["columns"] is not None:
             made.n_features_in_ = about["columns"]
+        if about.get("names"):
+            made.feature_names_in_ = np.array(about["names"], dtype=object)
+        made.scale_ = about.get("scale", 1)
         return made
 
     def _fitted(self) -> Fitted:
@@ -228,7 +239,8 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if items.kind != "rows":
             if not len(items):
                 raise ExamplesError(f"X has no example of {items.kind}; give at least one")
-            return items
+            # Levels of 0 to 255 that are all dark are not taken for fractions of 1.
+            return items if reset or items.scale == 1 else replace(items, scale=self.scale_)
         return Items("rows", self._rows(X, reset), None, items.columns)
 
     def _rows(self, X: Any, reset: bool) -> NDArray[Any]:
@@ -243,20 +255,6 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         except ValueError as error:
             raise ExamplesError(" ".join(str(error).split())) from error
         return rows
-
-    def _labels(self, y: Any, count: int) -> NDArray[Any]:
-        if y is None:
-            raise ExamplesError("This FewShotClassifier requires y to be passed, but the target y is None")
-        try:
-            labels: NDArray[Any] = column_or_1d(y, warn=True)
-            check_classification_targets(labels)
-        except ValueError as error:
-            raise ExamplesError(" ".join(str(error).split())) from error
-        if labels.dtype.kind == "O":
-            labels = np.array([str(label) for label in labels])
-        if len(labels) != count:
-            raise ExamplesError(f"X has {count} examples and y {len(labels)} labels; give one for each")
-        return labels
 
     def _seed(self) -> int:
         from sklearn.utils import check_random_state

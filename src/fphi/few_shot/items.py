@@ -1,10 +1,8 @@
 """What is to be told apart: rows of numbers, images, texts or recordings, given in any of the usual ways."""
 
-import io
 import os
-import wave as wave_files
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from fphi.errors import DataError
+from fphi.few_shot.in_memory import ExamplesError, bitmap_file, picture_file, scale_of, wave_file
 from fphi.tasks.archive import Archive
 from fphi.tasks.image import SUFFIXES
 from fphi.tasks.sound import SOUND_SUFFIXES
@@ -23,9 +22,21 @@ __all__ = ["ExamplesError", "FileList", "Items", "Kind", "ValueKindError", "item
 
 Kind = Literal["rows", "images", "texts", "sounds"]
 
-
-class ExamplesError(DataError, ValueError):
-    """Examples or labels are of a form or have values that nothing can be learned from."""
+_NOT_READ = (
+    ".heic",
+    ".heif",
+    ".avif",
+    ".jxl",
+    ".svg",
+    ".mp3",
+    ".flac",
+    ".ogg",
+    ".opus",
+    ".m4a",
+    ".aac",
+    ".wma",
+)
+_MEDIA = (*SUFFIXES, *SOUND_SUFFIXES, *_NOT_READ)
 
 
 class ValueKindError(ExamplesError, TypeError):
@@ -76,12 +87,14 @@ class Items:
             ``[n, C, H, W]``; texts as they are; of files their names, unique.
         archive: where the files are; None: there are none.
         columns: the names of the rows' columns, where they have names.
+        scale: of an array of images, what its pixels are multiplied with to be 0 to 255.
     """
 
     kind: Kind
     values: Any
     archive: Archive | None = None
     columns: tuple[str, ...] = ()
+    scale: int = 1
 
     def __len__(self) -> int:
         return len(self.values)
@@ -89,12 +102,14 @@ class Items:
     def taken(self, rows: NDArray[np.int64]) -> "Items":
         """Some of them."""
         some = self.values[rows] if isinstance(self.values, np.ndarray) else [self.values[i] for i in rows]
-        return Items(self.kind, some, self.archive, self.columns)
+        return replace(self, values=some)
 
     @cached_property
     def files(self) -> Archive:
         """Where the files are; images that were given as an array are files in memory."""
-        return self.archive or FileList([(f"image {i}", _bitmap(v)) for i, v in enumerate(self.values)])
+        return self.archive or FileList(
+            [(f"image {i}", bitmap_file(v, self.scale)) for i, v in enumerate(self.values)]
+        )
 
     def names(self) -> list[str]:
         """The files' names in `files`."""
@@ -132,29 +147,39 @@ def _of_list(X: Sequence[Any], kind: Kind | None, rate: int | None) -> Items | N
     if isinstance(first, str | os.PathLike):
         return _of_words(list(X), kind)
     if isinstance(first, Image.Image):
-        contents = [(f"image {i}", _pillow(image)) for i, image in enumerate(X)]
+        contents = [(f"image {i}", picture_file(image)) for i, image in enumerate(X)]
         return Items("images", [name for name, _ in contents], FileList(contents))
     shapes = [np.shape(x) for x in X]
     if kind == "sounds" or (rate is not None and all(len(shape) == 1 for shape in shapes)):
         if rate is None:
             raise ExamplesError("waveforms need their samples per second; give sampling_rate=…")
-        contents = [(f"sound {i}", _sound(x, rate)) for i, x in enumerate(X)]
+        contents = [(f"sound {i}", wave_file(x, rate)) for i, x in enumerate(X)]
         return Items("sounds", [name for name, _ in contents], FileList(contents))
     if all(len(shape) == 3 for shape in shapes) and len(set(shapes)) > 1:
-        contents = [(f"image {i}", _bitmap(_image_array(np.asarray(x)[None])[0])) for i, x in enumerate(X)]
+        arrays = [_image_array(np.asarray(x)[None])[0] for x in X]
+        scale = scale_of(arrays)
+        contents = [(f"image {i}", bitmap_file(x, scale)) for i, x in enumerate(arrays)]
         return Items("images", [name for name, _ in contents], FileList(contents))
     return None
 
 
 def _of_words(X: list[Any], kind: Kind | None) -> Items:
     """Texts, or the paths of files."""
-    paths = any(isinstance(x, os.PathLike) for x in X)
-    named = all(str(x).lower().endswith((*SUFFIXES, *SOUND_SUFFIXES)) for x in X)
-    if kind == "texts" or not (paths or named):
+    if kind == "texts" or (kind is None and not _are_paths(X)):
         if not all(isinstance(x, str) for x in X):
             raise ExamplesError("some of X are texts and others are not; give one kind")
         return Items("texts", [str(x) for x in X])
     return files_at([str(x) for x in X])
+
+
+def _are_paths(X: list[Any]) -> bool:
+    """Whether strings name files: by what they are, by their endings, or because there are such files.
+
+    The endings of media that are not read are among them: texts they are not.
+    """
+    if any(isinstance(x, os.PathLike) for x in X):
+        return True
+    return all(str(x).lower().endswith(_MEDIA) for x in X) or all(os.path.isfile(x) for x in X)
 
 
 def files_at(paths: Sequence[str]) -> Items:
@@ -194,15 +219,16 @@ def _of_array(X: Any, kind: Kind | None) -> Items:
         raise ExamplesError(f"X is no array ({error}); give rows of equal length") from error
     if array.dtype.kind == "c":
         raise ExamplesError("Complex data not supported: X has complex numbers; give real ones")
-    if array.ndim == 1 and array.dtype.kind in "US":
-        return _of_words([str(x) for x in array], kind)
+    if array.ndim == 1 and len(array) and all(isinstance(x, str | os.PathLike) for x in array):
+        return _of_words(array.tolist(), kind)
     if array.ndim < 2:
         raise ExamplesError(
             f"X has shape {list(array.shape)}. Reshape your data: give [examples, columns], for one column "
             "X.reshape(-1, 1)"
         )
     if array.ndim > 2:
-        return Items("images", _image_array(array))
+        images = _image_array(array)
+        return Items("images", images, scale=scale_of([images]))
     return Items("rows", array, None, columns)
 
 
@@ -218,58 +244,3 @@ def _image_array(array: NDArray[Any]) -> NDArray[Any]:
     if array.dtype.kind not in "buif":
         raise ExamplesError(f"images are of {array.dtype}; give numbers")
     return array if array.shape[1] in (1, 3, 4) else np.moveaxis(array, 3, 1)
-
-
-def _bitmap(image: NDArray[Any]) -> Callable[[], bytes]:
-    """An image ``[C, H, W]`` as the bytes of a file."""
-
-    def encoded() -> bytes:
-        pixels = _bytes_of(image)
-        return _png(Image.fromarray(pixels[0] if len(pixels) == 1 else np.moveaxis(pixels, 0, -1)))
-
-    return encoded
-
-
-def _bytes_of(image: NDArray[Any]) -> NDArray[np.uint8]:
-    if image.dtype.kind == "b":
-        return image.astype(np.uint8) * np.uint8(255)
-    if not np.isfinite(image).all():
-        raise ExamplesError("an image has NaN or infinity among its pixels; replace or remove it")
-    least, most = image.min(), image.max()
-    if least < 0 or most > 255:
-        raise ExamplesError(
-            f"an image has pixels from {least:g} to {most:g}; give 0 to 255, or fractions of 1"
-        )
-    scale = 255 if image.dtype.kind == "f" and most <= 1 else 1
-    pixels: NDArray[np.uint8] = np.rint(image * scale).astype(np.uint8)
-    return pixels
-
-
-def _pillow(image: Image.Image) -> Callable[[], bytes]:
-    return lambda: _png(image)
-
-
-def _png(image: Image.Image) -> bytes:
-    written = io.BytesIO()
-    image.save(written, "PNG", compress_level=1)
-    return written.getvalue()
-
-
-def _sound(samples: Any, rate: int) -> Callable[[], bytes]:
-    """A waveform as the bytes of a WAV file of 16 bits."""
-
-    def encoded() -> bytes:
-        values = np.asarray(samples)
-        if values.ndim != 1 or values.dtype.kind not in "iuf" or not np.isfinite(values).all():
-            raise ExamplesError("a waveform must be finite numbers of one dimension; give such")
-        if values.dtype.kind == "f":
-            values = 32767 * values / max(float(np.abs(values).max(initial=0)), 1.0)
-        written = io.BytesIO()
-        with wave_files.open(written, "wb") as file:
-            file.setnchannels(1)
-            file.setsampwidth(2)
-            file.setframerate(rate)
-            file.writeframes(np.rint(values).astype("<i2").tobytes())
-        return written.getvalue()
-
-    return encoded

@@ -18,7 +18,6 @@ from fphi.few_shot.candidates import Candidate, candidate_of_run, head_of
 from fphi.few_shot.encoders import encoder_for, restored_encoder
 from fphi.few_shot.fitting import Fitted, Standing
 from fphi.few_shot.unknown import KnownRule
-from fphi.report.files import read_text
 from fphi.run.disk.checkpoint import BEST
 from fphi.run.disk.files import Json, read_sealed, replace_file, write_sealed, write_text
 
@@ -44,8 +43,8 @@ def write_fitted(path: Path, fitted: Fitted, about: Mapping[str, Json]) -> None:
     if candidate.run is None:
         tensors |= {f"network.{name}": t for name, t in fitted.network.state_dict().items()}
     else:
-        config = read_text(candidate.run / CONFIG)
-        tensors["run"] = torch.frombuffer(bytearray((candidate.run / BEST).read_bytes()), dtype=torch.uint8)
+        config = candidate.run.config
+        tensors["run"] = torch.frombuffer(bytearray(candidate.run.parameters), dtype=torch.uint8)
     content: dict[str, Json] = {
         "kind": _KIND,
         "format": _FORMAT,

@@ -1,5 +1,7 @@
 """Networks of others as encoders: any module or callable, and models of timm by name."""
 
+import io
+import os
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -7,15 +9,18 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from fphi.errors import FphiError
 from fphi.few_shot.encoders.base import Encoder
 from fphi.few_shot.encoders.cached import CachedEncoder
 from fphi.few_shot.encoders.pictures import read_pictures
+from fphi.few_shot.in_memory import upright
 from fphi.few_shot.items import ExamplesError, Items, Kind
 from fphi.learnable.modes import evaluation_mode, has_fresh_statistics
 from fphi.run.disk.files import Json
+from fphi.tasks.sound import read_wave
 
 __all__ = ["Given", "Timm"]
 
@@ -25,9 +30,10 @@ _AT_ONCE = 64
 class Given(Encoder):
     """A module or callable of the caller's own, from a batch of examples to features.
 
-    It gets a tensor of floats where the examples are numbers or an array of images, else the list of texts,
-    or of the files' paths. A module is called in ``eval()``. `FewShotClassifier.save` keeps no code: it has
-    to be given again when the model is loaded.
+    It gets a tensor of floats where the examples are numbers or an array of images, else a list: of texts; of
+    the paths of files; or of Pillow's images and of waveforms (arrays of floats), where these were given, or
+    are in a zip. A module is called in ``eval()``. `FewShotClassifier.save` keeps no code: it has to be given
+    again when the model is loaded.
 
     Args:
         call: it.
@@ -55,20 +61,33 @@ class Given(Encoder):
 
     def _batch(self, items: Items, start: int) -> Any:
         part = items.values[start : start + _AT_ONCE]
-        return torch.from_numpy(np.asarray(part, np.float32)) if isinstance(part, np.ndarray) else list(part)
+        if isinstance(part, np.ndarray):
+            return torch.from_numpy(np.asarray(part, np.float32))
+        return list(part) if items.archive is None else [_file(items, name) for name in part]
 
     def _features(self, batch: Any) -> Tensor:
         with torch.no_grad():
             if isinstance(self.call, nn.Module):
                 with evaluation_mode(self.call) as network:
-                    given = network(batch)
+                    given = self._answer(network, batch)
             else:
-                given = self.call(batch)
+                given = self._answer(self.call, batch)
         return (
             given.detach().cpu().float()
             if isinstance(given, Tensor)
             else torch.from_numpy(np.asarray(given, np.float32))
         )
+
+    def _answer(self, call: Callable[[Any], Any], batch: Any) -> Any:
+        try:
+            return call(batch)
+        except (AttributeError, TypeError) as error:
+            if isinstance(batch, Tensor):
+                raise
+            raise ExamplesError(
+                f"the encoder fails on a list of {type(batch[0]).__name__} ({error}); give the examples as "
+                "an array, or a function that makes of such a list what the encoder takes"
+            ) from error
 
     def spec(self) -> dict[str, Json]:
         return {}
@@ -79,6 +98,17 @@ class Given(Encoder):
         raise FphiError(
             "this model was fitted with an encoder of your own: give it again, load(path, encoder=…)"
         )
+
+
+def _file(items: Items, name: str) -> Any:
+    """The path of an image or recording; what it holds where it is no file of its own."""
+    path = items.files.where(name)
+    if os.path.isfile(path):
+        return path
+    if items.kind == "sounds":
+        return read_wave(items.files.read(name), name)[0]
+    with Image.open(io.BytesIO(items.files.read(name))) as image:
+        return upright(image)
 
 
 class Timm(CachedEncoder):
