@@ -1,7 +1,7 @@
 """From a user's files to a fitted classifier, and from it to answers: the commands fit and predict."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from fphi.errors import FphiError
 from fphi.few_shot.classifier import FewShotClassifier
+from fphi.few_shot.encoders.columns import Columns
 from fphi.few_shot.reading import Data, Source, read_data, read_questions
 from fphi.report.tables import Table, percent
 from fphi.run.meta.confidence import calibration_error
@@ -129,9 +130,7 @@ def predict_files(model: FewShotClassifier, files: Sequence[str | Path]) -> list
     """
     if not files:
         raise FphiError("there is no file to answer; name at least one")
-    items, names = read_questions(
-        [str(file) for file in files], model.kind_, getattr(model, "source_", Source())
-    )
+    items, names = read_questions([str(file) for file in files], model.kind_, _source(model))
     logits, known = model.answers(items)
     probabilities = logits.softmax(1)
     sure, order = probabilities.topk(min(3, probabilities.shape[1]), dim=1)
@@ -145,6 +144,13 @@ def predict_files(model: FewShotClassifier, files: Sequence[str | Path]) -> list
         )
         for i, (name, places, values) in enumerate(zip(names, order.tolist(), sure.tolist(), strict=True))
     ]
+
+
+def _source(model: FewShotClassifier) -> Source:
+    """How the model's table was read, with what its encoder knows of the columns."""
+    encoder = model.fitted_.candidate.encoder
+    numbers = encoder.numbers if isinstance(encoder, Columns) else None
+    return replace(model.source_, width=getattr(model, "n_features_in_", None), numbers=numbers)
 
 
 def predictions_table(predictions: Sequence[Prediction]) -> Table:

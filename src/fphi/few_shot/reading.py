@@ -1,9 +1,7 @@
 """A user's data as they are: a folder or zip with one folder per class, or a table with labels."""
 
-import csv
-import io
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -11,31 +9,16 @@ import numpy as np
 
 from fphi.errors import DataError
 from fphi.few_shot.items import FileList, Items, kind_of_files
+from fphi.few_shot.source import Source, source_of
+from fphi.few_shot.table import Table, text_of
 from fphi.tasks.archive import open_archive
 from fphi.tasks.folder import class_files
 from fphi.tasks.image import SUFFIXES
 from fphi.tasks.sound import SOUND_SUFFIXES
 
-__all__ = ["Data", "Source", "Table", "read_data", "read_questions"]
+__all__ = ["Data", "Source", "read_data", "read_questions"]
 
-_LABELS = ("label", "class", "target", "category", "intent", "y")
-_LARGEST = 2**28
-"""Bytes of a table that is read."""
-_SEPARATORS = ",;\t|"
 TABLES = (".csv", ".tsv", ".txt")
-
-
-@dataclass(frozen=True)
-class Source:
-    """How a table was read, so that others are read alike.
-
-    Args:
-        columns: that were learned from.
-        text: the column of texts that was; None: the columns are numbers and values.
-    """
-
-    columns: tuple[str, ...] = ()
-    text: str | None = None
 
 
 @dataclass(frozen=True)
@@ -77,18 +60,27 @@ def read_data(path: Path, label: str | None = None, text: str | None = None) -> 
         return _of_folder(path)
     if path.suffix.lower() not in TABLES[:2]:
         raise DataError(f"{path} is no folder, zip, .csv or .tsv; give one of these")
-    table = Table.read(path)
+    return _of_table(Table.read(path), label, text)
+
+
+def _of_table(table: Table, label: str | None, text: str | None) -> Data:
     at = table.column(label) if label is not None else table.label_column()
-    source = _source(table, at, text)
-    kept = [row for row in table.rows if row[at].strip()]
-    bare = len(table.rows) - len(kept)
-    notes: tuple[str, ...] = (f"{bare} rows have no label",) if bare else ()
+    kept = [i for i, row in enumerate(table.rows) if row[at].strip()]
     if not kept:
-        raise DataError(f"{path} has no row with a label in column {table.names[at]!r}; name it with --label")
+        raise DataError(
+            f"{table.path} has no row with a label in column {table.names[at]!r}; name it with --label"
+        )
+    notes: tuple[str, ...] = ()
+    if bare := len(table.rows) - len(kept):
+        notes += (f"{bare} {'row has' if bare == 1 else 'rows have'} no label",)
     notes += (f"labels are those of column {table.names[at]!r}",)
-    return Data(
-        _items(Table(path, table.names, kept), source), [row[at].strip() for row in kept], None, source, notes
-    )
+    decimal = [i for i in range(len(table.names)) if i != at and table.has_decimal_commas(i)]
+    table = table.with_points(decimal)
+    source, more = source_of(table, at, text)
+    if read := [table.names[i] for i in decimal if table.names[i] in source.columns]:
+        notes += (f"a comma is before the decimals in column {', '.join(map(repr, read))}",)
+    table = table.taken(kept)
+    return Data(_items(table, source), [row[at].strip() for row in table.rows], None, source, notes + more)
 
 
 def read_questions(files: Sequence[str], kind: str, source: Source) -> tuple[Items, list[str]]:
@@ -103,16 +95,13 @@ def read_questions(files: Sequence[str], kind: str, source: Source) -> tuple[Ite
         DataError: a file cannot be read, or is of another kind.
     """
     if kind in ("rows", "texts"):
-        parts = [_table_items(Path(file), kind, source) for file in files]
+        parts = [_asked(Path(file), kind, source) for file in files]
         names = [
-            f"{Path(file).name}:{i + 1}"
-            for file, part in zip(files, parts, strict=True)
-            for i in range(len(part))
+            f"{file}:{number}" for file, (_, numbers) in zip(files, parts, strict=True) for number in numbers
         ]
-        values = [value for part in parts for value in part.values]
-        return Items(
-            parts[0].kind, np.array(values, dtype=object) if kind == "rows" else values, None, source.columns
-        ), names
+        values = [value for part, _ in parts for value in part.values]
+        rows = np.array(values, dtype=object) if kind == "rows" else values
+        return Items(parts[0][0].kind, rows, None, source.columns), names
     sources = [source for file in files for source in _files_below(Path(file))]
     names = [name for name, _ in sources]
     return Items(kind_of_files(names), names, FileList(sources)), names
@@ -148,88 +137,6 @@ def _of_folder(path: Path) -> Data:
     return Data(items, labels, part("test") if train else None, notes=found.notes)
 
 
-@dataclass(frozen=True)
-class Table:
-    """A table of texts whose first line names its columns.
-
-    Args:
-        path: of its file.
-        names: of the columns.
-        rows: of cells, as many in each.
-    """
-
-    path: Path
-    names: tuple[str, ...]
-    rows: list[list[str]]
-
-    @classmethod
-    def read(cls, path: Path) -> "Table":
-        """Read a file of values that commas, semicolons, tabs or bars separate.
-
-        Raises:
-            DataError: it is no such file, or a row has another number of cells.
-        """
-        text = _text_of(path)
-        first = text.split("\n", 1)[0]
-        separator = "\t" if path.suffix.lower() == ".tsv" else max(_SEPARATORS, key=first.count)
-        try:
-            lines = [
-                row for row in csv.reader(io.StringIO(text), delimiter=separator, strict=True) if any(row)
-            ]
-        except csv.Error as error:
-            raise DataError(f"{path} is no table ({error}); write it with one row a line") from error
-        if len(lines) < 2:
-            raise DataError(f"{path} has no rows below its first line, which names the columns; give some")
-        names = tuple(name.strip() for name in lines[0])
-        for number, row in enumerate(lines[1:], 2):
-            if len(row) != len(names):
-                raise DataError(
-                    f"{path} has {len(row)} cells in row {number}, and {len(names)} columns; mend it"
-                )
-        return cls(path, names, lines[1:])
-
-    def column(self, name: str) -> int:
-        """Where a column is.
-
-        Raises:
-            DataError: there is none of that name, or two.
-        """
-        if self.names.count(name) != 1:
-            raise DataError(
-                f"{self.path} has {self.names.count(name)} columns {name!r}, of {', '.join(self.names[:20])}"
-            )
-        return self.names.index(name)
-
-    def label_column(self) -> int:
-        """The column of labels, by its name; else the last."""
-        lower = [name.lower() for name in self.names]
-        return next((lower.index(name) for name in _LABELS if name in lower), len(lower) - 1)
-
-
-def _source(table: Table, label: int, text: str | None) -> Source:
-    if len(table.names) < 2:
-        raise DataError(
-            f"{table.path} has one column, {table.names[0]!r}; it needs labels and something to learn from"
-        )
-    others = tuple(name for i, name in enumerate(table.names) if i != label)
-    if text is None and len(others) == 1 and not _are_numbers(table, others[0]):
-        values = [row[table.column(others[0])] for row in table.rows]
-        if len(set(values)) > len(values) // 2:
-            text = others[0]
-    if text is not None:
-        table.column(text)
-        return Source((text,), text)
-    return Source(others)
-
-
-def _are_numbers(table: Table, name: str) -> bool:
-    at = table.column(name)
-    try:
-        return all(float(row[at] or "0") is not None for row in table.rows)
-    except ValueError:
-        return False
-
-
 def _items(table: Table, source: Source) -> Items:
     places = [table.column(name) for name in source.columns]
     if source.text is not None:
@@ -239,25 +146,36 @@ def _items(table: Table, source: Source) -> Items:
     )
 
 
-def _table_items(path: Path, kind: str, source: Source) -> Items:
+def _asked(path: Path, kind: str, source: Source) -> tuple[Items, list[int]]:
+    """What a table or file of lines asks, and where in it each row or line is, from 1."""
     if path.suffix.lower() == ".txt" and kind == "texts":
-        lines = [line for line in _text_of(path).splitlines() if line.strip()]
+        lines = [(n, line) for n, line in enumerate(text_of(path).split("\n"), 1) if line.strip()]
         if not lines:
             raise DataError(f"{path} holds no text; write one a line")
-        return Items("texts", lines)
+        return Items("texts", [line for _, line in lines]), [n for n, _ in lines]
     if path.suffix.lower() not in TABLES[:2]:
         raise DataError(
             f"{path} is no table (.csv or .tsv), as the data were that the model has learned; give one"
         )
-    return _items(Table.read(path), source)
+    table = Table.read(path)
+    if not source.columns:
+        source = _all_columns(table, kind, source)
+    places = [table.column(name) for name in source.columns]
+    if source.text is None:
+        known = range(len(places)) if source.numbers is None else source.numbers
+        table = table.with_points(
+            places[i] for i in known if source.numbers or table.has_decimal_commas(places[i])
+        )
+    return _items(table, source), table.numbers
 
 
-def _text_of(path: Path) -> str:
-    try:
-        if path.stat().st_size > _LARGEST:
-            raise DataError(f"{path} has more than {_LARGEST} bytes; give a part of it")
-        return path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror or error}); check the path") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is no text in UTF-8; save it as such") from error
+def _all_columns(table: Table, kind: str, source: Source) -> Source:
+    """Those of a table for a model of examples without names of columns, which were given in Python."""
+    wanted = 1 if kind == "texts" else source.width
+    if wanted is not None and len(table.names) != wanted:
+        what = "texts" if kind == "texts" else f"rows of {wanted} numbers or values"
+        raise DataError(
+            f"{table.path} has {len(table.names)} columns, and the model has learned {what}, without names; "
+            f"give a table of {wanted} column{'' if wanted == 1 else 's'}"
+        )
+    return replace(source, columns=table.names, text=table.names[0] if kind == "texts" else None)
