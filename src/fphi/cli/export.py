@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from fphi.cli.arguments import FILES, files_named, require_no_folder
+from fphi.cli.arguments import FILES, files_named, make_folder_of
 from fphi.errors import FphiError
 from fphi.experiment.parser import Parser
 from fphi.export import export_html, export_onnx
@@ -24,7 +24,7 @@ def run(arguments: list[str]) -> int:
     if not asked:
         raise FphiError("nothing is asked for; give --html FILE or --onnx FILE")
     for path, _ in asked:
-        require_no_folder(path)
+        make_folder_of(path)
     for path, write in asked:
         print(f"{path}: {write(o.run, path, files_named(o))} bytes")
     return 0
