@@ -87,6 +87,40 @@ class Counting(CachedEncoder):
         return {}
 
 
+class _Missing:
+    """What stands in a table of pandas where nothing does."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def test_what_pandas_says_of_a_missing_value_is_no_value() -> None:
+    gone = [_Missing("<NA>"), _Missing("NaT"), None, float("nan"), "<NA>"]
+    table = np.array(
+        [[v, w, True] for v, w in zip([*"uvuvu", *gone], [*range(5), *gone], strict=True)], object
+    )
+    encoder = Columns().learn(items_of(table))
+    assert encoder.columns is not None
+    assert encoder.columns[0]["values"] == ["u", "v"]
+    assert (encoder.columns[1]["number"], encoder.columns[1]["mean"]) == (True, 2.0)
+    assert encoder.numbers == (1, 2)
+
+
+@pytest.mark.parametrize("value", [1e101, -1.7e308, "1e200", 10**150])
+def test_numbers_with_which_nothing_can_be_computed_are_refused(value: object) -> None:
+    items = Items("rows", np.array([[1, 2], [3, value]], dtype=object), None, ("a", "b"))
+    with pytest.raises(FphiError, match=r"column b has -?1.*e\+\d+, and numbers beyond 1e\+100"):
+        Columns().learn(items)
+    learned = Columns().learn(items.taken(np.array([0])))
+    with pytest.raises(FphiError, match="column b has"):
+        learned.encode(items)
+    with pytest.raises(FphiError, match=r"infinity .* in column b"):
+        learned.encode(Items("rows", np.array([[3, 10**400]], dtype=object)))
+
+
 def test_features_are_found_again_by_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FPHI_CACHE", str(tmp_path))
     monkeypatch.setattr(Counting, "calls", 0)
