@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+import fphi
 from few_shot_helpers import blobs
 from fphi.errors import FphiError
 from fphi.few_shot.own_data import fit_data, predict_files
@@ -137,3 +138,25 @@ def test_a_cell_may_be_long(tmp_path: Path) -> None:
     long = "song " * 40_000
     data = _read(tmp_path / "t.csv", "text,label", f"{long},a", "way home,b")
     assert data.items.values[0] == long
+
+
+def test_a_model_of_arrays_answers_all_columns_of_a_table(tmp_path: Path) -> None:
+    X, y = blobs()
+    model = fphi.FewShotClassifier("means").fit(X, y)
+    model.save(tmp_path / "m.fphi")
+    model = fphi.FewShotClassifier.load(tmp_path / "m.fphi")
+    lines = [",".join(f"{v:.17g}" for v in row) for row in X]
+    answers = predict_files(model, [_write(tmp_path / "q.csv", "p,q,r,s", *lines)])
+    assert [a.label for a in answers] == model.predict(X).tolist()
+    with pytest.raises(
+        FphiError, match=r"2 columns, and .* rows of 4 numbers or values, .* table of 4 columns"
+    ):
+        predict_files(model, [_write(tmp_path / "two.csv", "p,q", "1,2")])
+
+
+def test_a_model_of_a_list_of_texts_answers_the_only_column(tmp_path: Path) -> None:
+    model = fphi.FewShotClassifier("means", encoder="words").fit(list(_TEXTS), list(_INTENTS))
+    asked = _write(tmp_path / "q.csv", "said", "play music", "the way home")
+    assert [a.label for a in predict_files(model, [asked])] == ["song", "way"]
+    with pytest.raises(FphiError, match=r"2 columns, and .* texts, without names; give a table of 1 column"):
+        predict_files(model, [_write(tmp_path / "two.csv", "said,by", "play music,me")])
