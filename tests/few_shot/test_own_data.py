@@ -67,6 +67,27 @@ def test_a_zip_with_train_and_test_is_learned_and_tested(tmp_path: Path) -> None
     assert len(answers) == 21
 
 
+def test_what_becomes_of_other_folders_is_said(tmp_path: Path) -> None:
+    image_folder(tmp_path / "a" / "train")
+    image_folder(tmp_path / "a" / "val", each=2)
+    assert len(read_data(tmp_path / "a").labels) == 18
+    together = "all of train, validation is learned from, and nothing tested on"
+    assert any(note.startswith(together) for note in read_data(tmp_path / "a").notes)
+    image_folder(tmp_path / "a" / "test", each=1, classes=5, seed=4)
+    data = read_data(tmp_path / "a")
+    assert (len(data.labels), data.notes) == (
+        12,
+        ("neither learned from nor tested on: validation (6 files)",),
+    )
+    fitted = fit_data(tmp_path / "a", learner="means")
+    assert fitted.tested is not None
+    assert fitted.tested[1] == 3
+    assert (
+        "2 test examples are left out, since their classes were not learned: 'kind 3', 'kind 4'"
+        in fitted.notes
+    )
+
+
 def test_colour_is_kept_where_there_is_some_and_said(tmp_path: Path) -> None:
     coloured = fit_data(image_folder(tmp_path / "colour"), learner="means")
     assert any("in colour" in note for note in coloured.notes)

@@ -112,6 +112,12 @@ def _tested(model: FewShotClassifier, data: Data, notes: tuple[str, ...]) -> Fit
     there = np.flatnonzero(np.isin(labels, model.classes_))
     if not len(there):
         return FittedData(model, (*notes, "the data's test examples are all of other classes"))
+    if left := len(labels) - len(there):
+        strange = sorted(set(labels) - set(model.classes_.tolist()))
+        notes += (
+            f"{left} of {len(labels)} test examples are left out, since their classes were not learned: "
+            f"{', '.join(map(repr, strange[:10]))}",
+        )
     probabilities = model.predict_proba(items.taken(there))
     right = np.searchsorted(model.classes_, np.array(labels)[there])
     accuracy = float((probabilities.argmax(1) == right).mean())

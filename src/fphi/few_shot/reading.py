@@ -1,6 +1,6 @@
 """A user's data as they are: a folder or zip with one folder per class, or a table with labels."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -134,7 +134,27 @@ def _of_folder(path: Path) -> Data:
         return Items(kind_of_files(names), names, found.archive), [label for _, label in pairs]
 
     items, labels = part(train)
-    return Data(items, labels, part("test") if train else None, notes=found.notes)
+    counts = {split: sum(len(v) for (s, _), v in found.files.items() if s == split) for split in splits}
+    notes = (*found.notes, *_of_splits(counts))
+    return Data(items, labels, part("test") if train else None, notes=notes)
+
+
+def _of_splits(counts: Mapping[str, int]) -> tuple[str, ...]:
+    """What is done with folders that are neither learned from alone nor tested on, by their files."""
+    if {"train", "test"} <= counts.keys():
+        return tuple(
+            f"neither learned from nor tested on: {split or 'what is beside train and test'} ({count} files)"
+            for split, count in sorted(counts.items())
+            if split not in ("train", "test")
+        )
+    named = sorted(split for split in counts if split)
+    if not named or len(counts) < 2:
+        return ()
+    also = " and the folders beside them" if "" in counts else ""
+    return (
+        f"all of {', '.join(named)}{also} is learned from, and nothing tested on, since there are not both "
+        "train and test",
+    )
 
 
 def _items(table: Table, source: Source) -> Items:
