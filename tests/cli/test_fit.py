@@ -22,7 +22,7 @@ def test_data_are_not_written_over(tmp_path: Path, capsys: Capture, monkeypatch:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "link").symlink_to(own)
     for out in (own, "own.csv", "link"):
-        assert "is the file of the data" in refused(capsys, "fit", own, "--out", out)
+        assert "is the data itself" in refused(capsys, "fit", own, "--out", out)
     other = tmp_path / "notes.txt"
     other.write_text("mine")
     assert "no model that fphi fit wrote" in refused(capsys, "fit", own, "--out", other)

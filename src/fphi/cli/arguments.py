@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fphi.errors import FphiError
-from fphi.run.disk.files import disk_errors
 
-__all__ = ["FILES", "command_line", "files_named", "look_ahead", "make_folder_of", "require_no_folder"]
+__all__ = ["FILES", "command_line", "files_named", "look_ahead", "require_no_folder"]
 
 FILES = {
     "method": "the run's method, where it is in a file: FILE.py:NAME",
@@ -46,17 +45,6 @@ def require_no_folder(path: Path | None) -> None:
     """Raise before the work begins if ``path``, to be written at its end, is a folder."""
     if path is not None and path.is_dir():
         raise FphiError(f"{path} is a folder; give the name of a file to write")
-
-
-def make_folder_of(path: Path) -> None:
-    """Make the folder that ``path`` is to be written to, before the work begins.
-
-    Raises:
-        FphiError: there can be none, or ``path`` is a folder itself.
-    """
-    require_no_folder(path)
-    with disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
 
 
 def command_line() -> str | None:

@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
-from fphi.cli.arguments import FILES, files_named, make_folder_of
+from fphi.cli.arguments import FILES, files_named, require_no_folder
 from fphi.errors import FphiError
 from fphi.experiment.parser import Parser
 from fphi.export import export_html, export_onnx
+from fphi.run.disk.files import disk_errors
 
 __all__ = ["run"]
 
@@ -24,7 +25,9 @@ def run(arguments: list[str]) -> int:
     if not asked:
         raise FphiError("nothing is asked for; give --html FILE or --onnx FILE")
     for path, _ in asked:
-        make_folder_of(path)
+        require_no_folder(path)
+        with disk_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
     for path, write in asked:
         print(f"{path}: {write(o.run, path, files_named(o))} bytes")
     return 0

@@ -6,15 +6,14 @@ import sys
 from pathlib import Path
 from typing import get_args
 
-from fphi.cli.arguments import FILES, files_named, make_folder_of, require_no_folder
-from fphi.errors import FphiError
+from fphi.cli.arguments import FILES, files_named, require_no_folder
 from fphi.experiment.parser import Parser, at_least
 from fphi.few_shot.classifier import FewShotClassifier
 from fphi.few_shot.encoders import Channels
+from fphi.few_shot.output import make_ready
 from fphi.few_shot.own_data import fit_data, predict_files, predictions_table
 from fphi.few_shot.telling import standings_table
 from fphi.report.tables import percent
-from fphi.run.disk.files import read_sealed
 
 __all__ = ["predict", "run"]
 
@@ -24,8 +23,7 @@ def run(arguments: list[str]) -> int:
     o = _parser().read(arguments)
     require_no_folder(o.out)
     at_least(8, image_size=o.image_size)
-    _require_replaceable(o.out, o.data)
-    make_folder_of(o.out)
+    make_ready(o.out, o.data)
     named = {"label": o.label, "text": o.text}
     options = {"channels": o.channels, "image_size": o.image_size, "random_state": o.seed}
     fitted = fit_data(o.data, learner=o.learner or "auto", encoder=o.encoder, **named, **options)
@@ -68,28 +66,6 @@ def predict(arguments: list[str]) -> int:
     else:
         predictions_table(answers).show()
     return 0
-
-
-def _require_replaceable(out: Path, data: Path) -> None:
-    """Raise before the work begins if the model would replace something else than a model."""
-    if not out.exists():
-        return
-    if data.exists() and out.samefile(data):
-        raise FphiError(f"--out {out} is the file of the data; give the name of another to write")
-    if not out.is_file():
-        raise FphiError(f"--out {out} is no ordinary file; give the name of one to write")
-    if out.stat().st_size and not _is_model(out):
-        raise FphiError(
-            f"--out {out} is there, and no model that fphi fit wrote; give another name, or remove it"
-        )
-
-
-def _is_model(path: Path) -> bool:
-    try:
-        _, content = read_sealed(path)
-    except FphiError:
-        return False
-    return isinstance(content, dict) and content.get("kind") == "classifier"
 
 
 def _parser() -> Parser:
