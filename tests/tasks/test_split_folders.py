@@ -8,12 +8,14 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from fphi.errors import DataError
 from fphi.tasks import FewShotTasks, load_folder, load_tasks
 from fphi.tasks.archive import open_archive
+from fphi.tasks.folder import load_split_folders
 
 
 def png(value: int = 0) -> bytes:
@@ -317,3 +319,14 @@ def test_an_encrypted_file_is_called_so(tmp_path: Path, flag: int) -> None:
     path.write_bytes(content)
     with pytest.raises(DataError, match=r"a/1\.png is encrypted; zip it without a password"):
         load_folder(path)
+
+
+def test_images_to_test_on_are_scaled_as_those_of_training(tmp_path: Path) -> None:
+    """By their own largest value, darker ones would be as bright as what was trained on."""
+    for split, top in (("train", 1000), ("validation", 800), ("test", 500), ("test", 2000)):
+        (tmp_path / split / "a").mkdir(parents=True, exist_ok=True)
+        values = np.full((8, 8), top, np.float32)
+        Image.fromarray(values).save(tmp_path / split / f"a/{top}.tif")
+    pools = load_split_folders(tmp_path, 8)
+    levels = {split: sorted(pool.images[:, 0, 0, 0].tolist()) for split, pool in pools.items()}
+    assert levels == {"test": [128, 255], "train": [255], "validation": [204]}

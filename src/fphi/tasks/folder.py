@@ -3,14 +3,14 @@
 import unicodedata
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from fphi.errors import DataError
 from fphi.ranges import checked
 from fphi.tasks.archive import Archive, open_archive
-from fphi.tasks.image import SUFFIXES, ImageMode, ImageReader
+from fphi.tasks.image import SUFFIXES, ImageMode, ImageReader, Values
 from fphi.tasks.pool import ClassPool
 from fphi.tasks.sound import SOUND_SUFFIXES, SoundReader
 from fphi.tasks.split_folders import Files, SplitFolders, in_one_split_each
@@ -53,23 +53,28 @@ def load_folder(path: Path | str, size: int = 28, mode: ImageMode = "grey") -> C
     archive = open_archive(Path(path))
     files, notes = _listed(archive)
     divided, given_up = in_one_split_each(files, str(archive.path))
-    return _pool(archive, divided, [*notes, *given_up], size, mode)
+    reader = _reader(archive, files, size, mode)
+    return _pools(reader, {"": divided}, [*notes, *given_up])[""]
 
 
 def load_split_folders(path: Path | str, size: int = 28, mode: ImageMode = "grey") -> dict[str, ClassPool]:
     """Read ``SPLIT/CLASS/image`` as ordinary classification data: a pool for each split, by its name.
 
-    What is in no split is a pool named "". Arguments and errors as in `load_folder`.
+    What is in no split is a pool named "". Images of floats or 32 bits are scaled by those of all splits but
+    the test, which is scaled alike. Arguments and errors as in `load_folder`.
     """
     archive = open_archive(Path(path))
     files, notes = _listed(archive)
-    splits = sorted({split for split, _ in files}) or [""]
-    return {
-        split: _pool(
-            archive, {key: names for key, names in files.items() if key[0] == split}, notes, size, mode
-        )
-        for split in splits
+    parts = {
+        split: {key: names for key, names in files.items() if key[0] == split}
+        for split in sorted({split for split, _ in files})
     }
+    reader = _reader(archive, files, size, mode)
+    pools = _pools(reader, {split: part for split, part in parts.items() if split != "test"}, notes)
+    if "test" in parts:
+        again = _reader(archive, files, size, mode, getattr(reader, "values", None))
+        pools |= _pools(again, {"test": parts["test"]}, notes)
+    return {split: pools[split] for split in parts}
 
 
 def image_files(path: Path | str) -> dict[str, list[str]]:
@@ -102,8 +107,6 @@ def class_files(path: Path | str) -> ClassFiles:
     """
     archive = open_archive(Path(path))
     files, notes = _listed(archive)
-    if not files:
-        raise _no_files(archive, notes)
     return ClassFiles(archive, dict(files), _are_sounds(files), tuple(notes))
 
 
@@ -112,21 +115,32 @@ def has_split_folders(pool: ClassPool) -> bool:
     return "train" in pool.groups and "test" in pool.groups
 
 
-def _pool(archive: Archive, files: Files, notes: list[str], size: int, mode: ImageMode) -> ClassPool:
-    if not files:
-        raise _no_files(archive, notes)
-    sounds, keys = _are_sounds(files), sorted(files)
-    reader: ImageReader | SoundReader = (
-        SoundReader(archive, size) if sounds else ImageReader(archive, size, mode)
-    )
+def _reader(
+    archive: Archive, files: Files, size: int, mode: ImageMode, values: Values | None = None
+) -> ImageReader | SoundReader:
+    sounds = _are_sounds(files)
+    return SoundReader(archive, size) if sounds else ImageReader(archive, size, mode, values)
+
+
+def _pools(
+    reader: ImageReader | SoundReader, parts: Mapping[str, Files], notes: list[str]
+) -> dict[str, ClassPool]:
+    """A pool of each part, all scaled alike."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of Pillow, on what it reads all the same
-        read = [[reader.read(name) for name in files[key]] for key in keys]
-    # One class after the other, so that what was read of it is let go.
-    arrays = [reader.stacked(read.pop(0)) for _ in keys]  # type: ignore[arg-type]
-    return ClassPool.from_classes(
-        arrays, [name for _, name in keys], [group for group, _ in keys], [*notes, *reader.notes]
-    )
+        read = {
+            part: {key: [reader.read(name) for name in files[key]] for key in sorted(files)}
+            for part, files in parts.items()
+        }
+    pools = {}
+    for part, of in read.items():
+        keys = list(of)
+        # One class after the other, so that what was read of it is let go.
+        arrays = [reader.stacked(of.pop(key)) for key in keys]  # type: ignore[arg-type]
+        pools[part] = ClassPool.from_classes(
+            arrays, [name for _, name in keys], [group for group, _ in keys], [*notes, *reader.notes]
+        )
+    return pools
 
 
 def _no_files(archive: Archive, notes: list[str]) -> DataError:
@@ -139,7 +153,11 @@ def _are_sounds(files: Files) -> bool:
 
 
 def _listed(archive: Archive) -> tuple[Files, list[str]]:
-    """The images, or else recordings, of each class of each split, and a line on the files left out."""
+    """The images, or else recordings, of each class of each split, and a line on the files left out.
+
+    Raises:
+        DataError: there are none.
+    """
     names = archive.names()
     images = any(name.lower().endswith(SUFFIXES) for name in names)
     suffixes = SUFFIXES if images else SOUND_SUFFIXES
@@ -154,7 +172,10 @@ def _listed(archive: Archive) -> tuple[Files, list[str]]:
         if name:
             listed[split, _readable(name)].append("/".join(path))
     others = (name for name in names if not name.lower().endswith(suffixes) and name.count("/") > root)
-    return listed, [*_left_out(others, stray), *_not_followed(archive.linked())]
+    notes = [*_left_out(others, stray), *_not_followed(archive.linked())]
+    if not listed:
+        raise _no_files(archive, notes)
+    return listed, notes
 
 
 def _left_out(others: Iterable[str], stray: int) -> list[str]:

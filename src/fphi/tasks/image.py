@@ -12,7 +12,7 @@ from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 from fphi.errors import DataError
 from fphi.tasks.archive import Archive
 
-__all__ = ["SUFFIXES", "ImageMode", "ImageReader", "decode", "to_array"]
+__all__ = ["SUFFIXES", "ImageMode", "ImageReader", "Values", "decode", "to_array"]
 
 FORMATS = ("PNG", "JPEG", "BMP", "DIB", "GIF", "WEBP", "TIFF", "PPM")
 """What a file may be, by its first bytes and whatever its name: decoders of others start programs."""
@@ -24,6 +24,9 @@ SUFFIXES = (
 
 ImageMode = Literal["grey", "rgb"]
 """Channels of the images: one, or red, green and blue."""
+
+Values = tuple[float, float]
+"""Of images of floats or of 32 bits, which do not say it: what black is, and what white is."""
 
 _MOST_PIXELS = 2**26
 """Of one image: a few kilobytes can claim more pixels than the memory holds."""
@@ -74,15 +77,23 @@ class ImageReader:
         archive: where the files are.
         size: pixels of a side after resizing (bilinear).
         mode: "grey" for one channel, "rgb" for three.
+        values: by which such images are scaled, darker ones black and brighter ones white; "each" for each by
+            its own alone; None: by those of all that are read.
     """
 
-    def __init__(self, archive: Archive, size: int, mode: ImageMode) -> None:
-        self.archive, self.size, self.mode = archive, size, mode
+    def __init__(
+        self,
+        archive: Archive,
+        size: int,
+        mode: ImageMode,
+        values: Values | Literal["each"] | None = None,
+    ) -> None:
+        self.archive, self.size, self.mode, self._given = archive, size, mode, values
         self._coloured = False
         self._moving: list[str] = []  # names of images of several frames
         self._most = max(_MOST_IN_ALL, _MOST_TIMES * archive.size())
         self._pixels = self._bytes = 0
-        self._values: tuple[float, float] | None = None  # the least and the largest of such images
+        self._extremes: tuple[float, float] | None = None  # the least and the largest of such images
 
     def read(self, name: str) -> Pixels:
         """Return one image [C, size, size]: uint8, or float32 where it is still to be scaled by `stacked`."""
@@ -98,7 +109,15 @@ class ImageReader:
 
     def stacked(self, images: Sequence[Pixels]) -> NDArray[np.uint8]:
         """Return images that `read` gave as one array, once all are read."""
-        return np.stack([image if image.dtype == np.uint8 else self._scaled(image) for image in images])
+        values = self.values or (0.0, 1.0)  # where there are none to be scaled
+        return np.stack([image if image.dtype == np.uint8 else _scaled(image, values) for image in images])
+
+    @property
+    def values(self) -> Values | None:
+        """What is black and what white of images of floats or 32 bits; None: there are none."""
+        if isinstance(self._given, tuple):
+            return self._given
+        return None if self._extremes is None else _black_and_white(*self._extremes)
 
     @property
     def notes(self) -> list[str]:
@@ -110,8 +129,8 @@ class ImageReader:
                 f"{len(self._moving)} {several} several frames, of which the first is read, such as "
                 f"{self.archive.where(self._moving[0])}"
             )
-        if self._values is not None:
-            black, white = self._range()
+        if self._extremes is not None and self.values is not None:
+            black, white = self.values
             notes.append(f"images of floats or 32 bits: {black:g} is read as black and {white:g} as white")
         return notes
 
@@ -131,31 +150,34 @@ class ImageReader:
     def _small(self, image: Image.Image) -> Image.Image:
         return image.resize((self.size, self.size), Image.Resampling.BILINEAR)
 
-    def _unscaled(self, name: str, image: Image.Image) -> NDArray[np.float32]:
+    def _unscaled(self, name: str, image: Image.Image) -> Pixels:
         values = _values(image)
         if not np.isfinite(values).all():
             raise DataError(
                 f"{self.archive.where(name)} has pixels that are not finite; replace or remove it"
             )
         least, most = float(values.min()), float(values.max())
-        before = self._values or (least, most)
-        self._values = min(least, before[0]), max(most, before[1])
+        before = self._extremes or (least, most)
+        self._extremes = min(least, before[0]), max(most, before[1])
+        if isinstance(self._given, tuple):
+            values = values.clip(*self._given)
         small = np.asarray(self._small(Image.fromarray(values)))
-        return np.repeat(small[None], 3 if self.mode == "rgb" else 1, axis=0)
+        pixels = np.repeat(small[None], 3 if self.mode == "rgb" else 1, axis=0)
+        return _scaled(pixels, _black_and_white(least, most)) if self._given == "each" else pixels
 
-    def _range(self) -> tuple[float, float]:
-        """Which values are black and white."""
-        assert self._values is not None
-        least, most = self._values
-        if least < 0:
-            return least, max(most, 0.0)
-        return 0.0, next((white for white in _USUAL_WHITE if most <= white), most)
 
-    def _scaled(self, image: Pixels) -> NDArray[np.uint8]:
-        black, white = self._range()
-        shares = (image.astype(np.float64) - black) / (white - black)
-        levels: NDArray[np.uint8] = np.rint(255 * shares.clip(0, 1)).astype(np.uint8)
-        return levels
+def _black_and_white(least: float, most: float) -> Values:
+    """Which values are meant to be these, of images whose least and largest are given."""
+    if least < 0:
+        return least, max(most, 0.0)
+    return 0.0, next((white for white in _USUAL_WHITE if most <= white), most)
+
+
+def _scaled(image: Pixels, values: Values) -> NDArray[np.uint8]:
+    black, white = values
+    shares = (image.astype(np.float64) - black) / (white - black)
+    levels: NDArray[np.uint8] = np.rint(255 * shares.clip(0, 1)).astype(np.uint8)
+    return levels
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Images and recordings as features that are computed by hand: no weights are needed, and no network."""
 
+import math
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, Self
 
@@ -12,13 +13,16 @@ from torch import Tensor
 from fphi.few_shot.encoders.base import Encoder
 from fphi.few_shot.items import Items, Kind
 from fphi.run.disk.files import Json
-from fphi.tasks.image import ImageMode, ImageReader
+from fphi.tasks.image import ImageMode, ImageReader, Values
 from fphi.tasks.sound import SoundReader
 
-__all__ = ["Channels", "Descriptor", "read_pictures"]
+__all__ = ["Channels", "Descriptor", "Scale", "read_pictures", "scale_of", "scale_told"]
 
 Channels = Literal["auto", "grey", "rgb"]
 """Of images: as they are in the examples, or what all are read as."""
+
+Scale = Values | Literal["each"] | None
+"""What black and white are in images of floats or 32 bits; see `ImageReader`."""
 
 _ANGLES = 9
 _CELLS = 4, 8
@@ -29,15 +33,37 @@ _WEIGHTS = {"images": (0.5, 1.0, 1.0), "sounds": (1.0, 0.7, 0.7)}
 """Of colours or timbre, and of the edges in each grid: chosen on CIFAR-10 and on spoken digits."""
 
 
-def read_pictures(items: Items, size: int, mode: ImageMode) -> tuple[NDArray[np.uint8], list[str]]:
-    """Images, or pictures of recordings, as ``[n, C, size, size]``, and what is to be said of them."""
+def read_pictures(
+    items: Items, size: int, mode: ImageMode, scale: Scale = None
+) -> tuple[NDArray[np.uint8], ImageReader | SoundReader]:
+    """Images, or pictures of recordings, as ``[n, C, size, size]``, and what has read them."""
     sounds = items.kind == "sounds"
-    reader = SoundReader(items.files, size) if sounds else ImageReader(items.files, size, mode)
+    reader = SoundReader(items.files, size) if sounds else ImageReader(items.files, size, mode, scale)
     read = [reader.read(name) for name in items.names()]
     pictures = reader.stacked(read)  # type: ignore[arg-type]
     if mode == "rgb" and pictures.shape[1] == 1:
         pictures = pictures.repeat(3, 1)
-    return pictures, reader.notes
+    return pictures, reader
+
+
+def scale_of(reader: ImageReader | SoundReader) -> Scale:
+    """By which all further images are scaled, whatever others they come with."""
+    return getattr(reader, "values", None) or "each"
+
+
+def scale_told(spec: Mapping[str, Any]) -> Scale:
+    """The scale in what an encoder's ``spec`` told; None in a file of before there were any.
+
+    Raises:
+        ValueError: it is none.
+    """
+    told = spec.get("values")
+    if told is None or told == "each":
+        return told
+    black, white = (float(value) for value in told)
+    if not -math.inf < black < white < math.inf:
+        raise ValueError(f"values from {black} to {white}")
+    return black, white
 
 
 class Descriptor(Encoder):
@@ -50,40 +76,46 @@ class Descriptor(Encoder):
     Args:
         size: pixels of a side after resizing.
         channels: "auto" keeps colour where the first examples have it.
+        scale: of images of floats or 32 bits, as the first examples fix it; None: of all that are encoded.
     """
 
     name: ClassVar[str] = "descriptor"
     kinds: ClassVar[tuple[Kind, ...]] = ("images", "sounds")
 
-    def __init__(self, size: int = 32, channels: Channels = "auto") -> None:
-        self.size, self.channels = size, channels
+    def __init__(self, size: int = 32, channels: Channels = "auto", scale: Scale = None) -> None:
+        self.size, self.channels, self.scale = size, channels, scale
 
     def learn(self, items: Items) -> Self:
         self.require_kind(items)
+        if items.kind == "sounds":
+            made = type(self)(self.size, "grey" if self.channels == "auto" else self.channels)
+            made.notes = tuple(SoundReader(items.files, self.size).notes)
+            return made
+        pictures, reader = read_pictures(items, self.size, "rgb")
         channels = self.channels
-        if items.kind == "images" and channels == "auto":
-            pictures, _ = read_pictures(items, self.size, "rgb")
+        if channels == "auto":
             coloured = (pictures.max(1).astype(int) - pictures.min(1)).max() > 16
             channels = "rgb" if coloured else "grey"
-        made = type(self)(self.size, "grey" if channels == "auto" else channels)
-        if items.kind == "images":
-            shown = "colour" if made.channels == "rgb" else "grey"
-            made.notes = (f"images are read in {shown}, {self.size} pixels a side",)
+        made = type(self)(self.size, channels, scale_of(reader))
+        shown = "colour" if channels == "rgb" else "grey"
+        made.notes = (f"images are read in {shown}, {self.size} pixels a side", *reader.notes)
         return made
 
     def encode(self, items: Items) -> Tensor:
         self.require_kind(items)
-        pictures, _ = read_pictures(items, self.size, "rgb" if self.channels == "rgb" else "grey")
+        mode: ImageMode = "rgb" if self.channels == "rgb" else "grey"
+        pictures, _ = read_pictures(items, self.size, mode, self.scale)
         parts = torch.split(torch.from_numpy(pictures).float() / 255, 256)
         return torch.cat([_described(part, items.kind == "sounds") for part in parts])
 
     def spec(self) -> dict[str, Json]:
-        return {"size": self.size, "channels": self.channels}
+        scale: Json = list(self.scale) if isinstance(self.scale, tuple) else self.scale
+        return {"size": self.size, "channels": self.channels, "values": scale}
 
     @classmethod
     def restored(cls, spec: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Self:
         """What `spec` tells."""
-        return cls(int(spec["size"]), spec["channels"])
+        return cls(int(spec["size"]), spec["channels"], scale_told(spec))
 
 
 def _described(x: Tensor, sounds: bool) -> Tensor:
