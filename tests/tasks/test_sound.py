@@ -1,15 +1,19 @@
 """Recordings as pictures of their sound."""
 
 import io
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from scipy.io import wavfile
 
 from few_shot_helpers import sound_folder, tone
 from fphi.errors import DataError
-from fphi.tasks.folder import load_folder
+from fphi.few_shot.own_data import fit_data
+from fphi.tasks.folder import class_files, load_folder, load_split_folders
 from fphi.tasks.sound import log_mel, read_wave
 
 
@@ -63,6 +67,24 @@ def test_a_folder_of_recordings_is_a_pool_of_pictures(tmp_path: Path) -> None:
     assert pool.images.shape == (12, 1, 28, 28)
     assert pool.names == ("kind 0", "kind 1", "kind 2")
     assert any("recordings" in note for note in pool.notes)
+
+
+def test_images_beside_recordings_are_refused_with_both_counts(tmp_path: Path) -> None:
+    """A plot in each class would else be all that is learned from."""
+    folder = sound_folder(tmp_path / "data", each=4, classes=2)
+    Image.new("L", (8, 8)).save(folder / "plot.png")  # in no class
+    (folder / "notes.txt").write_text("x")
+    assert load_folder(folder, 28).sizes.tolist() == [4, 4]
+    for k in range(2):
+        shutil.copy(folder / "plot.png", folder / f"kind {k}/plot.png")
+    said = r"data has 2 images and 8 recordings in class folders, such as 'kind 0/plot\.png' and 'kind 0/0-0"
+    reads: tuple[Callable[[Path], object], ...] = (load_folder, load_split_folders, class_files, fit_data)
+    for read in reads:
+        with pytest.raises(DataError, match=said):
+            read(folder)
+    (folder / "kind 1/plot.png").unlink()
+    with pytest.raises(DataError, match="has 1 image and 8 recordings in"):
+        load_folder(folder)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import unicodedata
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,8 +32,8 @@ def load_folder(path: Path | str, size: int = 28, mode: ImageMode = "grey") -> C
     """Read ``CLASS/image`` or ``SPLIT/CLASS/image`` from a folder or a zip; images end up square.
 
     A class is the folder that an image is in, so deeper folders (``Greek/alpha/1.png``) are classes
-    named by their whole path. Folders that contain everything else are looked through. Where there are no
-    images but WAV files, these are read as pictures of their sound; see `fphi.tasks.sound.log_mel`.
+    named by their whole path. Folders that contain everything else are looked through. WAV files in place of
+    images are read as pictures of their sound; see `fphi.tasks.sound.log_mel`.
 
     Top-level folders train, test and validation (or training and testing, base and novel, val, …) that share
     no class are splits of classes: they become the groups of the pool. Where all classes of one are also
@@ -47,8 +48,8 @@ def load_folder(path: Path | str, size: int = 28, mode: ImageMode = "grey") -> C
             files are no images that are read, and which links to folders are not followed.
 
     Raises:
-        DataError: if there are no classes, some but not all of two splits are the same, an image does not
-            decode, or a zip or a link leads out.
+        DataError: if there are no classes, images beside recordings, some but not all of two splits are the
+            same, an image does not decode, or a zip or a link leads out.
     """
     archive = open_archive(Path(path))
     files, notes = _listed(archive)
@@ -100,10 +101,10 @@ class ClassFiles(NamedTuple):
 
 
 def class_files(path: Path | str) -> ClassFiles:
-    """The images, or else the recordings, of a folder or zip with one folder per class.
+    """The images, or the recordings, of a folder or zip with one folder per class.
 
     Raises:
-        DataError: there are none, or a zip or a link leads out.
+        DataError: there are none, or both, or a zip or a link leads out.
     """
     archive = open_archive(Path(path))
     files, notes = _listed(archive)
@@ -153,29 +154,58 @@ def _are_sounds(files: Files) -> bool:
 
 
 def _listed(archive: Archive) -> tuple[Files, list[str]]:
-    """The images, or else recordings, of each class of each split, and a line on the files left out.
+    """The images, or the recordings, of each class of each split, and a line on the files left out.
 
     Raises:
-        DataError: there are none.
+        DataError: there are none, or both.
     """
     names = archive.names()
-    images = any(name.lower().endswith(SUFFIXES) for name in names)
-    suffixes = SUFFIXES if images else SOUND_SUFFIXES
-    parts = [name.split("/") for name in names if name.lower().endswith(suffixes)]
+    images, sounds = (
+        _in_classes([name.split("/") for name in names if name.lower().endswith(suffixes)])
+        for suffixes in (SUFFIXES, SOUND_SUFFIXES)
+    )
+    _require_one_kind(archive, images.files, sounds.files)
+    found, suffixes = (sounds, SOUND_SUFFIXES) if sounds.files else (images, SUFFIXES)
+    others = (n for n in names if not n.lower().endswith(suffixes) and n.count("/") > found.root)
+    notes = [*_left_out(others, found.stray), *_not_followed(archive.linked())]
+    if not found.files:
+        raise _no_files(archive, notes)
+    return found.files, notes
+
+
+class _InClasses(NamedTuple):
+    """Files by their classes, how many are in none, and how many leading folders all share."""
+
+    files: Files
+    stray: int
+    root: int
+
+
+def _in_classes(parts: list[list[str]]) -> _InClasses:
     root = _common_root(parts)
     folders = SplitFolders({path[root] for path in parts if len(path) > root + 2})
-    listed: Files = defaultdict(list)
+    files: Files = defaultdict(list)
     stray = 0
     for path in parts:
         split, name = folders.split_and_class(path[root:-1])
         stray += not name
         if name:
-            listed[split, _readable(name)].append("/".join(path))
-    others = (name for name in names if not name.lower().endswith(suffixes) and name.count("/") > root)
-    notes = [*_left_out(others, stray), *_not_followed(archive.linked())]
-    if not listed:
-        raise _no_files(archive, notes)
-    return listed, notes
+            files[split, _readable(name)].append("/".join(path))
+    return _InClasses(files, stray, root)
+
+
+def _require_one_kind(archive: Archive, images: Files, sounds: Files) -> None:
+    """Refuse a mixture: which of the two is meant, a count does not tell."""
+    if images and sounds:
+        of_images, of_sounds = (list(chain.from_iterable(files.values())) for files in (images, sounds))
+        raise DataError(
+            f"{archive.path} has {_count(of_images, 'image')} and {_count(of_sounds, 'recording')} in class "
+            f"folders, such as {of_images[0][:100]!r} and {of_sounds[0][:100]!r}; take one of the kinds out"
+        )
+
+
+def _count(names: list[str], kind: str) -> str:
+    return f"{len(names)} {kind}" if len(names) == 1 else f"{len(names)} {kind}s"
 
 
 def _left_out(others: Iterable[str], stray: int) -> list[str]:
