@@ -67,7 +67,8 @@ def encoded(image: Image.Image, **how: Any) -> bytes:
 
 def test_colours_that_are_dropped_are_told(tmp_path: Path) -> None:
     grey_as_colour = Image.new("RGB", (6, 6), (90, 90, 90))
-    plain = {f"{c}/{i}.png": encoded(grey_as_colour, format="PNG") for c in "abcdefghij" for i in (1, 2)}
+    names = [f"{c}/{i}.png" for c in "abcdefghij" for i in (1, 2)]
+    plain = {name: encoded(grey_as_colour, format="PNG") + name.encode() for name in names}
     red = encoded(Image.new("RGB", (6, 6), (200, 0, 0)), format="PNG")
     assert load_folder(write_folder(tmp_path / "grey", plain)).notes == ()
     path = write_folder(tmp_path / "colour", plain | {"c/2.png": red})
@@ -119,7 +120,7 @@ def test_images_of_16_bits_keep_their_grey_levels(tmp_path: Path) -> None:
 def test_split_folders_of_different_classes_stay_divided(tmp_path: Path, write, wrapper: str) -> None:  # type: ignore[no-untyped-def]
     names = [f"train/{c}/{i}.png" for c in "abc" for i in (1, 2)]
     names += [f"{split}/{i}.png" for split in ("val/d", "val/e", "test/f", "test/g") for i in (1, 2)]
-    path = write(tmp_path / "data", {wrapper + name: png() for name in names})
+    path = write(tmp_path / "data", {wrapper + name: png() + name.encode() for name in names})
     tasks = load_tasks(str(path), ways=2)
     expected = {"train": ("a", "b", "c"), "validation": ("d", "e"), "test": ("f", "g")}
     assert {s: tasks.pool(s).names for s in tasks.splits} == expected  # type: ignore[attr-defined]
@@ -127,7 +128,7 @@ def test_split_folders_of_different_classes_stay_divided(tmp_path: Path, write, 
 
 def test_split_folders_of_the_same_classes_are_merged_so_that_none_is_on_two_sides(tmp_path: Path) -> None:
     names = [f"{split}/{c}/{i}.png" for split in ("train", "test") for c in "abcdef" for i in (1, 2)]
-    pool = load_folder(write_folder(tmp_path, {name: png() for name in names}))
+    pool = load_folder(write_folder(tmp_path, {name: png() + name.encode() for name in names}))
     assert pool.names == tuple("abcdef")
     assert pool.sizes.tolist() == [4] * 6
     pools = few_shot_tasks(pool, "fraction", ways=1, shots=1)
@@ -298,7 +299,11 @@ def test_a_target_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 
 def test_describe_counts_a_folder(tmp_path: Path) -> None:
     whole, rule = describe(
-        str(write_folder(tmp_path, {f"{c}/{i}.png": png() for c in "abcde" for i in (1, 2)}))
+        str(
+            write_folder(
+                tmp_path, {f"{c}/{i}.png": png() + f"{c}{i}".encode() for c in "abcde" for i in (1, 2)}
+            )
+        )
     )
     assert whole == DataRow(str(tmp_path), str(tmp_path), 5, 10, note="2 images per class, all decode")
     assert (rule.item, rule.ok, rule.splits) == ("fraction", False, {})

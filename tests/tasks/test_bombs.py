@@ -24,7 +24,7 @@ def png(size: tuple[int, int] = (4, 4)) -> bytes:
 def zipped(path: Path, files: dict[str, bytes]) -> Path:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in files.items():
-            archive.writestr(name, content)
+            archive.writestr(name, content + name.encode())  # each of its own content
     return path
 
 

@@ -30,7 +30,7 @@ PNG = png()
 def folder(path: Path, names: list[str]) -> Path:
     for name in names:
         (path / name).parent.mkdir(parents=True, exist_ok=True)
-        (path / name).write_bytes(PNG)
+        (path / name).write_bytes(PNG + os.fsencode(name))  # of its own content
     return path
 
 
@@ -48,7 +48,7 @@ def zipped(path: Path, names: list[str], encoding: str = "utf-8") -> Path:
         for number, name in enumerate(names):
             entry = RawName(str(number))
             entry.raw = name.encode(encoding)
-            archive.writestr(entry, PNG)
+            archive.writestr(entry, PNG + entry.raw)
     return path
 
 

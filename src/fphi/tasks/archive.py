@@ -1,5 +1,6 @@
 """Files in a folder or a zip, read one at a time; a zip is never extracted to disk."""
 
+import hashlib
 import io
 import lzma
 import os
@@ -7,6 +8,8 @@ import struct
 import zipfile
 import zlib
 from abc import ABC, abstractmethod
+from collections import defaultdict
+from collections.abc import Iterable
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -67,6 +70,20 @@ class Archive(ABC):
         if size > _LARGEST:
             raise DataError(f"{self.where(name)} unpacks to {size} bytes, which no image needs; remove it")
         return self._content(name)
+
+    def equal(self, names: Iterable[str]) -> list[list[str]]:
+        """Return which of these files have the same content: lots of two or more, in the order of the names.
+
+        Raises:
+            DataError: as `read`.
+        """
+        sizes, lots = defaultdict[int, list[str]](list), defaultdict[bytes, list[str]](list)
+        for name in names:
+            sizes[self._size(name)].append(name)
+        for alike in sizes.values():
+            for name in alike if len(alike) > 1 else ():
+                lots[hashlib.blake2b(self.read(name)).digest()].append(name)
+        return [lot for lot in lots.values() if len(lot) > 1]
 
     @abstractmethod
     def fingerprint(self) -> str:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from fphi.errors import DataError
 from fphi.ranges import checked
 from fphi.tasks.archive import Archive, open_archive
+from fphi.tasks.copies import without_copies
 from fphi.tasks.image import SUFFIXES, ImageMode, ImageReader, Values
 from fphi.tasks.pool import ClassPool
 from fphi.tasks.sound import SOUND_SUFFIXES, SoundReader
@@ -28,7 +29,9 @@ __all__ = [
 
 
 @checked()
-def load_folder(path: Path | str, size: int = 28, mode: ImageMode = "grey") -> ClassPool:
+def load_folder(
+    path: Path | str, size: int = 28, mode: ImageMode = "grey", copies: bool = False
+) -> ClassPool:
     """Read ``CLASS/image`` or ``SPLIT/CLASS/image`` from a folder or a zip; images end up square.
 
     A class is the folder that an image is in, so deeper folders (``Greek/alpha/1.png``) are classes
@@ -46,6 +49,7 @@ def load_folder(path: Path | str, size: int = 28, mode: ImageMode = "grey") -> C
             and transparent pixels over white.
         mode: "grey" for one channel, "rgb" for three. The pool's notes say if "grey" drops colours, which
             files are no images that are read, and which links to folders are not followed.
+        copies: whether files of the same content in a class all count, in place of the first.
 
     Raises:
         DataError: if there are no classes, images beside recordings, some but not all of two splits are the
@@ -54,8 +58,9 @@ def load_folder(path: Path | str, size: int = 28, mode: ImageMode = "grey") -> C
     archive = open_archive(Path(path))
     files, notes = _listed(archive)
     divided, given_up = in_one_split_each(files, str(archive.path))
+    divided, copied = (divided, []) if copies else without_copies(archive, divided)
     reader = _reader(archive, files, size, mode)
-    return _pools(reader, {"": divided}, [*notes, *given_up])[""]
+    return _pools(reader, {"": divided}, [*notes, *given_up, *copied])[""]
 
 
 def load_split_folders(path: Path | str, size: int = 28, mode: ImageMode = "grey") -> dict[str, ClassPool]:
@@ -65,7 +70,7 @@ def load_split_folders(path: Path | str, size: int = 28, mode: ImageMode = "grey
     the test, which is scaled alike. Arguments and errors as in `load_folder`.
     """
     archive = open_archive(Path(path))
-    files, notes = _listed(archive)
+    files, notes = _listed_once(archive)
     parts = {
         split: {key: names for key, names in files.items() if key[0] == split}
         for split in sorted({split for split, _ in files})
@@ -80,7 +85,7 @@ def load_split_folders(path: Path | str, size: int = 28, mode: ImageMode = "grey
 
 def image_files(path: Path | str) -> dict[str, list[str]]:
     """The names of the images that `load_split_folders` reads, by split and in the same order."""
-    files, _ = _listed(open_archive(Path(path)))
+    files, _ = _listed_once(open_archive(Path(path)))
     listed: dict[str, list[str]] = {split: [] for split, _ in sorted(files)}
     for split, name in sorted(files):
         listed[split] += files[split, name]
@@ -107,7 +112,7 @@ def class_files(path: Path | str) -> ClassFiles:
         DataError: there are none, or both, or a zip or a link leads out.
     """
     archive = open_archive(Path(path))
-    files, notes = _listed(archive)
+    files, notes = _listed_once(archive)
     return ClassFiles(archive, dict(files), _are_sounds(files), tuple(notes))
 
 
@@ -171,6 +176,12 @@ def _listed(archive: Archive) -> tuple[Files, list[str]]:
     if not found.files:
         raise _no_files(archive, notes)
     return found.files, notes
+
+
+def _listed_once(archive: Archive) -> tuple[Files, list[str]]:
+    files, notes = _listed(archive)
+    kept, copied = without_copies(archive, files)
+    return kept, [*notes, *copied]
 
 
 class _InClasses(NamedTuple):
