@@ -2,6 +2,7 @@
 
 import io
 import shutil
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -60,6 +61,28 @@ def test_loudness_and_silence_at_the_ends_change_nothing() -> None:
     )
     assert (log_mel(silence, 8000, 24, 12) == 0).all()
     assert np.isfinite(log_mel(wave[:5], 8000, 24, 12)).all()
+
+
+@pytest.mark.parametrize("windows", [1, 6, 7, 8, 13, 14, 15, 50])
+def test_blocks_of_windows_are_the_whole_transform_to_the_last_bit(
+    monkeypatch: pytest.MonkeyPatch, windows: int
+) -> None:
+    wave = np.random.default_rng(0).normal(size=200 + 80 * (windows - 1)).astype(np.float32)
+    monkeypatch.setattr("fphi.tasks.sound._AT_ONCE", 10**6)
+    whole = log_mel(wave, 8000, 24, 12)
+    monkeypatch.setattr("fphi.tasks.sound._AT_ONCE", 7)
+    np.testing.assert_array_equal(log_mel(wave, 8000, 24, 12), whole)
+
+
+def test_a_long_recording_needs_little_more_memory_than_its_samples() -> None:
+    """All spectra of these four minutes at once are 1.5 GB."""
+    wave = np.zeros(240 * 44_100, dtype=np.float32)
+    wave[::1000] = 1
+    tracemalloc.start()
+    log_mel(wave, 44_100, 24, 12)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 250e6
 
 
 def test_a_folder_of_recordings_is_a_pool_of_pictures(tmp_path: Path) -> None:

@@ -24,6 +24,8 @@ _SILENT = 40.0
 """Decibels below the loudest moment: what is softer at both ends is cut off."""
 _LONGEST = 3600
 """Seconds of a recording that is read."""
+_AT_ONCE = 2048
+"""Windows that are transformed at once, so that an hour needs little more memory than its samples."""
 
 
 def read_wave(content: bytes, name: str) -> tuple[NDArray[np.float32], int]:
@@ -56,8 +58,11 @@ def read_wave(content: bytes, name: str) -> tuple[NDArray[np.float32], int]:
 def _as_floats(samples: NDArray[np.generic]) -> NDArray[np.float64]:
     values: NDArray[np.float64] = samples.astype(np.float64)
     if samples.dtype == np.uint8:
-        return (values - 128) / 128
-    return values / 2.0 ** (8 * samples.itemsize - 1) if samples.dtype.kind == "i" else values
+        values -= 128
+        values /= 128
+    elif samples.dtype.kind == "i":
+        values /= 2.0 ** (8 * samples.itemsize - 1)
+    return values
 
 
 def log_mel(wave: NDArray[np.float32], rate: int, bands: int, frames: int) -> NDArray[np.float32]:
@@ -73,7 +78,7 @@ def log_mel(wave: NDArray[np.float32], rate: int, bands: int, frames: int) -> ND
         bands: rows.
         frames: columns.
     """
-    power = _spectra(wave.astype(np.float64), rate) @ _bands(rate, bands).T  # [time, bands]
+    power = _power(wave, rate, bands)
     loudness = power.sum(1)
     loud = np.flatnonzero(loudness >= loudness.max() * 10 ** (-_SILENT / 10))
     power = power[loud[0] : loud[-1] + 1] if len(loud) else power
@@ -85,11 +90,22 @@ def log_mel(wave: NDArray[np.float32], rate: int, bands: int, frames: int) -> ND
     return np.ascontiguousarray(picture.T[::-1]).astype(np.float32)
 
 
-def _spectra(wave: NDArray[np.float64], rate: int) -> NDArray[np.float64]:
-    """Power ``[time, frequency]``; a recording shorter than a window is filled up with silence."""
+def _power(wave: NDArray[np.float32], rate: int, bands: int) -> NDArray[np.float64]:
+    """Power ``[time, bands]``; a recording shorter than a window is filled up with silence."""
     window, hop = max(int(_WINDOW * rate), 8), max(int(_HOP * rate), 1)
-    wave = np.pad(wave, (0, max(window - len(wave), 0)))
+    wave = np.pad(wave, (0, window - len(wave))) if len(wave) < window else wave
     pieces = np.lib.stride_tricks.sliding_window_view(wave, window)[::hop]
+    weights = _bands(rate, bands).T
+    # The rest goes with the last: a product of a few rows may be summed in another order.
+    starts = range(0, max(len(pieces) - _AT_ONCE + 1, 1), _AT_ONCE)
+    ends = [*starts[1:], len(pieces)]
+    return np.concatenate(
+        [_spectra(pieces[i:j], window) @ weights for i, j in zip(starts, ends, strict=True)]
+    )
+
+
+def _spectra(pieces: NDArray[np.float32], window: int) -> NDArray[np.float64]:
+    """Power ``[time, frequency]`` of windows ``[time, window]``."""
     spectrum = np.fft.rfft(pieces * np.hanning(window), n=_fft_size(window), axis=1)
     return np.square(np.abs(spectrum))
 
