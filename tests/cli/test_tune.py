@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from cli_helpers import fphi, refused
+from fphi.run.disk.directory import beside
 from leashed import held
 from tuning_helpers import no_waiting_for_the_disk
 from waiting import PATIENCE, wait_until
@@ -140,3 +141,16 @@ def test_what_the_command_gives_is_not_varied_and_the_rest_is(tmp_path: Path) ->
     plan = json.loads((tmp_path / "out" / "vary.json").read_text())
     assert list(plan["vary"]) == ["test_steps", "outer_lr", "schedule"]
     assert (plan["trials"], plan["prune_after"]) == (1, 4)
+
+
+def test_a_tuning_in_the_folder_of_here_names_the_best_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    here = tmp_path / "here"
+    (here / "within").mkdir(parents=True)
+    monkeypatch.chdir(here)
+    with no_waiting_for_the_disk():
+        assert fphi("tune", "maml", "--out", ".", *TINY, "--steps", 1, "--trials", 1) == 0
+    assert shlex.split(capsys.readouterr().out.splitlines()[-1])[-1] == f"{here}-best"
+    monkeypatch.chdir(here / "within")
+    assert beside(Path(".."), "again") == tmp_path / "here-again"

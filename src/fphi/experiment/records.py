@@ -20,7 +20,7 @@ def start_of(trained: FewShotRun) -> dict[str, str | None]:
         method = Config.read(run).name
     except FphiError:
         method = None
-    return {"run": run.name, "method": method, "frozen": trained.training.freeze}
+    return {"run": run.resolve().name, "method": method, "frozen": trained.training.freeze}
 
 
 def earlier_test(run: Path) -> TestRecord | dict[str, Any]:

@@ -23,6 +23,7 @@ from fphi.methods.table import method as enter
 from fphi.methods.table import methods
 from fphi.ranges import checked
 from fphi.report.weighting import weighting_summary
+from fphi.run.disk.directory import beside
 from fphi.run.meta.logs import MetricsLogger
 from fphi.run.meta.training import TrainingResult
 from fphi.tasks import GIVEN, TaskDistribution
@@ -134,7 +135,7 @@ def train_as_configured(
         progress: whether to show a progress line.
         loggers: see `train`.
     """
-    again = ["fphi", "train", "--config", str(out / CONFIG), "--out", f"{out}-again"]
+    again = ["fphi", "train", "--config", str(out / CONFIG), "--out", str(beside(out, "again"))]
     command = command or shlex.join(again)
     if isinstance(config.method, FewShotMethod):
         run = FewShotRun(config, given, read_division(out) if resume else None)

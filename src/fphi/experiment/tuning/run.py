@@ -19,7 +19,7 @@ from fphi.experiment.tuning.result import Record, Tuned, changed_options, train_
 from fphi.methods.base import FewShotMethod, Method
 from fphi.ranges import Range, checked
 from fphi.report.tables import percent
-from fphi.run.disk.directory import claim
+from fphi.run.disk.directory import beside, claim
 from fphi.run.disk.files import write_text
 from fphi.run.disk.interrupt import interrupts
 from fphi.run.meta.training import Training
@@ -182,7 +182,7 @@ def _result(
     if tuned.best is None:
         return tuned
     config = plan.config_of(tuned.best.values)
-    command = train_command(config, out.with_name(f"{out.name}-best"))
+    command = train_command(config, beside(out, "best"))
     return replace(tuned, options=changed_options(config), command=command)
 
 

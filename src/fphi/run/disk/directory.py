@@ -11,7 +11,7 @@ from fphi.run.disk.files import disk_errors
 from fphi.run.disk.locks import lock
 from fphi.run.disk.temporary import open_to_append
 
-__all__ = ["claim", "require_usable"]
+__all__ = ["beside", "claim", "require_usable"]
 
 _LOCK = ".lock"
 # What a folder that holds a run has, the first of it what a run is resumed from.
@@ -37,6 +37,16 @@ def require_usable(out: Path, resume: bool, files: Sequence[str] = _OF_A_RUN) ->
         raise FphiError(
             f"there is no run to resume in {out} (no {files[0]}); check the folder, or omit --resume"
         )
+
+
+def beside(out: Path, word: str) -> Path:
+    """The folder next to ``out`` that has its name and ``-word``; ``.`` and ``..`` go by their real names.
+
+    >>> str(beside(Path("runs/maml"), "best"))
+    'runs/maml-best'
+    """
+    named = out.resolve() if out.name in ("", "..") else out
+    return named.parent / f"{named.name}-{word}"
 
 
 @contextmanager

@@ -130,7 +130,11 @@ class _WandB(NamedLogger):
         os.environ.setdefault("WANDB_SILENT", "true")
         project = os.environ.get("WANDB_PROJECT", "fphi")
         logger = WandbLogger(
-            self.out.name, save_dir=self.out, version=self._known(), offline=offline, project=project
+            self.out.resolve().name,
+            save_dir=self.out,
+            version=self._known(),
+            offline=offline,
+            project=project,
         )
         self._known(str(logger.experiment.id))
         return logger
@@ -159,7 +163,7 @@ class _MLflow(NamedLogger):
             os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
         logger = MLFlowLogger(
             os.environ.get("MLFLOW_EXPERIMENT_NAME", "fphi"),
-            run_name=self.out.name,
+            run_name=self.out.resolve().name,
             tracking_uri=server or (self.out / "mlruns").absolute().as_uri(),
             run_id=self._known(),
         )
