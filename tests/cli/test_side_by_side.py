@@ -1,6 +1,8 @@
 """Trials of a tuning and tasks of a test in other processes: what comes out is what comes out here."""
 
 import json
+from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,24 @@ class Slots(InThisProcess):
     """As if there were several."""
 
     slots = 3
+
+
+class FirstIsLast(Slots):
+    """What was submitted first ends only when something else has, and a third is submitted."""
+
+    slots = 2
+
+    def __init__(self) -> None:
+        self._first: Future[Any] = Future()
+        self._submitted: list[Any] = []
+
+    def submit(self, call: Callable[[Any], Any], argument: Any, /) -> Future[Any]:
+        self._submitted.append(argument)
+        if len(self._submitted) == 1:
+            return self._first
+        if len(self._submitted) == 3:
+            self._first.set_result(call(self._submitted[0]))
+        return super().submit(call, argument)
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +101,18 @@ def test_trials_side_by_side_are_trained_as_they_are_one_by_one(
     assert other.best is not None
     resumed = tuned(tmp_path / "other", executor="processes", resume=True, trials=4)
     assert [trial.values for trial in resumed.trials][:3] == [trial.values for trial in other.trials]
+
+
+def test_what_is_said_is_of_the_trial_that_has_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    pytest.importorskip("optuna", reason="needs the extra fphi[tune]")
+    monkeypatch.setattr("fphi.experiment.running.make_executor", lambda *options: FirstIsLast())
+    made = tuned(tmp_path / "out", executor="processes", progress=True, prune_after=9)
+    said = [line.partition(":")[0] for line in capsys.readouterr().err.splitlines()]
+    assert said[0] == "trial 1 (1/3)"
+    assert sorted(line[:8] for line in said) == ["trial 0 ", "trial 1 ", "trial 2 "]
+    assert len(made.trials) == 3
 
 
 def test_a_trial_that_is_behind_is_told_to_stop(tmp_path: Path) -> None:

@@ -149,9 +149,9 @@ def tune_as_configured(
             warmup=training.steps // 5,
         )
 
-        def say_how() -> None:
+        def say_how(number: int) -> None:
             if progress:
-                _say_how(study.records(), plan)
+                _say_how(study.records(), number, plan)
 
         if executor != ExecutorOptions():
             with closing(executor.make()) as made:
@@ -162,7 +162,7 @@ def tune_as_configured(
             if not run_trial(trial, plan, folder, progress=progress):
                 interrupt.requested = True
             else:
-                say_how()
+                say_how(trial.number)
         stopped = study.finished < plan.trials
         importance = {} if stopped else study.importance()
         tuned = _result(plan, study.records(), importance, out, stopped)
@@ -186,10 +186,10 @@ def _result(
     return replace(tuned, options=changed_options(config), command=command)
 
 
-def _say_how(records: list[Record], plan: Plan) -> None:
-    """One line on the trial that has ended last."""
-    trials = [trial for trial in records if trial.state != "running"]
-    last, done = trials[-1], len(trials)
+def _say_how(records: list[Record], number: int, plan: Plan) -> None:
+    """One line on the trial of that number, which has ended."""
+    last = next(trial for trial in records if trial.number == number)
+    done = sum(trial.state != "running" for trial in records)
     measured = "" if last.loss is None else f"loss {last.loss:.4g}"
     if plan.by_accuracy and last.accuracy is not None:
         measured = f"accuracy {percent(last.accuracy)} %"

@@ -56,7 +56,12 @@ class _StopsAtFile:
 
 
 def run_trials(
-    study: Study, plan: Plan, folder: Path, executor: Executor, interrupt: Interrupt, say: Callable[[], None]
+    study: Study,
+    plan: Plan,
+    folder: Path,
+    executor: Executor,
+    interrupt: Interrupt,
+    say: Callable[[int], None],
 ) -> None:
     """Train trials side by side until the plan is done, or a signal asks for a pause.
 
@@ -66,7 +71,7 @@ def run_trials(
         folder: where each trial has its run.
         executor: where they are trained.
         interrupt: whether a signal has come.
-        say: called when a trial has ended.
+        say: called with the number of a trial when it has ended.
 
     Raises:
         FphiError: the data or the disk are at fault, and the next trial would fail alike.
@@ -77,7 +82,7 @@ def run_trials(
             trial = study.next(plan.usual, {open_trial.number for open_trial, _ in running.values()})
             job = _begun(trial, plan, folder / f"{trial.number:03d}")
             if job is None:
-                say()
+                say(trial.number)
             else:
                 running[executor.submit(_train, job)] = trial, job.folder
         done, _ = wait(running, timeout=_EVERY, return_when=FIRST_COMPLETED)
@@ -87,7 +92,7 @@ def run_trials(
         for future in done:
             trial, run = running.pop(future)
             _conclude(trial, run, future, plan.by_accuracy)
-            say()
+            say(trial.number)
 
 
 def _begun(trial: OpenTrial, plan: Plan, run: Path) -> _Job | None:
