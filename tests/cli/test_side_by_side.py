@@ -131,6 +131,14 @@ def test_a_trial_that_is_behind_is_told_to_stop(tmp_path: Path) -> None:
     assert result.step == 5
 
 
+def test_what_learns_nothing_across_tasks_stays_here(tmp_path: Path) -> None:
+    pytest.importorskip("optuna", reason="needs the extra fphi[tune]")
+    message = "from-scratch learns nothing across tasks: tune it without --executor"
+    with pytest.raises(fphi.FphiError, match=message):
+        fphi.tune("from-scratch", out=tmp_path / "run", network="mlp", trials=1, executor="processes")
+    assert not (tmp_path / "run").exists()
+
+
 def test_tasks_that_are_an_object_stay_here(trained: Path, tmp_path: Path, capsys: Capture) -> None:
     tasks = fphi.load_tasks("hershey", ways=5, shots=1)
     with pytest.raises(fphi.FphiError, match="stay here; leave executor='processes' out"):

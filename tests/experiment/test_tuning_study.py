@@ -7,6 +7,7 @@ from pathlib import Path
 import optuna
 import pytest
 
+from fphi.errors import FphiError
 from fphi.experiment.tuning.dimensions import Dimension
 from fphi.experiment.tuning.result import Record, Tuned
 from fphi.experiment.tuning.study import Study
@@ -31,7 +32,7 @@ def test_fanova_finds_the_option_that_matters(tmp_path: Path) -> None:
     assert list(found) == ["a", "b"]
     assert math.isclose(sum(found.values()), 1)
     assert found["a"] > 0.8
-    one = Study(tmp_path / "study.db", "y", space[:1], 0, maximize=False, prune_after=99, warmup=0)
+    one = Study(tmp_path / "one.db", "y", space[:1], 0, maximize=False, prune_after=99, warmup=0)
     for value in (1.0, 1.0, 1.0, 1.0, 2.0):
         assert one.importance() == {}
         one.next({}).complete(value, None, value)
@@ -118,3 +119,27 @@ def test_an_option_of_which_one_value_came_to_an_end_has_no_importance(tmp_path:
             trial.complete(float(str(trial.values["a"])), None, 1.0)
     assert study.importance() == {"a": 1.0, "b": 0.0}
     assert {record.state for record in study.records()} == {"complete", "failed"}
+
+
+def test_a_study_of_another_tuning_is_refused(tmp_path: Path) -> None:
+    space = (Dimension("a", (1, 2)), Dimension("b", (), 0.0, 1.0))
+
+    def study(name: str = "x", other: tuple[Dimension, ...] = space, maximize: bool = False) -> Study:
+        return Study(tmp_path / "study.db", name, other, 0, maximize=maximize, prune_after=1, warmup=0)
+
+    study().next({}).complete(1.0, None, 1.0)
+    study().next({})  # which its process leaves
+    assert study().finished == 1
+    for options, message in (
+        ({"name": "y"}, r"another tuning, of x, not y: restore"),
+        ({"maximize": True}, "another tuning, which was to minimize: restore"),
+        (
+            {"other": space[1:]},
+            r"whose trial 0 has a of CategoricalDistribution\(choices=\(1, 2\)\): restore",
+        ),
+        ({"other": (Dimension("a", (1, 3)), space[1])}, "whose trial 0 has a of"),
+        ({"other": (space[0], Dimension("b", (), 0.0, 2.0))}, "whose trial 0 has b of"),
+        ({"other": (*space, Dimension("c", (1, 2)))}, "whose trial 0 has no c: restore"),
+    ):
+        with pytest.raises(FphiError, match=message):
+            study(**options)  # type: ignore[arg-type]

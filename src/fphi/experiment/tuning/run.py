@@ -12,6 +12,7 @@ from fphi.experiment.few_shot import require_no_other_config
 from fphi.experiment.plugins import method_named
 from fphi.experiment.prepare import Named, Prepared, prepare
 from fphi.experiment.running import ExecutorOptions
+from fphi.experiment.setup import FewShotRun
 from fphi.experiment.training import named_method
 from fphi.experiment.tuning.dimensions import written
 from fphi.experiment.tuning.plan import PLAN, Plan, TuneOptions, plan_of
@@ -129,6 +130,8 @@ def tune_as_configured(
         raise FphiError(
             f"tasks that are given as an object stay here; leave executor={executor.executor!r} out"
         )
+    if executor != ExecutorOptions():
+        _require_training(plan)
     from fphi.experiment.tuning.side_by_side import run_trials
     from fphi.experiment.tuning.study import Study
     from fphi.experiment.tuning.trial import run_trial
@@ -198,6 +201,14 @@ def _say_how(records: list[Record], number: int, plan: Plan) -> None:
     )
     values = ", ".join(f"{name} {written(value)}" for name, value in last.values.items())
     say(f"trial {last.number} ({done}/{plan.trials}): {ended}{'' if last.reason else measured}; {values}")
+
+
+def _require_training(plan: Plan) -> None:
+    """Raise if the method learns nothing across tasks: other processes have nothing to train."""
+    run = FewShotRun(plan.config)
+    learner = run.learner(run.setting(run.tasks(run.training.seed, ["train", "validation"])))
+    if run.optimizer(learner) is None:
+        raise FphiError(f"{plan.config.name} learns nothing across tasks: tune it without --executor")
 
 
 def _require_optuna() -> None:

@@ -47,7 +47,7 @@ class Study:
         warmup: steps before which none is.
 
     Raises:
-        FphiError: the file is damaged or of another Optuna.
+        FphiError: the file is damaged, of another Optuna, or of another tuning.
     """
 
     def __init__(
@@ -65,12 +65,38 @@ class Study:
         with self.asked():
             # The path stays out of the URL, in which some characters mean something.
             engine: dict[str, Any] = {"creator": partial(sqlite3.connect, str(path)), "poolclass": NullPool}
+            storage = optuna.storages.RDBStorage("sqlite://", engine_kwargs=engine)
+            others = [] if name in (names := optuna.get_all_study_names(storage)) else names
+            self._require(not others, f"of {', '.join(others)}, not {name}")
             self._study = optuna.create_study(
-                storage=optuna.storages.RDBStorage("sqlite://", engine_kwargs=engine),
+                storage=storage,
                 study_name=name,
                 direction="maximize" if maximize else "minimize",
                 pruner=optuna.pruners.MedianPruner(prune_after, warmup),
                 load_if_exists=True,
+            )
+            kept = self._study.direction.name.lower()
+            self._require(kept == ("maximize" if maximize else "minimize"), f"which was to {kept}")
+            self._require_same_space()
+
+    def _require_same_space(self) -> None:
+        """Raise if a trial was sampled from other options or values than these."""
+        wanted = {one.name: _distribution(one) for one in self.space}
+        for trial in self._trials():
+            found = trial.distributions
+            for name, values in found.items():
+                self._require(
+                    wanted.get(name) == values, f"whose trial {trial.number} has {name} of {values}"
+                )
+            left = [name for name in wanted if name not in found]
+            ended = trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
+            self._require(not (ended and left), f"whose trial {trial.number} has no {', '.join(left)}")
+
+    def _require(self, holds: bool, other: str) -> None:
+        if not holds:
+            raise FphiError(
+                f"{self.path} is a study of another tuning, {other}: restore that of this one, or tune in "
+                "another folder"
             )
 
     @contextmanager
