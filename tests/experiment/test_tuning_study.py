@@ -142,4 +142,4 @@ def test_a_study_of_another_tuning_is_refused(tmp_path: Path) -> None:
         ({"other": (*space, Dimension("c", (1, 2)))}, "whose trial 0 has no c: restore"),
     ):
         with pytest.raises(FphiError, match=message):
-            study(**options)  # type: ignore[arg-type]
+            study(**options)

@@ -11,7 +11,7 @@ from fphi.experiments.base import Experiment, Measured
 from fphi.experiments.parts.cka import linear_cka
 from fphi.experiments.parts.layers import layer_outputs
 from fphi.experiments.parts.numbers import accuracies, percent
-from fphi.experiments.parts.trainings import Kind, Planned, Trained, TrainedRun
+from fphi.experiments.parts.trainings import Kind, Planned, Trained
 from fphi.experiments.table import experiment
 from fphi.learnable import GradientLearner, NILLearner
 from fphi.ranges import count
@@ -49,7 +49,8 @@ class FeatureReuse(Experiment):
     def measure(self, trained: Trained) -> Measured:
         tested = {name: accuracies(kind.scores(alone=True)) for name, kind in trained.kinds.items()}
         tested |= {f"{name}, as NIL": _without_loop(kind, trained) for name, kind in trained.kinds.items()}
-        tested["untrained, as NIL"] = _untrained(trained["MAML"], trained)
+        begun = [_as_nil(run.untrained(), trained) for run in trained["MAML"]]
+        tested["untrained, as NIL"] = accuracies(begun)
         tasks = self._compared(trained.tasks)
         similarity = {name: self._similarity(kind, tasks) for name, kind in trained.kinds.items()}
         values = {"accuracy": tested, "similarity": similarity}
@@ -66,7 +67,7 @@ class FeatureReuse(Experiment):
     def _similarity(self, kind: Kind, tasks: TaskDistribution) -> dict[str, dict[str, float]]:
         """By layer the CKA before and after adaptation, averaged over tasks and trainings."""
         found = [
-            _compare(_gradient_learner(run), tasks, index)
+            _compare(_gradient(run.learner()), tasks, index)
             for run in kind
             for index in range(self.compared_tasks)
         ]
@@ -88,32 +89,18 @@ def _compare(learner: GradientLearner, tasks: TaskDistribution, index: int) -> d
     }
 
 
-def _gradient_learner(run: TrainedRun) -> GradientLearner:
-    learner = run.learner()
+def _gradient(learner: nn.Module) -> GradientLearner:
     assert isinstance(learner, GradientLearner)
     return learner
 
 
 def _without_loop(kind: Kind, trained: Trained) -> dict[str, Any]:
     """What was trained with an inner loop, tested without it."""
-    return accuracies([_as_nil(_gradient_learner(run), trained) for run in kind])
+    return accuracies([_as_nil(run.learner(), trained) for run in kind])
 
 
-def _untrained(kind: Kind, trained: Trained) -> dict[str, Any]:
-    """The same of networks that have learned nothing: each tensor is drawn anew."""
-    scores = []
-    for run in kind:
-        learner = _gradient_learner(run)
-        with torch.random.fork_rng():
-            torch.manual_seed(run.seed)
-            for module in learner.network.modules():
-                if isinstance(module, nn.Conv2d | nn.Linear):
-                    module.reset_parameters()
-        scores.append(_as_nil(learner, trained))
-    return accuracies(scores)
-
-
-def _as_nil(learner: GradientLearner, trained: Trained) -> Mapping[str, Tensor]:
+def _as_nil(made: nn.Module, trained: Trained) -> Mapping[str, Tensor]:
+    learner = _gradient(made)
     nil = NILLearner(learner.network, learner.optimizer, learner.steps, loss=learner.loss).eval()
     tasks = trained.tasks.load(splits=["test"])
     return evaluate(nil, tasks, count=trained.test_tasks).per_task()

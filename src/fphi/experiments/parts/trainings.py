@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from fphi.experiment.evaluation import EvaluationOptions, RunEvaluation, evaluate_run
-from fphi.experiment.loading import load
+from fphi.experiment.loading import load, noted_setting, trained_run
 from fphi.experiment.training import train
 from fphi.experiments.parts.scale import Scale
 from fphi.report.runs import read_log
@@ -19,6 +19,7 @@ from fphi.run.disk.checkpoint import BEST, LAST
 from fphi.run.meta.training import TrainingResult
 from fphi.run.show.say import say
 from fphi.tasks.options import TaskOptions
+from fphi.within.randomness import undisturbed
 
 __all__ = ["Kind", "Planned", "StoppedError", "Trained", "TrainedRun", "options_given", "train_planned"]
 
@@ -97,6 +98,12 @@ class TrainedRun:
     def learner(self) -> nn.Module:
         """What it has learned, in evaluation mode."""
         return load(self.folder)
+
+    def untrained(self) -> nn.Module:
+        """The like of it that has learned nothing, as its training began, in evaluation mode."""
+        with undisturbed():
+            run = trained_run(self.folder)
+            return run.learner(run.with_network(noted_setting(self.folder, run))).eval()
 
     def curve(self, column: str) -> tuple[list[int], list[float]]:
         """Meta-steps and values of a column of its log, where it has them."""
