@@ -14,6 +14,9 @@ from cli_helpers import quietly, refused
 from experiments_helpers import KEYS, SMALLER, experimented
 from fphi.experiments import StoppedError, experiments
 from fphi.experiments.parts.numbers import gain_of, mean_of
+from fphi.experiments.parts.scale import Scale
+from fphi.experiments.parts.trainings import Planned
+from fphi.experiments.parts.trainings import _options as options_of
 
 Capture = pytest.CaptureFixture[str]
 NAMES = tuple(experiments())
@@ -114,6 +117,20 @@ def test_without_a_name_they_are_listed_a_line_each(capsys: Capture) -> None:
         (("tangent",), "unknown experiment 'tangent': choose one of"),
         (("sine", "--shots", 0), "--shots is 0; it must be at least 1"),
         (("sine", "--tasks", "omniglot"), "--tasks"),
+        *(
+            (
+                (name, "--tasks", "sine"),
+                "--tasks sine is regression, and this experiment needs classes: choose",
+            )
+            for name, kind in experiments().items()
+            if kind.tasks is not None
+        ),
+        (("inner-steps", "--tasks", "quadratics"), "--tasks quadratics is regression"),
+        (
+            ("feature-reuse", "--ways", 2, "--compared-queries", 1),
+            "--compared-queries 1 makes 2 examples of a task, and CKA needs 4; give more",
+        ),
+        (("optimizer", "--shots", 19), "--shots is 19; it must be at most 18"),
         (("classes", "--tasks", "digits"), "--tasks digits has no training classes to choose from"),
         (
             ("classes", "--train-classes", 5000),
@@ -125,6 +142,19 @@ def test_what_cannot_be_is_refused(
     words: tuple[object, ...], message: str, tmp_path: Path, capsys: Capture
 ) -> None:
     assert message in refused(capsys, "experiment", *words, "--out", tmp_path)
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_training_is_validated_equally_often_however_long_it_is() -> None:
+    plan = Planned("maml", 200, {"inner_steps": 1}, 12)
+    for steps, every in ((None, 16), (2000, 166), (5, 1)):
+        assert options_of(plan, Scale(steps=steps, test_tasks=1), 0, {})["validate_every"] == every
+
+
+def test_so_many_shots_as_the_optimizer_may_have_there_are() -> None:
+    assert fphi.load_tasks("digits", ways=10, shots=18).shots == 18
+    with pytest.raises(fphi.FphiError, match="19 shots"):
+        fphi.load_tasks("digits", ways=10, shots=19)
 
 
 def test_the_smallest_are_of_experiments_that_there_are() -> None:

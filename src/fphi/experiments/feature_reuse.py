@@ -7,8 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fphi.errors import FphiError
 from fphi.experiments.base import Experiment, Measured
-from fphi.experiments.parts.cka import linear_cka
+from fphi.experiments.parts.cka import LEAST_DEBIASED, linear_cka
 from fphi.experiments.parts.layers import layer_outputs
 from fphi.experiments.parts.numbers import accuracies, percent
 from fphi.experiments.parts.trainings import Kind, Planned, Trained
@@ -43,6 +44,12 @@ class FeatureReuse(Experiment):
     network: str = "conv4-stride"
 
     def trainings(self, tasks: TaskOptions) -> Mapping[str, Planned]:
+        compared = (self._compared(tasks).ways or 1) * self.compared_queries
+        if compared < LEAST_DEBIASED:
+            raise FphiError(
+                f"--compared-queries {self.compared_queries} makes {compared} examples of a task, and CKA "
+                f"needs {LEAST_DEBIASED}; give more"
+            )
         own = {"network": self.network, "inner_steps": 5, "test_steps": 5, "inner_lr": 0.1}
         return {"MAML": Planned("maml", 300, own), "ANIL": Planned("anil", 300, own)}
 

@@ -16,6 +16,7 @@ __all__ = ["Optimizer"]
 
 _RULES = ("sgd", "momentum", "rmsprop", "adam")
 _LEARNED = "lstm"
+_MOST_SHOTS = 18  # so many and 10 queries are all test examples that scikit-learn has of some digit
 # The networks that are trained, by what differs from one layer of 20 sigmoid units.
 _NETWORKS: Mapping[str, Mapping[str, Any]] = {
     "20 units": {},
@@ -68,7 +69,7 @@ class Optimizer(Experiment):
     usual_test_tasks: ClassVar[int] = 10
 
     inner_steps: int = count(100, 10_000)
-    shots: int = count(10, 100)
+    shots: int = count(10, _MOST_SHOTS)
 
     def trainings(self, tasks: TaskOptions) -> Mapping[str, Planned]:
         steps = {"inner_steps": self.inner_steps}

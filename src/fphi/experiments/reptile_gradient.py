@@ -18,11 +18,12 @@ from fphi.experiments.table import experiment
 from fphi.learnable import ReptileLearner
 from fphi.ranges import count
 from fphi.report.panels import Curve, Panel, draw_panels
-from fphi.tasks import Examples, TrainingTasks
+from fphi.tasks import Examples, TaskDistribution, TrainingTasks
 from fphi.tasks.options import TaskOptions
 
 __all__ = ["ReptileGradient"]
 
+_VALIDATIONS = 10  # in the course of a training
 _RATES = tuple(10 ** (-exponent / 2) for exponent in range(1, 9))  # of the expansion
 
 
@@ -43,11 +44,12 @@ class ReptileGradient(Experiment):
     network: str = "conv4-stride"
 
     def trainings(self, tasks: TaskOptions) -> Mapping[str, Planned]:
+        self._checked(tasks)
         own = {"network": self.network, "train_shots": 10, "inner_batch": 5 * tasks.ways}
-        own |= {"inner_lr": 0.2, "test_steps": 10, "validate_every": 20, "outer_lr": 1e-3}
+        own |= {"inner_lr": 0.2, "test_steps": 10, "outer_lr": 1e-3}
         of = {"g1": (1, 0), "g2": (2, 1), "g1 + g2": (2, 0)}
         return {
-            name: Planned("reptile", 200, {**own, "inner_steps": steps, "skipped": skipped})
+            name: Planned("reptile", 200, {**own, "inner_steps": steps, "skipped": skipped}, _VALIDATIONS)
             for name, (steps, skipped) in of.items()
         }
 
@@ -66,13 +68,17 @@ class ReptileGradient(Experiment):
         )
         return Measured(values, findings, draw_panels(_panels(trained, values)))
 
+    def _checked(self, options: TaskOptions, seed: int = 0) -> TaskDistribution:
+        """The training tasks on which the identity and the expansion are computed."""
+        shots = TrainingTasks(shots=10, queries=1, order="shuffled", at_most=True)
+        return options.load(seed, shots, ["train"])
+
     def _expansion(self, trained: Trained) -> dict[str, Any]:
         """The identity's error of the trained network, and the remainders of g₂ of a smooth one."""
         run = trained["g1 + g2"][0]
         learner = run.learner()
         assert isinstance(learner, ReptileLearner)
-        shots = TrainingTasks(shots=10, queries=1, order="shuffled", at_most=True)
-        tasks = trained.tasks.load(run.seed, shots, ["train"])
+        tasks = self._checked(trained.tasks, run.seed)
         supports = [tasks.task("train", index).support for index in range(self.checked_tasks)]
         smooth = _smooth(supports[0].x[0].numel(), trained.tasks.ways, run.seed)
         identity = [g.identity_error for g in _gradients(learner.network, supports, learner.inner_rate)]

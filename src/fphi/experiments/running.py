@@ -6,7 +6,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
+from fphi.errors import FphiError
 from fphi.experiment.parser import Parser, fields_of
+from fphi.experiment.plugins import load_tasks_object
 from fphi.experiment.versions import versions
 from fphi.experiments.base import Experiment
 from fphi.experiments.parts.scale import Scale
@@ -65,6 +67,8 @@ class Asked:
             FphiError: an option does not fit, or a file cannot be written.
         """
         title, scale = self.experiment.title, self.scale
+        if self.experiment.tasks is not None:
+            _require_classes(self.tasks)
         seeds = scale.seeds or self.experiment.usual_seeds
         tests = scale.test_tasks or self.experiment.usual_test_tasks
         scale = replace(scale, seeds=seeds, test_tasks=tests)
@@ -86,6 +90,16 @@ class Asked:
         replace_file(out / record["picture"], measured.picture)
         write_text(out / f"{title}.json", json.dumps(record, indent=1, allow_nan=False) + "\n")
         return record
+
+
+def _require_classes(tasks: TaskOptions) -> None:
+    """Raise if tasks that the user chose are regressions, whose answers have no accuracy."""
+    own = tasks.load(splits=["test"]) if tasks.file_and_name is None else load_tasks_object(tasks.tasks)
+    if own.ways is None:
+        raise FphiError(
+            f"--tasks {tasks.tasks} is regression, and this experiment needs classes: choose hershey, "
+            "omniglot, or a folder of images"
+        )
 
 
 @checked()

@@ -35,8 +35,8 @@ class Stability(Experiment):
     def trainings(self, tasks: TaskOptions) -> Mapping[str, Planned]:
         steps = {"inner_steps": self.inner_steps, "test_steps": self.inner_steps}
         own = {"network": self.network, "inner_lr": 0.1, "meta_batch": 8, "log_every": 1, **steps}
-        own |= {"validate_every": 200 // _VALIDATIONS}
-        return {"MAML": Planned("maml", 200, own), "MAML++": Planned("maml++", 200, own)}
+        kinds = {"MAML": "maml", "MAML++": "maml++"}
+        return {name: Planned(method, 200, own, _VALIDATIONS) for name, method in kinds.items()}
 
     def measure(self, trained: Trained) -> Measured:
         values: dict[str, Any] = {}

@@ -4,7 +4,9 @@ from torch import Tensor
 
 from fphi.errors import FphiError
 
-__all__ = ["linear_cka"]
+__all__ = ["LEAST_DEBIASED", "linear_cka"]
+
+LEAST_DEBIASED = 4  # examples
 
 
 def linear_cka(x: Tensor, y: Tensor, *, debiased: bool = False) -> float:
@@ -29,7 +31,7 @@ def linear_cka(x: Tensor, y: Tensor, *, debiased: bool = False) -> float:
     >>> round(linear_cka(x, 3 * x.flip(1) + 1), 6)
     1.0
     """
-    least = 4 if debiased else 2
+    least = LEAST_DEBIASED if debiased else 2
     if len(x) != len(y) or len(x) < least:
         raise FphiError(
             f"features of {len(x)} and {len(y)} examples; give those of the same, {least} at least"

@@ -40,11 +40,13 @@ class Planned:
         method: its name.
         steps: meta-steps where nobody says otherwise.
         options: of the method, the training and the tasks, as `fphi.train` takes them.
+        validations: in the course of the training, however long it is; None: as these options say.
     """
 
     method: str
     steps: int
     options: Mapping[str, Any] = field(default_factory=dict)
+    validations: int | None = None
 
 
 @dataclass(frozen=True)
@@ -207,10 +209,12 @@ def _options(planned: Planned, scale: Scale, seed: int, own: Mapping[str, Any]) 
     batch = {} if scale.meta_batch is None else {"meta_batch": scale.meta_batch}
     steps = planned.steps if scale.steps is None else scale.steps
     validated = min(_VALIDATED, scale.test_tasks or 1)
+    often = {"validate_every": max(1, steps // planned.validations)} if planned.validations else {}
     return {
         **own,
         "validation_tasks": validated,
         **planned.options,
+        **often,
         **batch,
         "steps": steps,
         "seed": seed,
