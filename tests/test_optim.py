@@ -1,6 +1,8 @@
 """Learned rules as torch's optimizers: bit for bit the inner optimizer's steps, kept and gone on with."""
 
+import copy
 import io
+import pickle
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from fphi.learnable import GradientLearner
 from fphi.tasks.types import Examples
 from fphi.within import LSTMMetaLearner, LSTMOptimizer, UpdateRule, adam, learned_momentum, learned_rate, sgd
 from fphi.within.drop_in import RuleOptimizer
+from fphi.within.hand_designed import TunedRate
 from fphi.within.unroll import descend
 
 
@@ -39,6 +42,7 @@ RULES: dict[str, Callable[[], UpdateRule]] = {
     "lstm": lambda: LSTMOptimizer(scale=0.1),
     "meta-learner": lambda: LSTMMetaLearner(rate=0.2),
     "stacked": lambda: LSTMMetaLearner(rate=0.2, stacked=True),
+    "tuned": lambda: TunedRate(LSTMMetaLearner(rate=0.2)),
 }
 EVERY = pytest.mark.parametrize("name", RULES)
 
@@ -157,6 +161,105 @@ def test_a_rule_with_numbers_of_its_own_serves_its_network_alone() -> None:
             optimizer_for(model, trained)
     with pytest.raises(FphiError, match="lr is -1; it must be at least 0"):
         RuleOptimizer(network().parameters(), sgd(0.1), lr=-1)
+
+
+@EVERY
+def test_a_copy_of_any_kind_goes_on_as_the_original(name: str) -> None:
+    trained, data = learner(name), list(batches(4))
+    model = network()
+    optimizer = optimizer_for(model, trained)
+    train(model, optimizer, iter(data[:2]))
+    file = io.BytesIO()
+    torch.save((model, optimizer), file)
+    copies = [
+        copy.deepcopy((model, optimizer)),
+        pickle.loads(pickle.dumps((model, optimizer))),
+        torch.load(io.BytesIO(file.getvalue()), weights_only=False),
+    ]
+    whole = train(model, optimizer, iter(data[2:]))
+    for other, its in copies:
+        assert all(map(torch.equal, train(other, its, iter(data[2:])), whole))
+
+
+@EVERY
+def test_parameters_of_several_dtypes_are_moved_each_by_its_own(name: str) -> None:
+    """And so they are where the model is converted between two steps."""
+    trained = learner(name)
+    models = {"whole": network(), "mixed": network(), "late": network(), "double": network().double()}
+    models["mixed"][2].double()  # type: ignore[index]
+    reached = {}
+    for kind, model in models.items():
+        optimizer = optimizer_for(model, trained)
+        for step in range(2):
+            if kind == "late" and step:
+                model.double()
+            for p in model.parameters():
+                p.grad = torch.full_like(p, 0.5)
+            optimizer.step(loss=0.7)
+        reached[kind] = [p.detach() for p in model.parameters()]
+    assert [p.dtype for p in reached["mixed"]] == [torch.float32] * 2 + [torch.float64] * 2
+    assert all(map(torch.equal, reached["mixed"], [*reached["whole"][:2], *reached["double"][2:]]))
+    for late, double in zip(reached["late"], reached["double"], strict=True):
+        assert late.dtype == torch.float64
+        torch.testing.assert_close(late, double, rtol=1e-5, atol=1e-6)
+
+
+def test_names_decide_which_numbers_a_parameter_has_in_any_order() -> None:
+    trained = learner("a rate each")
+    moved = []
+    for turned in (False, True):
+        model = network()
+        before = {k: p.detach().clone() for k, p in model.named_parameters()}
+        pairs = [*model.named_parameters()]
+        optimizer = RuleOptimizer(
+            pairs[::-1] if turned else pairs, trained.optimizer, learned_for=trained.adaptable
+        )
+        for p in model.parameters():
+            p.grad = torch.ones_like(p)
+        optimizer.step()
+        moved.append({k: before[k] - p.detach() for k, p in model.named_parameters()})
+    assert all(torch.equal(moved[0][k], moved[1][k]) for k in moved[0])
+    head = {k: p for k, p in trained.adaptable.items() if k.startswith("2.")}
+    part = nn.Linear(5, 3)
+    for given, message in (
+        ([("2.weight", part.weight), ("3.bias", part.bias)], r"3\.bias, and .* for no parameter of that"),
+        ([("2.weight", part.bias)], r"\[3\] where the rule has learned for 2.weight \[3, 5\]"),
+        (
+            [*network().named_parameters()],
+            r"0.weight, and .* learned with, 2.weight, 2.bias; give these as pairs",
+        ),
+        ([("2.bias", part.bias), ("2.bias", nn.Parameter(torch.ones(3)))], "2.bias twice"),
+    ):
+        with pytest.raises(FphiError, match=message):
+            RuleOptimizer(given, trained.optimizer, learned_for=head)
+    optimizer = RuleOptimizer([("2.bias", part.bias)], trained.optimizer, learned_for=head)
+    with pytest.raises(FphiError, match=r"3\.weight, and"):
+        optimizer.add_param_group({"params": [("3.weight", part.weight)]})
+    assert len(optimizer.param_groups) == 1
+
+
+def test_what_no_step_can_be_made_of_is_refused() -> None:
+    embedding = nn.Embedding(4, 3, sparse=True)
+    embedding(torch.tensor([1])).sum().backward()
+    with pytest.raises(FphiError, match=r"of a parameter \[4, 3\] is sparse, .* with sparse=False"):
+        RuleOptimizer(embedding.parameters(), sgd(0.1)).step()
+    model = network()
+    train(model, RuleOptimizer(model.parameters(), sgd(0.1)), batches(1))
+    theirs = torch.optim.Adam(model.parameters())
+    theirs.step()
+    for rule, message in (
+        (adam(0.1), "with step, exp_avg, exp_avg_sq: give one of Adam, with mean, square, step"),
+        (sgd(0.1), "of another optimizer, .*: give one of SGD, with step"),
+    ):
+        with pytest.raises(FphiError, match=message):
+            RuleOptimizer(model.parameters(), rule).load_state_dict(theirs.state_dict())
+    reading = RuleOptimizer(model.parameters(), LSTMMetaLearner())
+    with pytest.raises(
+        FphiError, match=r"the loss has the shape \[2, 1\]; give one number, as loss.mean\(\)"
+    ):
+        reading.step(loss=torch.ones(2, 1))
+    with pytest.raises(FphiError, match="the lr of a group is -1; it must be at least 0"):
+        RuleOptimizer([{"params": model.parameters(), "lr": -1.0}], sgd(0.1))
 
 
 def test_a_run_s_rule_trains_any_model_in_an_ordinary_loop(tmp_path: Path) -> None:

@@ -1,8 +1,8 @@
 """An update rule as one of torch's optimizers, for an ordinary training loop."""
 
 import copy
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NoReturn
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NoReturn, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,8 @@ from fphi.ranges import Range, require_number
 from fphi.within.optimizers import InnerOptimizer, Parameters, State, UpdateRule
 
 __all__ = ["RuleOptimizer"]
+
+_Kind: TypeAlias = tuple[torch.device, torch.dtype]
 
 
 class RuleOptimizer(Optimizer):
@@ -27,10 +29,11 @@ class RuleOptimizer(Optimizer):
         rule: it is copied, to where the parameters are, and learns no more.
         lr: the factor of its steps.
         learned_for: the parameters that it was learned with, in their order; they count where a rule is not
-            shared (see `InnerOptimizer.is_shared`).
+            shared (see `InnerOptimizer.is_shared`). Those of the model are known by their names where these
+            are given, in any order, and else by their places, all of them.
 
     Raises:
-        FphiError: the rule belongs to parameters of other shapes.
+        FphiError: the rule belongs to parameters of other names or shapes.
 
     >>> from fphi.within import sgd
     >>> model = nn.Linear(3, 2)
@@ -48,32 +51,69 @@ class RuleOptimizer(Optimizer):
     ) -> None:
         require_number("lr", lr, Range(0))
         shared = not isinstance(rule, InnerOptimizer) or rule.is_shared
-        self._known = None if shared else [*(learned_for or {}).items()]
+        known = {name: list(like.shape) for name, like in (learned_for or {}).items()}
+        self._known = None if shared else known
         self._names: dict[Tensor, str] = {}
-        super().__init__(params, {"lr": lr})
-        if self._known is not None and len(self._names) < len(self._known):
-            self._refuse(f"{len(self._names)} parameters, and the rule has learned for {len(self._known)}")
+        self._rules: dict[_Kind, UpdateRule] = {}
         self.rule = copy.deepcopy(rule)
         if isinstance(self.rule, nn.Module):
-            first = next(iter(self._names))
-            self.rule.requires_grad_(False).to(first.device, first.dtype)
+            self.rule.requires_grad_(False)
+        super().__init__(params, {"lr": lr})
+        if not self._by_name and self._known is not None and len(self._names) < len(self._known):
+            self._refuse(f"{len(self._names)} parameters, and the rule has learned for {len(self._known)}")
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All that a copy needs, which torch's own leaves out."""
+        own = {"rule": self.rule, "_known": self._known, "_names": self._names, "_rules": {}}
+        return {**super().__getstate__(), **own}
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """As every optimizer of torch; the parameters count on."""
+        """As every optimizer of torch; parameters without names count on."""
         super().add_param_group(param_group)
-        for parameter in self.param_groups[-1]["params"]:
-            self._names[parameter] = self._name(parameter, len(self._names))
+        group = self.param_groups[-1]
+        try:
+            require_number("the lr of a group", float(group["lr"]), Range(0))
+            for place, parameter in enumerate(group["params"]):
+                self._names[parameter] = self._name(parameter, group.get("param_names", ())[place:])
+        except FphiError:
+            self.param_groups.pop()
+            raise
 
-    def _name(self, parameter: Tensor, at: int) -> str:
-        """What the rule calls the model's parameter number ``at``."""
+    @property
+    def _by_name(self) -> bool:
+        return any("param_names" in group for group in self.param_groups)
+
+    def _name(self, parameter: Tensor, given: Sequence[str]) -> str:
+        """What the rule calls the next of the model's parameters, which may be the first of ``given``."""
+        at = len(self._names)
         if self._known is None:
             return str(at)
-        if at >= len(self._known):
+        if not given and at >= len(self._known):
             self._refuse(f"more than the {len(self._known)} parameters that the rule has learned for")
-        name, like = self._known[at]
-        if like.shape != parameter.shape:
-            self._refuse(f"{list(parameter.shape)} where the rule has learned for {name} {list(like.shape)}")
+        name = given[0] if given else list(self._known)[at]
+        if name not in self._known:
+            self._refuse(f"{name}, and the rule has learned for no parameter of that name")
+        if name in self._names.values():
+            self._refuse(f"{name} twice")
+        if self._known[name] != list(parameter.shape):
+            self._refuse(f"{list(parameter.shape)} where the rule has learned for {name} {self._known[name]}")
         return name
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """As every optimizer of torch.
+
+        Raises:
+            FphiError: it is the state of another optimizer.
+        """
+        first, name = next(iter(self._names.items()))
+        wanted = {"step", *self._rule((first.device, first.dtype)).init({name: first.detach()})}
+        for kept in filter(None, state_dict["state"].values()):
+            if set(kept) != wanted or type(kept["step"]) is not int:
+                raise FphiError(
+                    f"this is the state of another optimizer, with {', '.join(map(str, kept))}: give one of "
+                    f"{type(self.rule).__name__}, with {', '.join(sorted(wanted))}"
+                )
+        super().load_state_dict(state_dict)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None, loss: Tensor | float | None = None) -> Any:
@@ -87,7 +127,8 @@ class RuleOptimizer(Optimizer):
             What the closure returned.
 
         Raises:
-            FphiError: the rule reads the loss, and there is none; or it has learned for other shapes.
+            FphiError: the rule reads the loss, and there is none, or more than one number; or a gradient is
+                sparse.
         """
         returned = None
         if closure is not None:
@@ -95,42 +136,66 @@ class RuleOptimizer(Optimizer):
                 returned = loss = closure()
         self._require_loss(loss)
         for group in self.param_groups:
-            by_step: dict[int, list[Tensor]] = {}
+            alike: dict[tuple[int, _Kind], list[Tensor]] = {}
             for p in group["params"]:
                 if p.grad is not None:
-                    by_step.setdefault(self.state[p].get("step", 0), []).append(p)
-            for step, moving in by_step.items():
-                self._move(moving, step, group["lr"], loss)
+                    self._require_dense(p)
+                    kind = p.device, p.dtype
+                    alike.setdefault((self.state[p].get("step", 0), kind), []).append(p)
+            for (step, kind), moving in alike.items():
+                self._move(moving, step, self._rule(kind), group["lr"], loss)
         return returned
 
-    def _move(self, parameters: list[Tensor], step: int, factor: float, loss: Any) -> None:
-        """One step of parameters that all have made ``step`` of them."""
+    def _move(self, parameters: list[Tensor], step: int, rule: UpdateRule, factor: float, loss: Any) -> None:
+        """One step of parameters of one kind that all have made ``step`` of them."""
         named = {self._names[p]: p for p in parameters}
         now: Parameters = {name: p.detach() for name, p in named.items()}
         gradients: Parameters = {name: p.grad for name, p in named.items() if p.grad is not None}
-        state = self._state(named, now) if step else self.rule.init(now)
-        if isinstance(self.rule, InnerOptimizer) and self.rule.reads_loss:
+        state = self._state(named) if step else rule.init(now)
+        if isinstance(rule, InnerOptimizer) and rule.reads_loss:
             first = next(iter(now.values()))
-            state = self.rule.observe(torch.as_tensor(loss, dtype=first.dtype, device=first.device), state)
-        moved, state = self.rule.update(gradients, state, now, step)
+            state = rule.observe(torch.as_tensor(loss).detach().reshape(()).to(first), state)
+        moved, state = rule.update(gradients, state, now, step)
         for name, p in named.items():
             p.copy_(moved[name] if factor == 1 else p + factor * (moved[name] - p))
             self.state[p]["step"] = step + 1
             for part, values in state.items():
                 self.state[p][part] = values[name]
 
-    def _state(self, named: dict[str, Tensor], now: Parameters) -> State:
-        parts = [part for part in self.state[next(iter(named.values()))] if part != "step"]
-        return {part: {name: self.state[p][part] for name, p in named.items()} for part in parts}
+    def _rule(self, kind: _Kind) -> UpdateRule:
+        """The rule for parameters of this device and dtype."""
+        if not isinstance(self.rule, nn.Module):
+            return self.rule
+        if kind not in self._rules:
+            self._rules[kind] = copy.deepcopy(self.rule).to(*kind)
+        return self._rules[kind]
 
-    def _require_loss(self, loss: object) -> None:
-        if loss is None and isinstance(self.rule, InnerOptimizer) and self.rule.reads_loss:
+    def _state(self, named: dict[str, Tensor]) -> State:
+        """The parameters', where they are now: a model can have been moved since the last step."""
+        parts = [part for part in self.state[next(iter(named.values()))] if part != "step"]
+        return {part: {name: self.state[p][part].to(p) for name, p in named.items()} for part in parts}
+
+    def _require_dense(self, parameter: Tensor) -> None:
+        if parameter.grad is not None and parameter.grad.layout is not torch.strided:
+            raise FphiError(
+                f"the gradient of a parameter {list(parameter.shape)} is sparse, and update rules take dense "
+                "ones: make the embedding with sparse=False"
+            )
+
+    def _require_loss(self, loss: Any) -> None:
+        if not isinstance(self.rule, InnerOptimizer) or not self.rule.reads_loss:
+            return
+        if loss is None:
             raise FphiError(
                 f"{type(self.rule).__name__} reads the loss: call step(loss=loss), or step(closure)"
             )
+        if torch.as_tensor(loss).numel() != 1:
+            raise FphiError(f"the loss has the shape {list(loss.shape)}; give one number, as loss.mean()")
 
     def _refuse(self, what: str) -> NoReturn:
+        names = f", {', '.join(self._known)}" if self._known else ""
         raise FphiError(
-            f"the model has {what}: a rule with numbers of its own for each parameter serves only the "
-            "network that it was learned with; give that, or learn a rule that all parameters share"
+            f"the model has {what}: a rule with numbers of its own for each parameter serves only those "
+            f"that it was learned with{names}; give these as pairs of name and parameter, or learn a rule "
+            "that all parameters share"
         )

@@ -48,10 +48,14 @@ class TunedRate(InnerOptimizer):
     def __init__(self, rule: UpdateRule) -> None:
         super().__init__()
         self.rule = rule
+        self.reads_loss = isinstance(rule, InnerOptimizer) and rule.reads_loss
         self.logarithm = nn.Parameter(torch.zeros(()))
 
     def init(self, parameters: Parameters) -> State:
         return self.rule.init(parameters)
+
+    def observe(self, losses: Tensor, state: State) -> State:
+        return self.rule.observe(losses, state) if isinstance(self.rule, InnerOptimizer) else state
 
     def update(
         self, gradients: Parameters, state: State, parameters: Parameters, step: int

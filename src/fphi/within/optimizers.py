@@ -1,7 +1,7 @@
 """Inner optimizers: the update rules of within-task training, as pairs of pure functions."""
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal, Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -52,7 +52,7 @@ class InnerOptimizer(nn.Module):
         reads_loss: whether a step looks at the loss too: `observe` is told it before each `update`.
     """
 
-    reads_loss: ClassVar[bool] = False
+    reads_loss: bool = False
 
     @property
     def is_shared(self) -> bool:
