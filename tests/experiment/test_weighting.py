@@ -234,11 +234,16 @@ def test_commands_that_do_not_fit_say_what_does(whole: tuple[str, Path], capsys:
         (("--clean-examples", 288), r"288 examples are set apart, of which one at least is for validation"),
         (("--classes", "[4,4]"), r"classes 4, 4 of digits: give at least two different ones of its 10"),
         (("--classes", "[4,10]"), r"classes 4, 10 of digits"),
-        (("--class-examples", "[4,9]"), r"counts of 2 classes, and digits has 10; give one for each"),
+        (
+            ("--class-examples", "[4,9]"),
+            r"--class-examples \[4, 9\]: counts of 2 classes, and digits has 10; give one for each",
+        ),
         (
             (*TWO, "--class-examples", "[4,900]"),
-            r"900 training examples of class 1 of digits",
+            r"--class-examples \[4, 900\]: 900 training examples of class 1 of digits",
         ),
+        ((*TWO, "--class-examples", "[0,5]"), r"--class-examples is 0; it must be at least 1"),
+        (("--clean", "checked", "--clean-examples", 5), r"--clean-examples 5 and --clean checked, whose"),
         (
             ("--imbalance", 2, "--class-examples", "[4,9]"),
             r"--imbalance 2 and --class-examples \[4, 9\]: give",
@@ -399,6 +404,21 @@ def test_clean_images_are_not_trained_or_tested_on_besides(
     tested = sorted({f"c00/{path.name}" for path in (data / "c00").glob("*.png")} - trained)
     shutil.copy(data / tested[0], clean / "c00" / "tested.png")
     assert "1 test images of" in refused(capsys, *words, *more, "--out", tmp_path / "other")
+
+
+def test_a_rare_class_of_a_folder_keeps_its_clean_images(tmp_path: Path) -> None:
+    """Each class gives validation its share, and none its last image."""
+    data, clean = save_images(tmp_path / "data", 2, 20, 8), save_images(tmp_path / "checked", 2, 30, 8)
+    for path in clean.glob("*/*.png"):  # others than those of the data
+        ImageOps.invert(Image.open(path)).save(path)
+    for path in sorted((clean / "c01").glob("*.png"))[2:]:
+        path.unlink()
+    for wanted, counts in ((None, [6]), (10, [9, 1]), (28, [27, 1]), (30, [29, 1])):
+        options = DataOptions(data=str(data), image_size=8, validation_examples=wanted)
+        task = ExampleOptions(clean=str(clean), noise="none").load(options)
+        assert task.data.validation.y.bincount().tolist() == counts
+        left = [30 - counts[0], 2 - sum(counts[1:])]
+        assert task.clean.y.bincount().tolist() == left
 
 
 def test_clean_examples_of_a_folder_are_the_images_on_the_scale_of_the_data(

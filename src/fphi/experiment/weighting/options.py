@@ -6,16 +6,19 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import one_hot
 
-from fphi.errors import FphiError
+from fphi.errors import DataError, FphiError
 from fphi.experiment.search.options import DataOptions
 from fphi.ranges import count, number, require_ranges
 from fphi.tasks.clean import load_clean, without_doubles
-from fphi.tasks.corruption import Noise, corrupted
+from fphi.tasks.corruption import Corrupted, Noise, corrupted
 from fphi.tasks.supervised import SUPERVISED, Supervised, load_supervised
 from fphi.tasks.types import Examples
 
 __all__ = ["BesideOptions", "ExampleOptions", "WeighedTask"]
+
+_CLEAN = 100
 
 
 class WeighedTask(NamedTuple):
@@ -51,7 +54,7 @@ class ExampleOptions:
 
     Args:
         clean: folder or zip of images whose labels can be trusted, one folder per class, in place of
-            --clean-examples; a fifth of them, or --validation-examples, are for validation.
+            --clean-examples; a fifth of each class, or --validation-examples, are for validation.
         clean_examples: examples whose labels can be trusted, equally many of each class; they are taken out
             of the training set, as those of validation are, before anything is made wrong.
         noise: wrong labels that are put into the training examples: none, uniform (a label is drawn from all
@@ -64,17 +67,22 @@ class ExampleOptions:
     """
 
     clean: str | None = None
-    clean_examples: int = count(100, 1_000_000_000)
+    clean_examples: int = count(_CLEAN, 1_000_000_000)
     noise: Noise = "uniform"
     share: float = number(0.4, 0, 1)
     imbalance: float = number(1.0, 1, 1e9)
     classes: tuple[int, ...] | None = None
-    class_examples: tuple[int, ...] | None = None
+    class_examples: tuple[int, ...] | None = count(None, 1_000_000_000)
     seed: int = number(0, 0, 2**63 - 1)
 
     def __post_init__(self) -> None:
         """Refuse two ways to say how many examples there are."""
         require_ranges(type(self), vars(self))
+        if self.clean is not None and self.clean_examples != _CLEAN:
+            raise FphiError(
+                f"--clean-examples {self.clean_examples} and --clean {self.clean}, whose images are clean "
+                "ones: give one of them; --validation-examples says how many are for validation"
+            )
         if self.class_examples is not None and self.imbalance != 1:
             raise FphiError(
                 f"--imbalance {self.imbalance:g} and --class-examples {list(self.class_examples)}: "
@@ -108,15 +116,20 @@ class ExampleOptions:
         else:
             clean, rest = self._of_folder(loaded, data, self.clean)
             loaded = without_doubles(loaded, torch.cat([clean.x, rest.x]), self.clean)
-        made = corrupted(
-            loaded._replace(validation=rest),
-            self.noise,
-            self.share,
-            self.imbalance,
-            self.seed,
-            self.class_examples,
-        )
+        made = self._worse(loaded._replace(validation=rest))
         return WeighedTask(made.data, clean, None if self.noise == "none" else made.truth)
+
+    def _worse(self, data: Supervised) -> Corrupted:
+        """With what is asked for put into the training examples."""
+        try:
+            kept = corrupted(
+                data, "none", imbalance=self.imbalance, seed=self.seed, counts=self.class_examples
+            )
+        except DataError as error:
+            if self.class_examples is None:
+                raise
+            raise DataError(f"--class-examples {list(self.class_examples)}: {error}") from error
+        return corrupted(kept.data, self.noise, self.share, seed=self.seed)
 
     def _of_folder(self, loaded: Supervised, data: DataOptions, path: str) -> tuple[Examples, Examples]:
         """The clean examples of a folder, and those for validation, whose classes take turns."""
@@ -130,7 +143,9 @@ class ExampleOptions:
                 f"{count} of {len(y)} images of {path} for validation: the {loaded.classes} classes need one "
                 "clean example each besides; give more images, or other --validation-examples"
             )
-        return Examples(x[count:], y[count:]), Examples(x[:count], y[:count])
+        apart = _shares(y, count)
+        _require_each(y[~apart], path, loaded.classes)
+        return Examples(x[~apart], y[~apart]), Examples(x[apart], y[apart])
 
     def _clean(self, loaded: Supervised) -> tuple[Examples, Examples]:
         """The clean examples, and the rest of those that were taken out; in both, classes take turns."""
@@ -141,12 +156,24 @@ class ExampleOptions:
                 f"needs one, and {len(y)} examples are set apart, of which one at least is for validation; "
                 "ask for another number, or for more --validation-examples"
             )
-        missing = sorted(set(range(loaded.classes)) - set(y[:count].tolist()))
-        if missing:
-            raise FphiError(
-                f"none of {count} clean examples of {loaded.name} is of class {missing[0]}; ask for more"
-            )
+        _require_each(y[:count], loaded.name, loaded.classes)
         return Examples(x[:count], y[:count]), Examples(x[count:], y[count:])
+
+
+def _shares(y: Tensor, count: int) -> Tensor:
+    """Which of the examples are for validation, bool ``[n]``: of each class its share, but never its last."""
+    sizes = y.bincount()[y]
+    turn = one_hot(y).cumsum(0).gather(1, y[:, None])[:, 0]
+    order = ((turn - 0.5) / sizes + (turn == sizes)).argsort(stable=True)
+    apart = torch.zeros(len(y), dtype=torch.bool)
+    apart[order[:count]] = True
+    return apart
+
+
+def _require_each(y: Tensor, name: str, classes: int) -> None:
+    missing = sorted(set(range(classes)) - set(y.tolist()))
+    if missing:
+        raise FphiError(f"none of {len(y)} clean examples of {name} is of class {missing[0]}; ask for more")
 
 
 _FOLDS = 3
