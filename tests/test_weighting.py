@@ -143,6 +143,76 @@ def test_an_ordinary_loop_of_ten_lines() -> None:
         next(endless([]))
 
 
+def small() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    X = np.random.default_rng(0).normal(size=(80, 2))
+    return X, (X[:, 0] > 0).astype(np.int64)
+
+
+def test_a_column_of_one_value_says_nothing() -> None:
+    """The mean of many tenths is no tenth, and a tenth in float32 is another number."""
+    X, y = small()
+    X = np.c_[X, np.full(len(X), 0.1)]
+    assert 0 < X[20:, 2].std() < 1e-15
+    model = WeightedClassifier(hidden=(16,), epochs=10).fit(X[20:], y[20:], X[:20], y[:20])
+    probabilities = model.predict_proba(X)
+    assert model.predict_proba(X.astype(np.float32)) == pytest.approx(probabilities, abs=1e-5)
+
+
+def test_seeds_are_those_of_scikit_learn() -> None:
+    X, y = small()
+
+    def answers(seed: Any) -> NDArray[np.float64]:
+        return WeightedClassifier(random_state=seed, **QUICK).fit(X, y, X, y).predict_proba(X)
+
+    assert np.array_equal(answers(np.int64(3)), answers(3))
+    state = np.random.RandomState(0)
+    first = answers(state)
+    assert np.array_equal(answers(np.random.RandomState(0)), first)
+    assert not np.array_equal(answers(state), first)
+    assert not np.array_equal(answers(None), answers(None))
+    with pytest.raises(FphiError, match=r"random_state is 1.5; it must be a whole number"):
+        answers(1.5)
+
+
+def test_tensors_are_arrays_too() -> None:
+    X, y = small()
+    tensors = torch.tensor(X, requires_grad=True), torch.tensor(y)
+    model = WeightedClassifier(**QUICK).fit(*tensors, *tensors)
+    plain = WeightedClassifier(**QUICK).fit(X, y, X, y)
+    assert np.array_equal(model.predict_proba(tensors[0]), plain.predict_proba(X))
+
+
+def normed() -> nn.Module:
+    return nn.Sequential(nn.Linear(2, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"clean_batch_size": 1.5}, "clean_batch_size is 1.5; it must be a whole number"),
+        ({"clean_batch_size": None}, "clean_batch_size is None; it must be a whole number"),
+        ({"weight_lr": None}, "weight_lr is None; it must be a number"),
+        ({"lr": "x"}, "lr is 'x'; it must be a number"),
+        ({"hidden": 8}, "hidden is 8; it must be a tuple or a list"),
+        ({"hidden": (0,)}, "hidden is .*; it must be of entries that are each at least 1"),
+        ({"network": "x"}, "network is 'x'; it must be of type Module or None"),
+        ({"network": nn.Linear}, "network is of type type; it must be of type Module or None"),
+        ({"network": nn.Linear(2, 3)}, r"answers 2 examples with \[2, 3\]; 2 classes need \[2, 2\]"),
+        ({"network": nn.LSTM(2, 2)}, r"answers 2 examples with a tuple; 2 classes need"),
+        (
+            {"network": nn.Linear(3, 2)},
+            r"takes no examples \[2, 2\] in use \(mat1 and mat2 .*; give one that does",
+        ),
+        ({"network": normed(), "batch_size": 1}, r"\[1, 2\] in training .*; give larger minibatches"),
+        ({"network": normed(), "clean_batch_size": 1}, r"\[1, 2\] in training .*; give larger minibatches"),
+    ],
+)
+def test_options_that_nobody_means_are_refused(options: dict[str, Any], message: str) -> None:
+    X, y = small()
+    with pytest.raises(FphiError, match=message):
+        WeightedClassifier(**{**QUICK, **options}).fit(X, y, X, y)
+
+
 def test_what_does_not_fit_is_refused(noisy: Noisy) -> None:
     X, y = np.random.default_rng(0).normal(size=(12, 2)), np.arange(12) % 2
     model = WeightedClassifier(**QUICK)

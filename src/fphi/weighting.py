@@ -5,12 +5,13 @@ For a training loop of your own `Reweight` and `MetaWeightNet`; for arrays `Weig
 
 from collections.abc import Iterable, Iterator, Sequence
 from copy import deepcopy
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils import check_random_state
 from torch import Tensor, nn
 
 from fphi.errors import FphiError
@@ -19,7 +20,7 @@ from fphi.networks import MLP
 from fphi.optimize.meta_weight_net import MetaWeightNet
 from fphi.optimize.reweighting import Pair, Reweight, Weighed, Weighting
 from fphi.optimize.weighted_training import WeighedObjective
-from fphi.ranges import SEED, Range, require_number
+from fphi.ranges import SEED, Range, checked
 from fphi.tasks.supervised import Supervised
 from fphi.tasks.types import Examples
 from fphi.within.training import NetworkTraining
@@ -37,6 +38,8 @@ __all__ = [
 ]
 
 Approach = Literal["reweight", "meta-weight-net"]
+
+_RATE = Range(0, 1000, open=True)
 
 
 def endless(loader: Iterable[Pair]) -> Iterator[Pair]:
@@ -68,7 +71,8 @@ class WeightedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             which has to know wrong labels before the network knows them by heart.
         weight_decay: of the network.
         weight_lr: of Meta-Weight-Net's weighting network (paper: 1e-3, for trainings of 60,000 steps).
-        random_state: of everything random.
+        random_state: of everything random: a seed, or a `numpy.random.RandomState` that gives one; None: a
+            new one for each fit.
 
     Attributes:
         classes_: the labels in order.
@@ -99,7 +103,7 @@ class WeightedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         lr: float | None = None,
         weight_decay: float = 5e-4,
         weight_lr: float = 0.03,
-        random_state: int = 0,
+        random_state: int | np.random.RandomState | None = 0,
     ) -> None:
         self.method, self.network, self.hidden, self.epochs = method, network, hidden, epochs
         self.batch_size, self.clean_batch_size, self.lr = batch_size, clean_batch_size, lr
@@ -117,7 +121,7 @@ class WeightedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Raises:
             FphiError: an option or the data do not fit, or the training diverges.
         """
-        training = self._training()
+        training, seed = self._training(), _seed(self.random_state)
         examples, labels = _read("", X, y)
         clean_examples, clean_labels = _read("_clean", X_clean, y_clean)
         if clean_examples.shape[1:] != examples.shape[1:]:
@@ -127,13 +131,16 @@ class WeightedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             )
         self._read_classes(labels, clean_labels)
         self._mean, deviation = examples.mean(0), examples.std(0)
-        self._deviation = np.where(deviation > 0, deviation, 1)
+        # A column of one value deviates by what its mean was rounded.
+        self._deviation = np.where(deviation > 1e-9 * np.abs(self._mean), deviation, 1)
         clean = self._examples(clean_examples, clean_labels)
         data = Supervised("X", self._examples(examples, labels), clean, clean, len(self.classes_))
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.random_state)
+            torch.manual_seed(seed)
             module = self._module(examples.shape[1:])
-        self._train(training, module, data)
+        sizes = (len(labels), training.batch_size), (len(clean.y), self.clean_batch_size)
+        _require_answers(module, data, min(2, *(n // -(-n // size) for n, size in sizes)))
+        self._train(training, module, data, seed)
         self.n_features_in_ = examples.shape[1]
         return self
 
@@ -164,11 +171,9 @@ class WeightedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return probabilities
 
     def _training(self) -> NetworkTraining:
-        if self.method not in get_args(Approach):
-            raise FphiError(f"method is {self.method!r}; it must be one of {', '.join(get_args(Approach))}")
-        require_number("clean_batch_size", self.clean_batch_size, Range(1))
-        require_number("weight_lr", self.weight_lr, Range(0, open=True))
-        require_number("random_state", self.random_state, SEED)
+        _require_options(
+            self.method, self.network, self.hidden, self.clean_batch_size, self.lr, self.weight_lr
+        )
         usual = 0.1 if self.method == "reweight" else 0.03
         return NetworkTraining(
             epochs=self.epochs,
@@ -199,14 +204,14 @@ class WeightedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             return deepcopy(self.network)
         return MLP(int(np.prod(shape)), tuple(self.hidden), len(self.classes_))
 
-    def _train(self, training: NetworkTraining, module: nn.Module, data: Supervised) -> None:
+    def _train(self, training: NetworkTraining, module: nn.Module, data: Supervised, seed: int) -> None:
         def begin(module: nn.Module, optimizer: torch.optim.Optimizer) -> Weighting:
             if self.method == "reweight":
                 return Reweight(module, optimizer)
             return MetaWeightNet(module, optimizer, lr=self.weight_lr)
 
-        seed, examples = self.random_state, len(data.train.y)
-        objective = WeighedObjective(begin, data.validation, examples, self.clean_batch_size, seed)
+        clean, examples = data.validation, len(data.train.y)
+        objective = WeighedObjective(begin, clean, examples, self.clean_batch_size, seed)
         self.module_ = training.train(module, data, seed, objective=objective).module
         weighting = objective.weighting
         self.weight_net_ = weighting.net if isinstance(weighting, MetaWeightNet) else None
@@ -216,10 +221,55 @@ class WeightedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.label_issues_ = order[self.suspicion_[order] > 0.5]
 
 
+@checked(lr=_RATE, weight_lr=_RATE)
+def _require_options(
+    method: Approach,
+    network: nn.Module | None,
+    hidden: Sequence[int],
+    clean_batch_size: int,
+    lr: float | None,
+    weight_lr: float,
+) -> None:
+    """Refuse options that no other part looks at before it needs them."""
+
+
+def _seed(random_state: object) -> int:
+    if random_state is None or isinstance(random_state, np.random.RandomState):
+        return int(check_random_state(random_state).randint(2**31))
+    return _checked_seed(random_state)  # type: ignore[arg-type]
+
+
+@checked(random_state=SEED)
+def _checked_seed(random_state: int) -> int:
+    return int(random_state)
+
+
+def _require_answers(module: nn.Module, data: Supervised, least: int) -> None:
+    """Refuse a network that does not answer the examples, or not in the smallest of the minibatches."""
+    probe = deepcopy(module)
+    for x, training in ((data.train.x[:2], False), (data.train.x[:least], True)):
+        try:
+            with torch.no_grad(), torch.random.fork_rng(devices=[]):
+                answers = probe.train(training)(x)
+        except Exception as error:  # whatever somebody's own network raises
+            reason = " ".join(str(error).split())[:200]
+            mode, advice = ("training", "larger minibatches") if training else ("use", "one that does")
+            raise FphiError(
+                f"the network takes no examples {list(x.shape)} in {mode} ({reason}); give {advice}"
+            ) from error
+        found = list(answers.shape) if isinstance(answers, Tensor) else f"a {type(answers).__name__}"
+        if found != [len(x), data.classes]:
+            raise FphiError(
+                f"the network answers {len(x)} examples with {found}; {data.classes} classes need "
+                f"{[len(x), data.classes]}"
+            )
+
+
 def _numbers(name: str, X: ArrayLike) -> NDArray[np.float64]:
     try:
-        numbers = np.asarray(X, dtype=np.float64)
-    except (TypeError, ValueError) as error:
+        given = X.detach().cpu().double() if isinstance(X, Tensor) else X
+        numbers = np.asarray(given, dtype=np.float64)
+    except (TypeError, ValueError, RuntimeError) as error:
         raise FphiError(f"{name} is no array of numbers; encode texts and categories as numbers") from error
     if numbers.ndim < 2 or not numbers.size:
         raise FphiError(f"{name} has shape {list(numbers.shape)}; give examples [n, features], at least one")
@@ -230,7 +280,8 @@ def _numbers(name: str, X: ArrayLike) -> NDArray[np.float64]:
 
 def _read(suffix: str, X: ArrayLike, y: ArrayLike) -> tuple[NDArray[np.float64], NDArray[Any]]:
     """Examples and as many labels."""
-    examples, labels = _numbers(f"X{suffix}", X), np.asarray(y)
+    examples = _numbers(f"X{suffix}", X)
+    labels = np.asarray(y.detach().cpu() if isinstance(y, Tensor) else y)
     if labels.shape != (len(examples),):
         raise FphiError(
             f"y{suffix} has shape {list(labels.shape)} and X{suffix} {len(examples)} examples; "
