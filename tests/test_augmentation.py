@@ -125,6 +125,21 @@ def test_a_schedule_goes_by_the_epoch() -> None:
     assert repr(Augmentation(INVERT).stretched(9)) == "Augmentation(Policy)"
 
 
+@pytest.mark.parametrize("start", ["fork", "spawn"])
+def test_workers_that_a_loader_keeps_hear_the_epoch(start: str) -> None:
+    augment = Augmentation(Schedule(((1, PBAPolicy.zero()), (1, INVERT))))
+    plain = torch.arange(60, dtype=torch.uint8).reshape(5, 1, 3, 4)
+    pictures: Any = list(plain)
+    how: dict[str, Any] = {"num_workers": 1, "persistent_workers": True, "multiprocessing_context": start}
+    loader = DataLoader(pictures, batch_size=None, collate_fn=augment, **how)
+    other = copy.deepcopy(augment)
+    for number, expected in enumerate((plain, 255 - plain)):
+        augment.set_epoch(number)
+        assert torch.equal(torch.stack(list(loader)), expected)
+    assert (augment.epoch, other.epoch) == (1, 0)
+    assert augment.state_dict() == {}
+
+
 def test_copies_and_pickles_augment_alike() -> None:
     augment, x = Augmentation(EVERY["mixed"]()), torch.rand(5, 3, 6, 6)
     augment.set_epoch(3)
@@ -132,6 +147,8 @@ def test_copies_and_pickles_augment_alike() -> None:
     expected = augment(x, own)
     for other in (copy.deepcopy(augment), pickle.loads(pickle.dumps(augment))):
         assert torch.equal(other(x, own.manual_seed(0)), expected)
+        other.set_epoch(0)
+        assert augment.epoch == 3
 
 
 @pytest.mark.parametrize(
@@ -144,6 +161,11 @@ def test_copies_and_pickles_augment_alike() -> None:
         (torch.ones(2, 1, 4, 4, dtype=torch.int64), "with one channel or three"),
         (torch.randn(2, 1, 4, 4), "are not in 0 to 1, but from .*; augment them before normalising them"),
         (torch.full((1, 1, 2, 2), torch.nan), "are not in 0 to 1, but from nan to nan"),
+        (np.zeros((2, 1, 4, 4)), r"images are a ndarray; give a tensor \[n, C, H, W\]"),
+        ([Image.new("L", (4, 4))], "images are a list; give a tensor"),
+        (None, "images are a NoneType; give a tensor"),
+        (torch.rand(2, 3, 0, 4), "give them at least one pixel"),
+        (Image.new("RGB", (0, 7)), "an image is of 0x7 pixels; give one of at least one"),
     ],
 )
 def test_what_is_no_image_is_refused(images: Any, message: str) -> None:
@@ -156,6 +178,21 @@ def test_no_images_and_images_of_one_pixel_are_images_too() -> None:
     assert augment(torch.rand(0, 3, 4, 4)).shape == (0, 3, 4, 4)
     for _ in range(20):
         assert augment(torch.rand(8, 1, 1, 1)).shape == (8, 1, 1, 1)
+
+
+def test_what_is_no_policy_and_no_generator_is_refused() -> None:
+    for policy in ("trivialaugment", None, Augmentation(BUSY)):
+        with pytest.raises(FphiError, match=r"policy is .*; it must be of type AugmentationPolicy or"):
+            Augmentation(policy)  # type: ignore[arg-type]
+    with pytest.raises(FphiError, match=r"generator is a int; give a torch.Generator, or None"):
+        Augmentation(BUSY)(torch.rand(1, 1, 2, 2), 5)  # type: ignore[arg-type]
+    for wrong in (["x"], None):
+        with pytest.raises(FphiError, match=r"name is .*; it must be a text"):
+            published(wrong)  # type: ignore[arg-type]
+    for epochs in (0, 1.5, "3"):
+        for name in ("pba-cifar10", "trivialaugment"):
+            with pytest.raises(FphiError, match=r"epochs is .*; it must be"):
+                published(name).stretched(epochs)  # type: ignore[arg-type]
 
 
 # Files.
@@ -171,6 +208,21 @@ def test_what_is_saved_is_loaded(name: str, tmp_path: Path) -> None:
     before = path.read_bytes()
     load(path).save(path)
     assert path.read_bytes() == before
+
+
+def test_numbers_of_numpy_and_lists_are_saved_as_any_others(tmp_path: Path) -> None:
+    fill: Any = [np.float32(0), np.int64(3), 5]
+    steps: Any = [[("Rotate", np.float64(0.5), np.int64(2))]]
+    vector: Any = tuple(np.arange(60) % 3)
+    segments: Any = [
+        [2, Policy.of(steps, fill=fill)],
+        [1, RandAugment(2, np.float32(5), fill)],
+        [3, PBAPolicy(vector)],
+    ]
+    schedule = Schedule(segments)
+    Augmentation(schedule).save(tmp_path / "policy.json")
+    assert load(tmp_path / "policy.json").augmenting == schedule
+    assert hash(schedule) == hash(load(tmp_path / "policy.json").augmenting)
 
 
 def saved(folder: Path, name: str = "fast") -> dict[str, Any]:

@@ -1,8 +1,9 @@
 """Learned and fixed augmentation for any training loop: a policy as a module, from one JSON file."""
 
+from contextlib import suppress
 from os import PathLike
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -52,9 +53,27 @@ class Augmentation(nn.Module):
     torch.Size([8, 3, 32, 32])
     """
 
+    @checked()
     def __init__(self, policy: Augmenting) -> None:
         super().__init__()
-        self.augmenting, self.epoch = policy, 0
+        self.augmenting = policy
+        self._epoch = torch.zeros((), dtype=torch.int64)
+        self._share()
+
+    def _share(self) -> None:
+        """Have workers that a loader keeps see the epoch that is set here."""
+        if isinstance(self.augmenting, Schedule):
+            with suppress(OSError, RuntimeError):  # without shared memory there are no workers either
+                self._epoch.share_memory_()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._share()
+
+    @property
+    def epoch(self) -> int:
+        """That is trained, the first being 0."""
+        return int(self._epoch)
 
     @property
     def policy(self) -> AugmentationPolicy:
@@ -64,8 +83,11 @@ class Augmentation(nn.Module):
 
     @checked(epoch=Range(0, 2**53))
     def set_epoch(self, epoch: int) -> None:
-        """Say which epoch is trained, the first being 0: a schedule's policy is that of the epoch."""
-        self.epoch = epoch
+        """Say which epoch is trained, the first being 0: a schedule's policy is that of the epoch.
+
+        The workers of a loader hear it too, those that it keeps (``persistent_workers``) among them.
+        """
+        self._epoch.fill_(epoch)
 
     def forward(self, images: Images, generator: torch.Generator | None = None) -> Images:
         """Augment a batch or one image.
@@ -83,6 +105,7 @@ class Augmentation(nn.Module):
         """
         if not self.training:
             return images
+        _require(images, generator)
         if isinstance(images, Image.Image):
             return self._one_of_pillow(images, generator)
         batch = images if images.dim() == 4 else images[None]
@@ -104,6 +127,7 @@ class Augmentation(nn.Module):
         augmented = self.forward(pixels, generator).permute(1, 2, 0)
         return Image.fromarray(augmented.numpy() if image.mode == "RGB" else augmented[..., 0].numpy())
 
+    @checked()
     def stretched(self, epochs: int) -> "Augmentation":
         """For a training of so many epochs; only a schedule differs."""
         policy = self.augmenting
@@ -123,6 +147,19 @@ class Augmentation(nn.Module):
         return type(self.augmenting).__name__
 
 
+def _require(images: object, generator: object) -> None:
+    if not isinstance(images, Tensor | Image.Image):
+        raise FphiError(
+            f"images are a {type(images).__name__}; give a tensor [n, C, H, W] or [C, H, W], or an image of "
+            "Pillow"
+        )
+    if isinstance(images, Image.Image) and 0 in images.size:
+        raise FphiError(f"an image is of {images.width}x{images.height} pixels; give one of at least one")
+    if generator is not None and not isinstance(generator, torch.Generator):
+        raise FphiError(f"generator is a {type(generator).__name__}; give a torch.Generator, or None")
+
+
+@checked()
 def load(path: str | PathLike[str]) -> Augmentation:
     """The augmentation that `Augmentation.save` wrote, or that a search has found.
 

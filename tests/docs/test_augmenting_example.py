@@ -2,10 +2,12 @@
 
 import runpy
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
 from fphi.augmentation import Augmentation, PBAPolicy, Policy, Schedule
 
@@ -29,5 +31,13 @@ def test_a_policy_of_the_literature(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_schedule_in_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     schedule = Schedule(((1, PBAPolicy.zero()), (2, Policy.of([[("Rotate", 1, 2)]]))))
     Augmentation(schedule).save(tmp_path / "augmentation.json")
+    epochs, augmented = Counter[tuple[bool, int]](), Augmentation._augmented
+
+    def noted(self: Augmentation, batch: Tensor, generator: torch.Generator | None) -> Tensor:
+        epochs[len(batch) == 1, self.epoch] += 1
+        return augmented(self, batch, generator)
+
+    monkeypatch.setattr(Augmentation, "_augmented", noted)
     accuracies = run(monkeypatch, "--epochs", "4", "--augmentation", str(tmp_path))
     assert all(accuracy > 0.7 for accuracy in accuracies.values())
+    assert epochs == {(alone, epoch): 1000 if alone else 20 for alone in (False, True) for epoch in range(4)}

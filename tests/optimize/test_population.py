@@ -68,6 +68,11 @@ def test_the_worst_quarter_copies_the_best_and_explores_and_the_others_go_on() -
         assert copy.tokens != (0,) * 60
 
 
+def test_no_member_is_among_the_best_and_the_worst() -> None:
+    now = rounds(PopulationBased(SPACE, 0, size=3, share=0.5), 2)[3:]
+    assert [candidate.parent for candidate in now] == [2, 1, 2]
+
+
 def test_each_of_the_best_is_copied_as_often() -> None:
     sources = Counter(
         candidate.parent

@@ -67,6 +67,7 @@ def test_noisy_labels_have_the_shares_of_their_row() -> None:
 def test_long_tail_counts_are_the_reference_s(most: int, factor: float, counts: list[int]) -> None:
     assert long_tail_counts(most, factor, 10) == counts
     assert long_tail_counts(5, 3, 1) == [5]
+    assert long_tail_counts(98, 49, 3) == [98, 14, 2]
 
 
 @pytest.mark.parametrize("noise", ["none", "uniform", "flip", "flip2"])

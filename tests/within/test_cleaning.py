@@ -40,6 +40,19 @@ def test_certain_and_right_answers_leave_no_doubt() -> None:
     assert confident_issues(torch.eye(3)[y], wrong).tolist() == [True] + [False] * 11
 
 
+def test_labels_are_whole_numbers_of_any_width() -> None:
+    p, y = torch.eye(3), torch.tensor([0, 2, 2])
+    for kind in (torch.int32, torch.uint8):
+        assert torch.equal(confident_issues(p, y.to(kind)), confident_issues(p, y))
+    for kind in (torch.float32, torch.bool):
+        with pytest.raises(FphiError, match=r"labels torch.\w+; give floats, and whole numbers"):
+            confident_issues(p, y.to(kind))
+    with pytest.raises(FphiError, match="y is a list; give a tensor"):
+        confident_issues(p, y.tolist())
+    with pytest.raises(FphiError, match="probabilities is a ndarray; give a tensor"):
+        confident_issues(p.numpy(), y)  # type: ignore[arg-type]
+
+
 def test_what_does_not_fit_is_refused() -> None:
     with pytest.raises(FphiError, match=r"probabilities \[3, 3\] and labels \[2\] do not fit"):
         confident_issues(torch.eye(3), torch.tensor([0, 1]))

@@ -47,7 +47,8 @@ class PopulationBased(SearchOptimizer):
         space: of the choices.
         seed: of everything random.
         size: of the population (paper: 16).
-        share: of the population that are the best, and the worst (paper: a quarter); at least one each.
+        share: of the population that are the best, and the worst (paper: a quarter); at least one each, and
+            none is both.
         redraw, reach: see `explored`.
     """
 
@@ -80,7 +81,7 @@ class PopulationBased(SearchOptimizer):
             return Candidate(number, self.space.start(rng))
         if member == 0:
             self._before, self._now = sorted(self._now, key=lambda told: (told[0], told[1].number)), []
-        few = max(1, round(self.share * self.size))
+        few = min(self.size // 2, max(1, round(self.share * self.size)))
         own = next(c for _, c in self._before if c.number % self.size == member)
         if own not in [candidate for _, candidate in self._before[-few:]]:
             return Candidate(number, own.tokens, own.number)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fphi.errors import FphiError
 from fphi.learnable.augmentation import FILL, NAMES, OPERATIONS, SCALES, ScaleName, operate
-from fphi.learnable.augmentation.operations import Fill
+from fphi.learnable.augmentation.checking import Fill
 from fphi.report.plots import INK, new_figure, to_png
 
 __all__ = ["draw_operations"]

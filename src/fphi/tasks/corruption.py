@@ -118,7 +118,8 @@ def long_tail_counts(most: int, factor: float, classes: int) -> list[int]:
     >>> long_tail_counts(5000, 100, 10)
     [5000, 2997, 1796, 1077, 645, 387, 232, 139, 83, 50]
     """
-    return [int(most * (1 / factor) ** (k / max(1, classes - 1))) for k in range(classes)]
+    # What a power is short of a whole number by rounding is no example less.
+    return [int(most / factor ** (k / max(1, classes - 1)) + 1e-9) for k in range(classes)]
 
 
 @checked(share=_SHARE, imbalance=Range(1), seed=SEED)

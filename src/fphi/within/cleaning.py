@@ -22,7 +22,7 @@ def confident_issues(probabilities: Tensor, y: Tensor) -> Tensor:
         y: the labels ``[n]``.
 
     Raises:
-        FphiError: the shapes do not fit, or a label is no class.
+        FphiError: these are no such tensors, the shapes do not fit, or a label is no class.
 
     >>> p = torch.tensor([[0.9, 0.1], [0.8, 0.2], [0.1, 0.9], [0.3, 0.7]])
     >>> confident_issues(p, torch.tensor([0, 1, 1, 1]))  # thresholds 0.9 and 0.6: the second reaches none
@@ -32,6 +32,18 @@ def confident_issues(probabilities: Tensor, y: Tensor) -> Tensor:
     >>> confident_issues(p, torch.tensor([0, 0, 0, 1]))  # 0.6 and 0.7: the third is confidently another
     tensor([False, False,  True, False])
     """
+    for name, given in (("probabilities", probabilities), ("y", y)):
+        if not isinstance(given, Tensor):
+            raise FphiError(f"{name} is a {type(given).__name__}; give a tensor")
+    if (
+        not probabilities.is_floating_point()
+        or y.is_floating_point()
+        or y.is_complex()
+        or y.dtype == torch.bool
+    ):
+        raise FphiError(
+            f"probabilities are {probabilities.dtype} and labels {y.dtype}; give floats, and whole numbers"
+        )
     if probabilities.dim() != 2 or y.shape != probabilities.shape[:1]:
         raise FphiError(
             f"probabilities {list(probabilities.shape)} and labels {list(y.shape)} do not fit; "
@@ -42,7 +54,7 @@ def confident_issues(probabilities: Tensor, y: Tensor) -> Tensor:
         raise FphiError(
             f"labels from {int(y.min())} to {int(y.max())} and probabilities of {classes} classes"
         )
-    members = torch.nn.functional.one_hot(y, classes).to(probabilities.dtype)
+    members = torch.nn.functional.one_hot(y.long(), classes).to(probabilities.dtype)
     counts = members.sum(0)
     thresholds = (members * probabilities).sum(0) / counts.clamp(min=1)
     # No example is confidently of a class that nothing is labelled.

@@ -1,6 +1,7 @@
 """Each operation is Pillow's, image by image, and the oracles of the papers hold."""
 
 from collections.abc import Callable
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from fphi.errors import FphiError
 from fphi.learnable.augmentation import NAMES, OPERATIONS, SCALES, ScaleName, operate
-from fphi.learnable.augmentation.geometry import MOVES
+from fphi.learnable.augmentation.geometry import MOVES, moved, moves
 from pillow_operations import MODES, as_tensor, by_pillow, picture
 
 SIZES = ((32, 32), (21, 28), (40, 3), (2, 2))
@@ -88,9 +89,9 @@ def test_long_images_and_far_shifts_are_reckoned_with_more_bits() -> None:
     pixels = np.arange(40_000, dtype=np.int64).reshape(1, -1) % 251
     images = as_tensor(pixels.astype(np.uint8))
     for amount in (9_000.0, -17_000.0, 39_999.0):
-        found = operate(
-            "TranslateX", images, doubles(abs(amount)), doubles(0.9 if amount > 0 else 0.1, 0)[None]
-        )
+        chance = doubles(0.9 if amount > 0 else 0.1, 0)[None]
+        matrices = moves([("TranslateX", slice(None))], doubles(abs(amount)), chance, (1, 40_000))
+        found = moved(images, matrices, torch.full((1, 1, 1), 0.5))
         expected = np.roll(pixels, -int(amount), 1)[0]
         inside = (np.arange(40_000) + amount >= 0) & (np.arange(40_000) + amount < 40_000)
         assert np.array_equal(levels(found)[0][inside], expected[inside])
@@ -244,6 +245,42 @@ def test_halves_and_doubles_are_changed_too() -> None:
             changed = operate(name, images, doubles(2, 3, 4), torch.rand(3, 2, dtype=torch.float64))
             assert changed.dtype == kind
             assert changed.isfinite().all()
+
+
+@pytest.mark.parametrize("scale", ["autoaugment", "wide"])
+@pytest.mark.parametrize("kind", [torch.float64, torch.float32])
+def test_no_amount_is_one_less_by_rounding(scale: ScaleName, kind: torch.dtype) -> None:
+    """The strengths of TrivialAugment, thirtieths of the largest magnitude."""
+    known = SCALES[scale]
+    magnitudes = torch.arange(31, dtype=kind) / 30 * known.most
+    for name, amount in known.amounts.items():
+        if amount.whole == "cut":
+            expected = [amount.least + int(Fraction(amount.span) * k / 30) for k in range(31)]
+            assert known.at(name, magnitudes, (32, 32)).tolist() == expected, name
+
+
+def test_what_is_out_of_range_is_refused() -> None:
+    images, m, c = torch.rand(2, 3, 4, 4), doubles(1, 1), torch.rand(2, 2)
+    for wrong in ((images - 0.5) / 0.25, 255 * images, images * torch.nan):
+        with pytest.raises(FphiError, match=r"not in 0 to 1, but from .*; augment them before normalising"):
+            operate("Invert", wrong, m, c)
+    for number in (50.0, -5.0, torch.nan):
+        with pytest.raises(FphiError, match=f"a magnitude is {number:g}; it must be from 0 to 10"):
+            operate("Rotate", images, doubles(1, number), c)
+    with pytest.raises(FphiError, match=r"a magnitude is 1.5; it must be from 0 to 1"):
+        operate("Rotate", images, doubles(1, 1.5), c, scale="fast")
+    with pytest.raises(FphiError, match=r"a random number is .*; it must be from 0 to 1"):
+        operate("Rotate", images, m, c - 1)
+    for others in (torch.rand(2, 3, 5, 5), torch.rand(0, 3, 4, 4), torch.rand(2, 1, 4, 4), images.double()):
+        with pytest.raises(FphiError, match=r"the other images are .*; give at least one, of the same kind"):
+            operate("SamplePairing", images, m, c, others=others)
+    with pytest.raises(FphiError, match="images: a ndarray was given; give a tensor"):
+        operate("Invert", images.numpy(), m, c)  # type: ignore[arg-type]
+    with pytest.raises(FphiError, match="the magnitudes: a list was given; give a tensor"):
+        operate("Invert", images, [5, 5], c)  # type: ignore[arg-type]
+    for kind in (torch.int64, torch.float32):
+        changed = operate("Invert", images, m, c, torch.tensor([1, 0], dtype=kind))
+        assert torch.equal(changed, torch.stack([1 - images[0], images[1]]))
 
 
 def test_what_is_no_operation_is_refused() -> None:

@@ -7,7 +7,8 @@ from itertools import combinations
 from typing import ClassVar
 
 from fphi.errors import FphiError
-from fphi.learnable.augmentation.operations import FILL, NAMES, Fill
+from fphi.learnable.augmentation.checking import Fill
+from fphi.learnable.augmentation.operations import FILL, NAMES
 from fphi.learnable.augmentation.policy import Policy, Step
 from fphi.learnable.augmentation.space import AugmentationSpace
 from fphi.learnable.space import Decision, FixedSpace, Tokens

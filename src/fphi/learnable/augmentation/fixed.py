@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from fphi.learnable.augmentation.operations import CHANCES, FILL, OPERATIONS, Fill, checked_fill
+from fphi.learnable.augmentation.checking import Fill, checked_fill, make_plain
+from fphi.learnable.augmentation.operations import CHANCES, FILL, OPERATIONS
 from fphi.learnable.augmentation.policy import AugmentationPolicy, Plan
 from fphi.learnable.augmentation.scales import ScaleName, scale_of
 from fphi.ranges import count, number, require_ranges
@@ -51,6 +52,7 @@ class RandAugment(AugmentationPolicy):
         """Refuse what is out of range."""
         require_ranges(RandAugment, vars(self))
         checked_fill(self.fill)
+        make_plain(self, "count", "magnitude", "fill")
 
     @property
     def numbers(self) -> int:
@@ -85,6 +87,7 @@ class TrivialAugment(AugmentationPolicy):
         """Refuse what is out of range."""
         require_ranges(TrivialAugment, vars(self))
         checked_fill(self.fill)
+        make_plain(self, "fill")
 
     @property
     def numbers(self) -> int:

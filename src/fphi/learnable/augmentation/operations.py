@@ -14,23 +14,24 @@ from torch import Tensor
 
 from fphi.errors import FphiError
 from fphi.learnable.augmentation import tones
+from fphi.learnable.augmentation.checking import (
+    Fill,
+    checked_fill,
+    require_between,
+    require_images,
+    require_numbers,
+    require_range,
+)
 from fphi.learnable.augmentation.geometry import MOVES, moved, moves
 from fphi.learnable.augmentation.scales import Scale, ScaleName, scale_of
-from fphi.ranges import Range
 
-__all__ = [
-    "CHANCES", "FILL", "NAMES", "OPERATIONS", "Fill", "Operation", "augmented", "checked_fill", "operate",
-    "require_images", "require_numbers",
-]  # fmt: skip
+__all__ = ["CHANCES", "FILL", "NAMES", "OPERATIONS", "Operation", "augmented", "operate"]
 
 CHANCES = 2
 """Random numbers that one application takes: of its sign or the other image, and of the place of a Cutout."""
 
-Fill = tuple[float, ...]
 FILL: Fill = (125, 123, 114)
 """What comes from outside an image, and what is cut out of one: CIFAR-10's mean colour, in grey levels."""
-
-_LEVEL = Range(0, 255)
 
 
 @dataclass(frozen=True)
@@ -138,25 +139,44 @@ def operate(
         fill: of pixels from outside, and of what is cut out: a grey level of 0 … 255, or one of each channel.
 
     Raises:
-        FphiError: there is no such operation or scale, or the images have neither one channel nor three.
+        FphiError: there is no such operation or scale, or what it is given are no such images or numbers.
 
     >>> x = torch.tensor([[[[0.25, 0.5]]], [[[0.25, 0.5]]]])
     >>> operate("Invert", x, torch.zeros(2), torch.zeros(2, 2), torch.tensor([True, False])).flatten(1)
     tensor([[0.7500, 0.5000],
             [0.2500, 0.5000]])
     """
-    if operation not in OPERATIONS:
+    if not isinstance(operation, str) or operation not in OPERATIONS:
         raise FphiError(f"there is no operation {operation!r}; there are {', '.join(OPERATIONS)}")
+    known, others = scale_of(scale), images if others is None else others
+    _require(images, magnitudes, chance, on, others, known.most)
+    given = magnitudes, chance, known, others, _colour(fill, images)
+    changed = _changed({operation: slice(None)}, images, *given)
+    if on is None:
+        return changed
+    return torch.where(on.to(images.device, torch.bool)[:, None, None, None], changed, images)
+
+
+def _require(
+    images: Tensor, magnitudes: Tensor, chance: Tensor, on: Tensor | None, others: Tensor, most: float
+) -> None:
     require_images(images)
+    require_range(images)
     require_numbers("the magnitudes", magnitudes, len(images))
+    require_between("a magnitude", magnitudes, most)
     require_numbers("the chance", chance, len(images), CHANCES)
+    require_between("a random number", chance, 1)
     if on is not None:
         require_numbers("the switches", on, len(images))
-    others = images if others is None else others
-    changed = _changed(
-        {operation: slice(None)}, images, magnitudes, chance, scale_of(scale), others, _colour(fill, images)
-    )
-    return changed if on is None else torch.where(on.to(images.device)[:, None, None, None], changed, images)
+    if others is images:
+        return
+    require_images(others)
+    require_range(others)
+    if not len(others) or others.shape[1:] != images.shape[1:] or others.dtype != images.dtype:
+        raise FphiError(
+            f"the other images are {others.dtype} {list(others.shape)} and the images {images.dtype} "
+            f"{list(images.shape)}; give at least one, of the same kind and size"
+        )
 
 
 def augmented(
@@ -219,40 +239,6 @@ def _changed(
         return moved(images, moves(groups.items(), amounts, chance, (height, width)), fill)
     amounts = amounts.to(images.device, images.dtype)[:, None, None, None]
     return change(images, Application(amounts, chance, others, fill))
-
-
-def require_images(images: Tensor) -> None:
-    """Refuse what is no batch of images of floats.
-
-    Raises:
-        FphiError: it is none.
-    """
-    if images.dim() != 4 or images.shape[1] not in (1, 3) or not images.dtype.is_floating_point:
-        raise FphiError(
-            f"images are {images.dtype} {list(images.shape)}; give floats in 0 to 1 of shape [n, C, H, W] "
-            "with one channel or three"
-        )
-
-
-def require_numbers(name: str, given: Tensor, *shape: int) -> None:
-    """Refuse what is no tensor of numbers of this shape.
-
-    Raises:
-        FphiError: it is none.
-    """
-    if tuple(given.shape) != shape or given.dtype.is_complex:
-        raise FphiError(f"{name} is {given.dtype} {list(given.shape)}; give numbers of shape {list(shape)}")
-
-
-def checked_fill(fill: Fill) -> Fill:
-    """The fill, if it is one grey level or three.
-
-    Raises:
-        FphiError: it is not.
-    """
-    if len(fill) not in (1, 3) or any(_LEVEL.refusal(level) for level in fill):
-        raise FphiError(f"fill is {fill}; it must be one grey level or three, from 0 to 255")
-    return tuple(fill)
 
 
 def _colour(fill: Fill, images: Tensor) -> Tensor:

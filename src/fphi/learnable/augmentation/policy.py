@@ -9,23 +9,21 @@ import torch
 from torch import Tensor
 
 from fphi.errors import FphiError
-from fphi.learnable.augmentation.operations import (
-    CHANCES,
-    FILL,
-    OPERATIONS,
+from fphi.learnable.augmentation.checking import (
     Fill,
-    augmented,
     checked_fill,
+    make_plain,
     require_images,
     require_numbers,
+    require_range,
 )
+from fphi.learnable.augmentation.operations import CHANCES, FILL, OPERATIONS, augmented
 from fphi.learnable.augmentation.scales import ScaleName, scale_of
 from fphi.ranges import Range, number, require_number, require_ranges
 
 __all__ = ["AugmentationPolicy", "Plan", "Policy", "Step"]
 
 _ORDER = tuple(OPERATIONS)
-_SLACK = 1e-3  # by which interpolation may have gone beyond
 
 
 @dataclass(frozen=True)
@@ -74,7 +72,7 @@ class AugmentationPolicy(ABC):
             FphiError: they are no such images.
         """
         require_images(images)
-        _require_range(images)
+        require_range(images)
         require_numbers("the chance", chance, len(images), self.numbers)
         plan = self.plan(chance.cpu())
         return augmented(
@@ -85,16 +83,6 @@ class AugmentationPolicy(ABC):
             scale=self.scale,
             others=others,
             fill=self.fill,
-        )
-
-
-def _require_range(images: Tensor) -> None:
-    if images.numel() == 0:
-        return
-    least, most = (float(bound) for bound in images.detach().aminmax())
-    if not -_SLACK <= least <= most <= 1 + _SLACK:
-        raise FphiError(
-            f"images are not in 0 to 1, but from {least:g} to {most:g}; augment them before normalising them"
         )
 
 
@@ -120,6 +108,7 @@ class Step:
         if not isinstance(self.operation, str) or self.operation not in OPERATIONS:
             raise FphiError(f"there is no operation {self.operation!r}; there are {', '.join(OPERATIONS)}")
         require_ranges(Step, vars(self), self._named)
+        make_plain(self, "probability", "magnitude")
 
     def require(self, most: float) -> None:
         """Refuse a magnitude that is none of a scale of 0 … ``most``."""
@@ -152,6 +141,7 @@ class Policy(AugmentationPolicy):
         """Refuse what is no policy."""
         require_ranges(Policy, vars(self))
         checked_fill(self.fill)
+        make_plain(self, "sub_policies", "fill")
         most = scale_of(self.scale).most
         if not self.sub_policies:
             raise FphiError("a policy has no sub-policies; give at least one")

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from fphi.errors import FphiError
-from fphi.learnable.augmentation.operations import CHANCES, FILL, OPERATIONS, Fill, checked_fill
+from fphi.learnable.augmentation.checking import Fill, checked_fill, make_plain
+from fphi.learnable.augmentation.operations import CHANCES, FILL, OPERATIONS
 from fphi.learnable.augmentation.policy import AugmentationPolicy, Plan
 from fphi.learnable.augmentation.scales import ScaleName
 from fphi.ranges import number, require_ranges
@@ -52,10 +53,12 @@ class PBAPolicy(AugmentationPolicy):
         """Refuse what is none of its integers."""
         require_ranges(PBAPolicy, {"fill": self.fill})
         checked_fill(self.fill)
+        make_plain(self, "fill")
         if not isinstance(self.vector, tuple):
             raise FphiError(
                 f"a policy of PBA is a {type(self.vector).__name__}; give a tuple of whole numbers"
             )
+        make_plain(self, "vector")
         if len(self.vector) != 2 * _ENTRIES:
             raise FphiError(f"a policy of PBA has {len(self.vector)} numbers; it must have {2 * _ENTRIES}")
         for place, value in enumerate(self.vector):

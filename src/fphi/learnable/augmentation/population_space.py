@@ -6,7 +6,8 @@ from random import Random
 from typing import ClassVar
 
 from fphi.errors import FphiError
-from fphi.learnable.augmentation.operations import FILL, Fill
+from fphi.learnable.augmentation.checking import Fill
+from fphi.learnable.augmentation.operations import FILL
 from fphi.learnable.augmentation.population import PBA_OPERATIONS, PBAPolicy
 from fphi.learnable.augmentation.schedule import Schedule
 from fphi.learnable.augmentation.space import AugmentationSpace

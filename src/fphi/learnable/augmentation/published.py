@@ -9,6 +9,7 @@ from fphi.learnable.augmentation.operations import OPERATIONS
 from fphi.learnable.augmentation.policy import AugmentationPolicy, Policy, Step
 from fphi.learnable.augmentation.population import PBAPolicy
 from fphi.learnable.augmentation.schedule import Schedule
+from fphi.ranges import checked
 
 __all__ = ["PUBLISHED", "published"]
 
@@ -135,6 +136,7 @@ PUBLISHED: Mapping[str, Callable[[], AugmentationPolicy | Schedule]] = MappingPr
 )
 
 
+@checked()
 def published(name: str) -> AugmentationPolicy | Schedule:
     """A policy or a schedule by its name.
 

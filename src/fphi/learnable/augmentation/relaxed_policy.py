@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from fphi.errors import FphiError
+from fphi.learnable.augmentation.checking import Fill, checked_fill
 from fphi.learnable.augmentation.dada_space import PAIRS
-from fphi.learnable.augmentation.operations import CHANCES, FILL, OPERATIONS, Fill, augmented, checked_fill
+from fphi.learnable.augmentation.operations import CHANCES, FILL, OPERATIONS, augmented
 from fphi.learnable.relaxed import Draw, one_of, switches
 from fphi.learnable.space import Tokens
 from fphi.within import Parameters

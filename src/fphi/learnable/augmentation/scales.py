@@ -7,9 +7,11 @@ magnitudes differ: a shift of 0 is magnitude 0 on the first and the last, and 0.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import copysign
 from types import MappingProxyType
 from typing import Literal, get_args
 
+import torch
 from torch import Tensor
 
 from fphi.errors import FphiError
@@ -41,7 +43,9 @@ class Amount:
         """The amounts ``[n]`` at magnitudes that are such parts of the largest."""
         more = self.span * part
         if self.whole:
-            more = more.trunc() if self.whole == "cut" else more.round()
+            # What the sum is short of a whole number by rounding is none less.
+            slack = max(1e-9, 4 * torch.finfo(more.dtype).eps * abs(self.span))
+            more = (more + copysign(slack, self.span)).trunc() if self.whole == "cut" else more.round()
         found = self.least + more
         return found * side if self.share else found
 

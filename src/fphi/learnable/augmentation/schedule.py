@@ -7,9 +7,10 @@ from itertools import accumulate, pairwise
 from typing import Any
 
 from fphi.errors import FphiError
+from fphi.learnable.augmentation.checking import make_plain
 from fphi.learnable.augmentation.policy import AugmentationPolicy
 from fphi.learnable.augmentation.population import PBAPolicy
-from fphi.ranges import require_ranges
+from fphi.ranges import checked, require_ranges
 
 __all__ = ["Schedule"]
 
@@ -34,6 +35,7 @@ class Schedule:
         require_ranges(Schedule, vars(self))
         if not self.segments:
             raise FphiError("a schedule has no segments; give at least one")
+        make_plain(self, "segments")
         for epochs, _ in self.segments:
             if type(epochs) is not int or epochs < 1:
                 raise FphiError(f"a segment of a schedule has {epochs} epochs; it must have at least 1")
@@ -57,6 +59,7 @@ class Schedule:
                 return policy
         return self.segments[-1][1]
 
+    @checked()
     def stretched(self, epochs: int) -> "Schedule":
         """The schedule of a longer or shorter training.
 
@@ -66,8 +69,6 @@ class Schedule:
         Raises:
             FphiError: there would be no epoch.
         """
-        if epochs < 1:
-            raise FphiError(f"epochs is {epochs}; it must be at least 1")
         whole = self.epochs
         ends = accumulate((length for length, _ in self.segments), initial=0)
         bounds = [(2 * end * epochs + whole - 1) // (2 * whole) for end in ends]

@@ -7,7 +7,8 @@ from functools import cached_property
 from typing import ClassVar
 
 from fphi.errors import FphiError
-from fphi.learnable.augmentation.operations import FILL, NAMES, Fill
+from fphi.learnable.augmentation.checking import Fill
+from fphi.learnable.augmentation.operations import FILL, NAMES
 from fphi.learnable.augmentation.policy import AugmentationPolicy, Policy, Step
 from fphi.learnable.augmentation.schedule import Schedule
 from fphi.learnable.space import Decision, FixedSpace, Space, Tokens

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from fphi.errors import FphiError
-from fphi.learnable.augmentation.operations import Fill
+from fphi.learnable.augmentation.checking import Fill
 from fphi.learnable.augmentation.policy import AugmentationPolicy
 from fphi.learnable.augmentation.schedule import Schedule
 from fphi.tasks.supervised import Supervised
