@@ -185,7 +185,7 @@ def test_what_is_no_policy_and_no_generator_is_refused() -> None:
         with pytest.raises(FphiError, match=r"policy is .*; it must be of type AugmentationPolicy or"):
             Augmentation(policy)  # type: ignore[arg-type]
     with pytest.raises(FphiError, match=r"generator is a int; give a torch.Generator, or None"):
-        Augmentation(BUSY)(torch.rand(1, 1, 2, 2), 5)  # type: ignore[arg-type]
+        Augmentation(BUSY)(torch.rand(1, 1, 2, 2), 5)
     for wrong in (["x"], None):
         with pytest.raises(FphiError, match=r"name is .*; it must be a text"):
             published(wrong)  # type: ignore[arg-type]
@@ -212,11 +212,12 @@ def test_what_is_saved_is_loaded(name: str, tmp_path: Path) -> None:
 
 def test_numbers_of_numpy_and_lists_are_saved_as_any_others(tmp_path: Path) -> None:
     fill: Any = [np.float32(0), np.int64(3), 5]
+    five: Any = np.float32(5)
     steps: Any = [[("Rotate", np.float64(0.5), np.int64(2))]]
     vector: Any = tuple(np.arange(60) % 3)
     segments: Any = [
         [2, Policy.of(steps, fill=fill)],
-        [1, RandAugment(2, np.float32(5), fill)],
+        [1, RandAugment(2, five, fill)],
         [3, PBAPolicy(vector)],
     ]
     schedule = Schedule(segments)

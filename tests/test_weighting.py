@@ -237,7 +237,11 @@ def test_what_does_not_fit_is_refused(noisy: Noisy) -> None:
     refused("y_clean has the class 7, of which y has no example", X, y, X[:3], [0, 1, 7])
     explodes = nn.Linear(2, 2)
     nn.init.constant_(explodes.weight, 3e38)[0].detach().neg_()
-    refused("the losses are no longer finite: the model diverges", *good, network=explodes)
+    refused(
+        "losses of batch are not finite, and the model's parameters are: check its inputs",
+        *good,
+        network=explodes,
+    )
     with pytest.raises(FphiError, match="is not fitted; call fit first"):
         model.predict(X)
     model.fit(*good)

@@ -64,10 +64,10 @@ class Augmentation(nn.Module):
         """Have workers that a loader keeps see the epoch that is set here."""
         if isinstance(self.augmenting, Schedule):
             with suppress(OSError, RuntimeError):  # without shared memory there are no workers either
-                self._epoch.share_memory_()
+                self._epoch.share_memory_()  # type: ignore[no-untyped-call]
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
         self._share()
 
     @property

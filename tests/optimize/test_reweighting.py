@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, scaled_dot_product_attention
+from torch.utils.checkpoint import checkpoint
 
 from fphi.errors import FphiError
 from fphi.learnable.weighting import WeightNet, batch_weights
@@ -270,7 +271,7 @@ def test_what_does_not_fit_is_refused() -> None:
         Reweight(model, optimizer).step(good, good[0])  # type: ignore[arg-type]
     with pytest.raises(FphiError, match=r"batch has inputs \[9, 1, 6, 6\] and targets \[8\]"):
         Reweight(model, optimizer).step((good[0], good[1][:8]), good)
-    with pytest.raises(FphiError, match="form is 'other'; it must be one of product, unrolled"):
+    with pytest.raises(FphiError, match="form is 'other'; it must be one of product, difference, unrolled"):
         Reweight(model, optimizer, form="other")  # type: ignore[arg-type]
     with pytest.raises(FphiError, match="nothing to train"):
         Reweight(nn.ReLU(), optimizer)
@@ -283,10 +284,83 @@ def test_what_does_not_fit_is_refused() -> None:
     MetaWeightNet(model, uneven, virtual_lr=0.1).step(good, good)
     for begin in (Reweight, MetaWeightNet):
         weighting = begin(model, optimizer)
-        before = weighting.state_dict()
-        with pytest.raises(FphiError, match="no longer finite"):
-            weighting.step((good[0] * float("nan"), good[1]), good)
-        assert str(weighting.state_dict()) == str(before)
+        before = str(weighting.state_dict()), state(model)
+        bad = good[0] * float("inf"), good[1]
+        for pairs, name in (((bad, good), "batch"), ((good, bad), "clean")):
+            with pytest.raises(FphiError, match=f"losses of {name} are not finite, and .*: check its inputs"):
+                weighting.step(*pairs)
+            assert str(weighting.state_dict()) == before[0]
+            assert equal(state(model), before[1])
+        broken = copy.deepcopy(model)
+        with torch.no_grad():
+            next(broken.parameters()).fill_(torch.nan)
+        with pytest.raises(FphiError, match="no longer finite: the model diverges; choose a smaller rate"):
+            begin(broken, sgd(broken)).step(good, good)
+
+
+class Mean(nn.Module):
+    """Over the words of a text."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean(1)
+
+
+@pytest.mark.parametrize("mode", ["mean", "sum", "max"])
+def test_what_has_no_second_derivative_is_weighed_by_a_difference(mode: str) -> None:
+    torch.set_default_dtype(torch.float64)
+    bag, head = nn.EmbeddingBag(10, 4, mode=mode), nn.Linear(4, 3)
+    model = nn.Sequential(bag, head)
+    draw = torch.Generator().manual_seed(0)
+    x, y = torch.randint(10, (8, 3), generator=draw), torch.randint(3, (8,), generator=draw)
+    batch, clean = (x, y), (x[:5], y[:5])
+    for begin in (Reweight(model, sgd(model)), Reweight(model, sgd(model), form="unrolled")):
+        with pytest.raises(FphiError, match=r"no second derivative: weigh by Reweight\(.*form='difference'"):
+            begin.weigh(batch, clean)
+    with pytest.raises(FphiError, match=r"MetaWeightNet\(.*derivative='difference'"):
+        MetaWeightNet(model, sgd(model)).weigh(batch, clean)
+    found = Reweight(model, sgd(model), form="difference").weigh(batch, clean)
+    assert float(found.weights.sum()) == pytest.approx(1)
+    if mode == "mean":
+        words = nn.Embedding(10, 4, _weight=bag.weight.detach().clone())
+        exact = Reweight(nn.Sequential(words, Mean(), head), sgd(head)).weigh(batch, clean)
+        assert torch.allclose(found.helps, exact.helps, rtol=1e-3, atol=1e-4)
+
+
+class Checkpointed(nn.Module):
+    """Its second part is computed again on the way back."""
+
+    def __init__(self, reentrant: bool) -> None:
+        super().__init__()
+        self.first, self.reentrant = nn.Linear(36, 6), reentrant
+        self.rest = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = checkpoint(self.rest, self.first(x.flatten(1)).relu(), use_reentrant=self.reentrant)
+        return found
+
+
+def test_checkpoints_are_weighed_by_the_unrolled_form() -> None:
+    torch.set_default_dtype(torch.float64)
+    model = Checkpointed(False)
+    with pytest.raises(FphiError, match=r"weigh by Reweight\(…, form='unrolled'\)"):
+        Reweight(model, sgd(model)).step(pair(0), pair(1))
+    unrolled = Reweight(model, sgd(model), form="unrolled").weigh(pair(0), pair(1))
+    difference = Reweight(model, sgd(model), form="difference").step(pair(0), pair(1))
+    assert torch.allclose(unrolled.helps, difference.helps, rtol=0.05, atol=0.02)
+    model = Checkpointed(True)
+    with pytest.raises(FphiError, match="use_reentrant=False"):
+        Reweight(model, sgd(model), form="unrolled").step(pair(0), pair(1))
+
+
+def test_a_model_of_halves_has_weights_of_singles() -> None:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(36, 3)).half()
+    weighting = MetaWeightNet(model, torch.optim.SGD(model.parameters(), 0.01))
+    batch, clean = ((pair(i)[0].half(), pair(i)[1]) for i in (0, 1))
+    for _ in range(3):
+        weighed = weighting.step(batch, clean)
+    assert weighed.weights.dtype == torch.float32
+    assert weighed.weights.isfinite().all()
+    assert all(p.isfinite().all() for p in model.parameters())
 
 
 def test_what_a_training_has_seen_of_its_examples() -> None:

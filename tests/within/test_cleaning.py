@@ -48,7 +48,7 @@ def test_labels_are_whole_numbers_of_any_width() -> None:
         with pytest.raises(FphiError, match=r"labels torch.\w+; give floats, and whole numbers"):
             confident_issues(p, y.to(kind))
     with pytest.raises(FphiError, match="y is a list; give a tensor"):
-        confident_issues(p, y.tolist())
+        confident_issues(p, y.tolist())  # type: ignore[arg-type]
     with pytest.raises(FphiError, match="probabilities is a ndarray; give a tensor"):
         confident_issues(p.numpy(), y)  # type: ignore[arg-type]
 

@@ -6,7 +6,7 @@ Shu, Xie, Yi, Zhao, Zhou, Xu, Meng, NeurIPS 2019, arXiv 1902.07379.
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, nn, promote_types
 
 from fphi.errors import FphiError
 from fphi.learnable.weighting import WeightNet
@@ -33,7 +33,7 @@ class MetaWeightNet(Weighting):
 
     Args:
         model, optimizer, loss: see `Weighting`.
-        net: the weighting network; None: a new one, where the model is.
+        net: the weighting network; None: a new one, where the model is, in float32 or more.
         lr: of the weighting network (paper: 1e-3).
         weight_decay: of it (paper: 1e-4).
         virtual_lr: of the step that looks ahead; None: the optimizer's at the time.
@@ -56,26 +56,33 @@ class MetaWeightNet(Weighting):
     ) -> None:
         super().__init__(model, optimizer, loss)
         like = next(iter(self._theta().values()))
-        self.net = WeightNet().to(like.device, like.dtype) if net is None else net
+        self.net = (
+            WeightNet().to(like.device, promote_types(like.dtype, torch.float32)) if net is None else net
+        )
         self.adam = uncompiled(torch.optim.Adam)(self.net.parameters(), lr=lr, weight_decay=weight_decay)
         self.virtual_lr, self.derivative = virtual_lr, derivative
 
     def _weigh(self, batch: Examples, clean: Examples) -> Weighed:
         """See `Weighting.weigh`; the weighting network takes its step."""
         before = RandomState.now(others=False)
-        losses = self._checked(self.model(batch.x), batch)
-        weights = self.net(losses)
-        helps, clean_loss, rate = self._helps(batch, clean, losses, weights / len(losses), before)
-        if not bool(torch.isfinite(helps).all()):  # nothing of it may reach the weighting network
-            raise FphiError("the losses are no longer finite: the model diverges; choose a smaller rate")
+        moved: dict[str, Tensor] = {}
+        losses = self._losses(self._theta(), batch, moved)
+        read = losses.to(next(self.net.parameters()).dtype)
+        weights = self.net(read)
+        shares = (weights / len(losses)).to(losses.dtype)
+        helps, clean_loss, rate = self._helps(batch, clean, losses, shares, before)
+        self._require_finite(losses, helps, clean_loss)
+        self._keep(moved)
         phi: Parameters = {**dict(self.net.named_parameters())}
-        slope = gradient_by(-rate / len(losses) * (helps @ weights), phi)
+        slope = gradient_by(-rate / len(losses) * (helps.to(weights.dtype) @ weights), phi)
         for name, p in phi.items():
             p.grad = slope[name]
         self.adam.step()
         self.adam.zero_grad(set_to_none=True)
         with torch.no_grad():
-            weights = self.net(losses)
+            weights = self.net(read)
+        if not bool(weights.isfinite().all()):
+            raise FphiError("the weights are no longer finite: choose a smaller lr of the weighting network")
         return Weighed((weights * losses).mean(), weights, losses.detach(), helps, clean_loss)
 
     def _helps(

@@ -6,7 +6,8 @@ The model's optimizer is the caller's.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -17,7 +18,7 @@ from torch.nn.functional import cross_entropy
 
 from fphi.errors import FphiError
 from fphi.learnable.weighting import batch_weights
-from fphi.objective.example_weights import primal, products
+from fphi.objective.example_weights import difference_products, primal, products
 from fphi.objective.hypergradient import Step, exact
 from fphi.ranges import checked
 from fphi.tasks.types import Examples
@@ -33,8 +34,23 @@ LossPerExample = Callable[[Tensor, Tensor], Tensor]
 # Inputs and targets, as a DataLoader gives them.
 Pair = Examples | tuple[Tensor, Tensor] | list[Tensor]
 
-# Of the hypergradient: products of gradients, or the unrolled step that they are derived from.
-Form = Literal["product", "unrolled"]
+# Of the hypergradient: products of gradients, these by a difference, or the unrolled step that they come from.
+Form = Literal["product", "difference", "unrolled"]
+
+_BY_DIFFERENCE = (
+    "an operation of the model has no second derivative: weigh by Reweight(…, form='difference') or "
+    "MetaWeightNet(…, derivative='difference')"
+)
+# Signs of what torch cannot do, and what to do in its place.
+_ADVICE = {
+    "use_reentrant=True": "checkpoints of the model are to be made with use_reentrant=False",
+    "torch.utils.checkpoint": (
+        "a checkpoint of the model computes something else on the way back, as it does of dual numbers: weigh by "
+        "Reweight(…, form='unrolled')"
+    ),
+    "the derivative for": _BY_DIFFERENCE,
+    "differentiate twice": _BY_DIFFERENCE,
+}
 
 
 class Weighed(NamedTuple):
@@ -96,10 +112,8 @@ class Weighting(ABC):
         Raises:
             FphiError: a loss is not finite, or not one for each example; these are no such pairs.
         """
-        weighed = self._weigh(_examples("batch", batch), _examples("clean", clean))
-        if not bool(torch.isfinite(weighed.loss + weighed.helps.sum() + weighed.clean_loss)):
-            raise FphiError("the losses are no longer finite: the model diverges; choose a smaller rate")
-        return weighed
+        with _explained():
+            return self._weigh(_examples("batch", batch), _examples("clean", clean))
 
     @abstractmethod
     def _weigh(self, batch: Examples, clean: Examples) -> Weighed:
@@ -118,7 +132,8 @@ class Weighting(ABC):
         weighed = self.weigh(batch, clean)
         if not weighed.skipped:
             self.optimizer.zero_grad(set_to_none=True)
-            weighed.loss.backward()  # type: ignore[no-untyped-call]
+            with _explained():
+                weighed.loss.backward()  # type: ignore[no-untyped-call]
             self.optimizer.step()
         return weighed
 
@@ -151,6 +166,18 @@ class Weighting(ABC):
             )
         return losses
 
+    def _require_finite(self, losses: Tensor, helps: Tensor, clean_loss: Tensor) -> None:
+        """Refuse a minibatch of which nothing may be kept."""
+        found = [bool(torch.isfinite(values).all()) for values in (losses, clean_loss, helps)]
+        if all(found):
+            return
+        if found[:2] == [True, True] or not all(bool(p.isfinite().all()) for p in self._theta().values()):
+            raise FphiError("the losses are no longer finite: the model diverges; choose a smaller rate")
+        raise FphiError(
+            f"losses of {'clean' if found[0] else 'batch'} are not finite, and the model's parameters are: "
+            "check its inputs, or choose a smaller rate"
+        )
+
     @torch.no_grad()
     def _keep(self, moved: dict[str, Tensor]) -> None:
         for name, buffer in self.model.named_buffers():
@@ -165,7 +192,9 @@ class Reweight(Weighting):
 
     Args:
         model, optimizer, loss: see `Weighting`.
-        form: of the hypergradient. Both give the same; the products are faster, and take less memory.
+        form: of the hypergradient. "product" and "unrolled" give the same; the products are faster, and take
+            less memory, but do not go through the checkpoints of `torch.utils.checkpoint`. "difference" gives
+            nearly the same, and takes operations without second derivatives too.
     """
 
     @checked()
@@ -181,8 +210,9 @@ class Reweight(Weighting):
 
     def _weigh(self, batch: Examples, clean: Examples) -> Weighed:
         moved: dict[str, Tensor] = {}
-        form = self._by_products if self.form == "product" else self._unrolled
-        losses, helps, clean_loss = form(batch, clean, moved)
+        forms = {"product": self._by_products, "difference": self._by_difference, "unrolled": self._unrolled}
+        losses, helps, clean_loss = forms[self.form](batch, clean, moved)
+        self._require_finite(losses, helps, clean_loss)
         weights = batch_weights(helps)
         loss = weights @ losses
         if weights.any():
@@ -198,6 +228,19 @@ class Reweight(Weighting):
         clean_loss = self._losses(theta, clean).mean()
         towards = gradient_by(clean_loss, theta)
         losses, helps = products(lambda theta: self._losses(theta, batch, moved), theta, towards)
+        return losses, helps, clean_loss.detach()
+
+    def _by_difference(
+        self, batch: Examples, clean: Examples, moved: dict[str, Tensor]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        theta = self._theta()
+        clean_loss = self._losses(theta, clean).mean()
+        towards, before = gradient_by(clean_loss, theta), RandomState.now(others=False)
+        losses = self._losses(theta, batch, moved)
+        after = RandomState.now(others=False)
+        before.restore()
+        helps = difference_products(lambda theta: self._losses(theta, batch), theta, towards)
+        after.restore()
         return losses, helps, clean_loss.detach()
 
     def _unrolled(
@@ -221,6 +264,18 @@ class Reweight(Weighting):
         with sdpa_kernel(SDPBackend.MATH):  # attention by its formula, which alone has second derivatives
             found = exact(training, validation, theta, epsilon, Step(1.0))
         return losses, -found.gradient["epsilon"], found.loss
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """With what torch cannot do said as what to do."""
+    try:
+        yield
+    except RuntimeError as error:
+        for sign, advice in _ADVICE.items():
+            if sign in str(error):
+                raise FphiError(advice) from error
+        raise
 
 
 def _examples(name: str, pair: Pair) -> Examples:

@@ -93,7 +93,7 @@ def make_plain(policy: object, *names: str) -> None:
 def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return tuple(map(_plain, value))
-    if isinstance(value, Real) and type(value) not in (bool, int, float):
+    if isinstance(value, Real) and not isinstance(value, int) and type(value) is not float:
         return int(value) if isinstance(value, Integral) else float(value)
     return value
 
