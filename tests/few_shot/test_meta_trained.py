@@ -10,6 +10,7 @@ import torch
 from PIL import Image, ImageDraw
 
 import fphi
+from cli_helpers import fphi as command
 from few_shot_helpers import blobs
 from fphi import FewShotClassifier, FphiError
 from fphi.few_shot.answers import _is_dark
@@ -179,3 +180,13 @@ def test_a_run_with_a_network_of_a_file_answers_where_the_file_is_named(tmp_path
     model.save(tmp_path / "m")
     again = FewShotClassifier.load(tmp_path / "m", network=network)
     assert (again.predict(X) == model.predict(X)).all()
+    for i, (image, label) in enumerate(zip(X, y, strict=True)):
+        (tmp_path / "lines" / label).mkdir(parents=True, exist_ok=True)
+        image.save(tmp_path / "lines" / label / f"{i}.png")
+    out = tmp_path / "of-the-command"
+    assert (
+        command("fit", tmp_path / "lines", "--out", out, "--learner", tmp_path / "run", "--network", network)
+        == 0
+    )
+    of_command = FewShotClassifier.load(out, network=network)
+    np.testing.assert_allclose(of_command.predict_proba(X), model.predict_proba(X), atol=1e-6)

@@ -69,7 +69,7 @@ def test_a_zip_with_train_and_test_is_learned_and_tested(tmp_path: Path) -> None
 
 def test_what_becomes_of_other_folders_is_said(tmp_path: Path) -> None:
     image_folder(tmp_path / "a" / "train")
-    image_folder(tmp_path / "a" / "val", each=2)
+    image_folder(tmp_path / "a" / "val", each=2, seed=8)
     assert len(read_data(tmp_path / "a").labels) == 18
     together = "all of train, validation is learned from, and nothing tested on"
     assert any(note.startswith(together) for note in read_data(tmp_path / "a").notes)

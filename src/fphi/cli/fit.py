@@ -26,6 +26,7 @@ def run(arguments: list[str]) -> int:
     make_ready(o.out, o.data)
     named = {"label": o.label, "text": o.text}
     options = {"channels": o.channels, "image_size": o.image_size, "random_state": o.seed}
+    options["files"] = files_named(o)
     fitted = fit_data(o.data, learner=o.learner or "auto", encoder=o.encoder, **named, **options)
     fitted.model.save(o.out)
     if o.json:
@@ -91,5 +92,7 @@ def _parser() -> Parser:
     parser.add_argument("--channels", choices=get_args(Channels), default="auto", help="of images")
     option("--image-size", int, None, "pixels of a side that the descriptor sees; 32 if not given")
     option("--seed", int, 0, "of the splits by which is chosen")
+    for name, text in FILES.items():
+        option(f"--{name}", str, None, text)
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
     return parser
