@@ -30,7 +30,9 @@ def _read(path: Path, head: str, *rows: str) -> Data:
     return read_data(_write(path, head, *rows))
 
 
-@pytest.mark.parametrize(("name", "first"), [("", 0), ("Unnamed: 0", 7), ("id", 0), ("nr", 1)])
+@pytest.mark.parametrize(
+    ("name", "first"), [("", 0), ("Unnamed: 0", 7), ("Unnamed: 0.1", 7), ("id", 0), ("nr", 1)]
+)
 def test_texts_are_learned_from_and_not_the_numbers_of_their_rows(
     name: str, first: int, tmp_path: Path
 ) -> None:

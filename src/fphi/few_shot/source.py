@@ -9,7 +9,7 @@ from fphi.few_shot.table import Table
 
 __all__ = ["Source", "source_of"]
 
-_UNNAMED = re.compile(r"(Unnamed: \d+)?")
+_UNNAMED = re.compile(r"(Unnamed: \d.*)?")
 """What pandas calls, or leaves without a name: the numbers of the rows."""
 _WORDS = 2
 """Words of a text, by the mean of its column."""

@@ -20,7 +20,7 @@ _LARGEST = 2**28
 _SEPARATORS = ",;\t|"
 _SEEN = 20
 """Rows by which the separator is found."""
-_SAID = re.compile(r'\s*"?sep=(.)"?[,;\t|]*(\n|$)')
+_SAID = re.compile(r'\s*"?sep=([^"\w\s]|[\t ])"?[,;\t|]*(\n|$)')
 """The line by which Excel says what separates."""
 _DECIMAL = re.compile(r"[-+]?\d+(,\d+)?(e[-+]?\d+)?", re.ASCII | re.IGNORECASE)
 _MAYBE_THOUSANDS = re.compile(r"[-+]?[1-9]\d{0,2},\d{3}", re.ASCII)
