@@ -93,6 +93,8 @@ def main() -> None:
     parser.add_argument("--lr", type=float, default=0.05)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
+    if "FPHI_DATA" not in os.environ:
+        parser.error("name the folder that has intents/banking77_train.csv: FPHI_DATA=DIR")
     folder = Path(os.environ["FPHI_DATA"]) / "intents"
     training = NetworkTraining(epochs=options.epochs, batch_size=100, lr=options.lr, weight_decay=5e-4)
     for share in options.shares:

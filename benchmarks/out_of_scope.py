@@ -22,6 +22,8 @@ def main() -> None:
     parser.add_argument("--asked", type=int, default=30, help="test sentences of each intent")
     parser.add_argument("--outside", type=int, default=1000, help="sentences out of scope")
     o = parser.parse_args()
+    if "FPHI_DATA" not in os.environ:
+        parser.error("name the folder that has intents/clinc150_full.json: FPHI_DATA=DIR")
     path = Path(os.environ["FPHI_DATA"]) / "intents" / "clinc150_full.json"
     said = json.loads(path.read_text(encoding="utf-8"))
     shown, asked = _by_class(said["train"]), _by_class(said["test"])

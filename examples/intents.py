@@ -130,6 +130,8 @@ def main() -> None:
     parser.add_argument("--encoder", help="of the texts, in place of the usual one")
     parser.add_argument("--steps", type=int, help="meta-steps, in place of each method's own")
     o = parser.parse_args()
+    if "FPHI_DATA" not in os.environ:
+        parser.error("name the folder that has intents/clinc150_full.json: FPHI_DATA=DIR")
     data = splits(Path(os.environ["FPHI_DATA"]) / "intents", o.out, o.each, o.encoder)
     rows: list[dict[str, Any]] = []
     for shots in o.shots:

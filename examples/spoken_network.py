@@ -97,6 +97,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="of compare: the numbers, in a file")
     options = parser.parse_args()
     if options.what == "make":
+        if "FPHI_DATA" not in os.environ:
+            parser.error("name the folder that has spoken_digits/recordings.zip: FPHI_DATA=DIR")
         make(options.path)
         return
     found = compare(options.path)

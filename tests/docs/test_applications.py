@@ -4,6 +4,7 @@ import csv
 import json
 import zipfile
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -108,3 +109,33 @@ def test_spoken_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     counts = {name: count for name, (count, _) in found.items()}
     assert counts["Conv4"] == pytest.approx(counts["found"], rel=0.2)
     assert all(len(accuracies) == 2 for _, accuracies in found.values())
+
+
+@pytest.mark.parametrize(
+    ("example", "words", "file"),
+    [
+        (intents, (), "intents/clinc150_full.json"),
+        (spoken_network, ("make", "digits"), "spoken_digits/recordings.zip"),
+        (spoken_words, ("test", "run"), "spoken_digits/recordings.zip"),
+    ],
+)
+def test_what_needs_data_says_which_variable_names_their_folder(
+    example: ModuleType,
+    words: tuple[str, ...],
+    file: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.delenv("FPHI_DATA", raising=False)
+    monkeypatch.setattr("sys.argv", ["example.py", *words])
+    with pytest.raises(SystemExit):
+        example.main()
+    said = capsys.readouterr().err
+    assert f"error: name the folder that has {file}: FPHI_DATA=DIR" in said
+
+
+@pytest.mark.parametrize("folder", ["examples", "benchmarks"])
+def test_no_script_asks_for_its_data_before_it_has_looked_whether_they_are_named(folder: str) -> None:
+    for path in (Path(intents.__file__).parents[1] / folder).rglob("*.py"):
+        text = path.read_text("utf-8")
+        assert 'environ["FPHI_DATA"]' not in text or '"FPHI_DATA" not in os.environ' in text, path
