@@ -345,6 +345,28 @@ def test_a_gradient_that_is_nan_gives_way_to_a_pull_to_zero() -> None:
     assert float(loss) == pytest.approx(0.5e-4 * squares)
 
 
+def test_how_tasks_are_split_up_does_not_change_what_a_nan_costs() -> None:
+    """One task of the batch diverges, and the batch has the pull to 0 in its place."""
+
+    def diverging(answers: Tensor, y: Tensor) -> Tensor:
+        return F.cross_entropy(answers, y) * torch.where(y[0] == y[1], torch.nan, 1.0)
+
+    learner = leo(loss=diverging)
+    tasks = embedded_tasks(batch=4)
+    for part in tasks:
+        part.y[1:] = torch.arange(WAYS).repeat(2)  # the first task's begin with two of one class
+    found = []
+    for size in (1, 2, 4):
+        with pytest.warns(UserWarning, match="drawn to 0 a little instead") as warned:
+            found.append(meta_gradient(learner, tasks, threads=1, chunk_size=size))
+        assert len(warned) == 1
+    learned = dict(learner.named_parameters())
+    for loss, gradients in found:
+        assert torch.equal(loss, found[0][0])
+        for name, gradient in gradients.items():
+            torch.testing.assert_close(gradient, 1e-4 * learned[name].detach())
+
+
 # What LEO draws in training.
 
 

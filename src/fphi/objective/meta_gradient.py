@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from itertools import pairwise
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -17,7 +18,14 @@ from fphi.within.stand_in import own_parameters
 from fphi.within.surroundings import ordinary
 from fphi.within.time_limit import require_time
 
-__all__ = ["mean_of_tasks", "meta_gradient", "size_of_task", "split_tasks", "summed_gradient"]
+__all__ = [
+    "MendsGradient",
+    "mean_of_tasks",
+    "meta_gradient",
+    "size_of_task",
+    "split_tasks",
+    "summed_gradient",
+]
 
 # What counts as an example: so many values of the input, or so many numbers of a task's own.
 _VALUES, _NUMBERS = 28 * 28, 2**17
@@ -25,6 +33,17 @@ _VALUES, _NUMBERS = 28 * 28, 2**17
 # Examples in a chunk of tasks on a CPU, of which there are at most `tasks_at_once`: large enough to pay for
 # each operation's overhead, small enough for the caches.
 _CHUNK_EXAMPLES = 640
+
+
+@runtime_checkable
+class MendsGradient(Protocol):
+    """A learner that has something else in place of a gradient of no use."""
+
+    def mended_gradient(self, loss: Tensor, gradients: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """What counts in place of a whole batch's mean loss and its gradient by parameter name.
+
+        It is called once for each batch, however that was split up into chunks and over processes.
+        """
 
 
 @checked(threads=Range(1, 1024), shared_by=Range(1, 1024))
@@ -100,7 +119,8 @@ def mean_of_tasks(
     own = own_parameters(learner)
     means = {name: sum_of(total / count, own[name].dtype) for name, total in sums.items()}
     kind = next((mean.dtype for mean in means.values()), loss.dtype)
-    return sum_of(loss / count, kind), means
+    mean = sum_of(loss / count, kind)
+    return learner.mended_gradient(mean, means) if isinstance(learner, MendsGradient) else (mean, means)
 
 
 def size_of_task(learner: LearningAlgorithm, examples: int, values: int) -> int:

@@ -26,7 +26,7 @@ from fphi.within.unroll import DerivativeOrder, TaskLosses, descend, last_of
 
 __all__ = ["LEOLearner", "Terms", "orthogonality"]
 
-_PULL = 1e-4  # of a task whose loss is nan: so much of half the squared parameters is its loss
+_PULL = 1e-4  # of a batch whose loss is nan: so much of half the squared parameters is its loss
 _NAME = "each"  # of what an inner loop moves: a row for each example
 
 
@@ -159,19 +159,18 @@ class LEOLearner(GeneratingLearner):
             + self.orthogonality_weight * terms.decoder
         )
 
-    def summed_gradient(self, tasks: Task) -> tuple[Tensor, list[Tensor]]:
-        """See `LearningAlgorithm.summed_gradient`; where it is nan, a small pull to 0, as in the paper.
+    def mended_gradient(self, loss: Tensor, gradients: Parameters) -> tuple[Tensor, Parameters]:
+        """See `MendsGradient`; where it is nan, a small pull to 0, as in the paper.
 
         A sampled code that the inner loop makes diverge so costs one step, of which a warning tells.
         """
-        loss, gradients = super().summed_gradient(tasks)
-        if not any(bool(value.isnan().any()) for value in (loss, *gradients)):
+        if not any(bool(value.isnan().any()) for value in (loss, *gradients.values())):
             return loss, gradients
         warnings.warn("LEO's loss or gradient is nan: φ is drawn to 0 a little instead", stacklevel=2)
-        learned = [p.detach() for p in own_parameters(self).values() if p.requires_grad]
-        pull = _PULL * len(tasks.query.x)
-        total = torch.stack([p.square().sum() for p in learned]).sum()
-        return pull / 2 * total.to(loss), [pull * p for p in learned]
+        own = own_parameters(self)
+        learned = {name: own[name].detach() for name in gradients}
+        total = torch.stack([p.square().sum() for p in learned.values()]).sum()
+        return _PULL / 2 * total.to(loss), {name: _PULL * p for name, p in learned.items()}
 
     def terms(self, tasks: Task) -> Terms:
         """The parts of the loss, which `task_losses` weighs in training."""

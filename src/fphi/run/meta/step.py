@@ -80,7 +80,7 @@ def meta_step(
 
 
 def _gradient(ranks: Ranks, run: MetaTraining, batch: Task, step: int) -> tuple[Tensor, dict[str, Tensor]]:
-    """The sum over this rank's share; of tasks that it refuses, where others wait for it, nan."""
+    """The sum over this rank's share; of tasks that it refuses, where others wait for it, infinite."""
     try:
         training = run.training
         size, threads = training.chunk_size, training.threads
@@ -94,7 +94,8 @@ def _gradient(ranks: Ranks, run: MetaTraining, batch: Task, step: int) -> tuple[
     exact = run.training.chunk_size is not None
     zeros = {name: summand(torch.zeros_like(p), exact) for name, p in learned.items()}
     kind = next((p.dtype for p in learned.values()), torch.get_default_dtype())
-    return summand(torch.tensor(torch.nan, device=ranks.device, dtype=kind), exact), zeros
+    # Not nan, in whose place a learner may have something else.
+    return summand(torch.zeros((), device=ranks.device, dtype=kind), exact) + torch.inf, zeros
 
 
 def _stream(seed: int, step: int, rank: int) -> int:
