@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from fphi.errors import FphiError
 from fphi.learnable import GradientLearner, ImplicitLearner, ReptileLearner
+from fphi.methods.imaml import IMAML
 from fphi.networks import MLP
 from fphi.objective import meta_gradient
 from fphi.tasks.types import Examples, Task
@@ -158,6 +159,14 @@ def test_a_task_whose_system_is_solved_does_not_end_the_others() -> None:
     torch.testing.assert_close(
         found, torch.tensor([[0.0, 0.0], [0.0, 0.0], [0.5, 0.25]], dtype=torch.float64)
     )
+
+
+def test_a_system_without_a_step_is_refused() -> None:
+    """Its answer would be 0, and nothing would be learned."""
+    with pytest.raises(FphiError, match="steps is 0; it must be at least 1"):
+        conjugate_gradient(lambda q: q, {"a": torch.ones(2)}, steps=0)
+    with pytest.raises(FphiError, match="solver_steps is 0; it must be at least 1"):
+        IMAML(solver_steps=0)
 
 
 def test_the_memory_does_not_depend_on_the_number_of_steps() -> None:

@@ -65,7 +65,7 @@ class IMAML(FewShotMethod):
     inner_lr: float | None = rate(None)
     inner_steps: int = count(16, 10_000, least=0)
     test_steps: int = count(16, 10_000, least=0)
-    solver_steps: int = count(5, 10_000, least=0)
+    solver_steps: int = count(5, 10_000)
     outer_lr: float = rate(1e-3)
     schedule: ScheduleName = "cosine"
     clip_value: float | None = number(None, 0, 1e9, open=True)

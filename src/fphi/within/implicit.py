@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from fphi.ranges import Range, require_number
 from fphi.within.optimizers import Parameters
 
 __all__ = [
@@ -66,13 +67,17 @@ def conjugate_gradient(
     Args:
         hessian: H.
         v: the right side.
-        steps: products with H at most; as many as there are numbers in θ are exact.
+        steps: products with H at most, 1 or more; as many as there are numbers in θ are exact.
         damping: added to H's eigenvalues, against those near 0.
         tolerance: it ends when the residual's length is below this times that of v, or where H curves
             down or not at all.
         tasks: whether all tensors are ``[tasks, ...]``, and each task has an H of its own: each of these
             systems is then solved as it would be alone.
+
+    Raises:
+        FphiError: there are no steps, whose answer would be 0 whatever v is.
     """
+    require_number("steps", steps, Range(1))
 
     def product_of(a: Parameters, b: Parameters) -> Tensor:
         return _dot_by_task(a, b) if tasks else dot(a, b)
