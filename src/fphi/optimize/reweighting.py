@@ -34,7 +34,7 @@ LossPerExample = Callable[[Tensor, Tensor], Tensor]
 # Inputs and targets, as a DataLoader gives them.
 Pair = Examples | tuple[Tensor, Tensor] | list[Tensor]
 
-# Of the hypergradient: products of gradients, these by a difference, or the unrolled step that they come from.
+# Of the hypergradient: products of gradients, these by a difference, or the unrolled step of both.
 Form = Literal["product", "difference", "unrolled"]
 
 _BY_DIFFERENCE = (
@@ -45,8 +45,8 @@ _BY_DIFFERENCE = (
 _ADVICE = {
     "use_reentrant=True": "checkpoints of the model are to be made with use_reentrant=False",
     "torch.utils.checkpoint": (
-        "a checkpoint of the model computes something else on the way back, as it does of dual numbers: weigh by "
-        "Reweight(…, form='unrolled')"
+        "a checkpoint of the model computes something else on the way back, as it does of dual numbers: weigh "
+        "by Reweight(…, form='unrolled')"
     ),
     "the derivative for": _BY_DIFFERENCE,
     "differentiate twice": _BY_DIFFERENCE,

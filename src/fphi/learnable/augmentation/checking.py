@@ -93,9 +93,11 @@ def make_plain(policy: object, *names: str) -> None:
 def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return tuple(map(_plain, value))
-    if isinstance(value, Real) and not isinstance(value, int) and type(value) is not float:
-        return int(value) if isinstance(value, Integral) else float(value)
-    return value
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, Integral):
+        return int(value)
+    return float(value) if isinstance(value, Real) else value
 
 
 def _require_tensor(name: str, given: object) -> None:
