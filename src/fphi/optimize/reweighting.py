@@ -45,7 +45,7 @@ _BY_DIFFERENCE = (
 _ADVICE = {
     "use_reentrant=True": "checkpoints of the model are to be made with use_reentrant=False",
     "torch.utils.checkpoint": (
-        "a checkpoint of the model computes something else on the way back, as it does of dual numbers: weigh "
+        "a checkpoint of the model computes something else on the way back, as of dual numbers: weigh "
         "by Reweight(…, form='unrolled')"
     ),
     "the derivative for": _BY_DIFFERENCE,
