@@ -51,6 +51,10 @@ def test_one_column_of_texts_among_others_is_found_and_of_two_none(tmp_path: Pat
     assert data.notes[-1] == "texts are those of column 'text'; left out beside it: column 'day', 'who'"
     spaceless = [f"{9 - i},这部电影第{i}次很好看,{'ab'[i % 2]}" for i in range(6)]
     assert _read(tmp_path / "c.csv", "votes,text,label", *spaceless).source.text == "text"
+    named = [f"{t},{i % 3},{i / 4},{_INTENTS[i]}" for i, t in enumerate(_TEXTS)]
+    table = _read(tmp_path / "n.csv", "name,rooms,size,label", *named)
+    assert (table.source.text, table.source.columns) == (None, ("name", "rooms", "size"))
+    assert table.notes[-1] == "of texts, which --text COLUMN learns from alone: column 'name'"
     with pytest.raises(FphiError, match=r"2 columns of texts, 'title', 'body'; name .* --text 'title'"):
         _read(tmp_path / "two.csv", "title,body,label", *(f"a {t},{t},{t[0]}" for t in _TEXTS))
     with pytest.raises(FphiError, match="the column of the labels"):

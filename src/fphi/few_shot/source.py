@@ -13,6 +13,8 @@ _UNNAMED = re.compile(r"(Unnamed: \d.*)?")
 """What pandas calls, or leaves without a name: the numbers of the rows."""
 _WORDS = 2
 """Words of a text, by the mean of its column."""
+_MEASURES = 2
+"""Columns of numbers beside which texts are taken for names, of passengers or products."""
 _UNSPACED = re.compile(r"[\u3040-\u9fff]{2}")
 """Of scripts that put no space between words."""
 
@@ -56,16 +58,19 @@ def source_of(table: Table, label: int, text: str | None) -> tuple[Source, tuple
     others = [at for at in range(len(table.names)) if at != label]
     kept, notes = _without_counts(table, others)
     texts = [at for at in kept if _mostly_differ(table, at) and (len(kept) == 1 or _has_words(table, at))]
+    rest = [at for at in kept if at not in texts]
+    if not texts or sum(_measures(table, at) for at in rest) >= _MEASURES:
+        if texts:
+            notes += (f"of texts, which --text COLUMN learns from alone: column {_named(table, texts)}",)
+        return Source(tuple(table.names[at] for at in kept)), notes
     if len(texts) > 1:
         raise DataError(
             f"{table.path} has {len(texts)} columns of texts, {_named(table, texts)}; name the one to learn "
             f"from, as --text {table.names[texts[0]]!r}"
         )
-    if not texts:
-        return Source(tuple(table.names[at] for at in kept)), notes
-    if len(kept) > 1:
-        rest = _named(table, [at for at in kept if at not in texts])
-        notes += (f"texts are those of column {_named(table, texts)}; left out beside it: column {rest}",)
+    if rest:
+        beside = _named(table, rest)
+        notes += (f"texts are those of column {_named(table, texts)}; left out beside it: column {beside}",)
     name = table.names[texts[0]]
     return Source((name,), name), notes
 
@@ -104,6 +109,12 @@ def _mostly_differ(table: Table, at: int) -> bool:
     """Whether most values of a column are there once, and they are no numbers."""
     cells = [row[at] for row in table.rows]
     return len(set(cells)) > len(cells) // 2 and not table.has_numbers(at)
+
+
+def _measures(table: Table, at: int) -> bool:
+    """Whether a column holds numbers, of which some have decimals or are there twice, as those of orders not."""
+    cells = [row[at].strip() for row in table.rows]
+    return table.has_numbers(at) and not (len(set(cells)) == len(cells) and all(c.isdecimal() for c in cells))
 
 
 def _has_words(table: Table, at: int) -> bool:
