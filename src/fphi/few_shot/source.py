@@ -112,7 +112,7 @@ def _mostly_differ(table: Table, at: int) -> bool:
 
 
 def _measures(table: Table, at: int) -> bool:
-    """Whether a column holds numbers, of which some have decimals or are there twice, as those of orders not."""
+    """Whether a column holds numbers, some with decimals or twice, which those of orders have not."""
     cells = [row[at].strip() for row in table.rows]
     return table.has_numbers(at) and not (len(set(cells)) == len(cells) and all(c.isdecimal() for c in cells))
 
