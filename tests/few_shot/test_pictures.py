@@ -9,7 +9,9 @@ from PIL import Image
 
 from few_shot_helpers import image_folder, sound_folder
 from fphi import FewShotClassifier, FphiError
+from fphi.few_shot.answers import Inputs
 from fphi.few_shot.encoders import Descriptor
+from fphi.few_shot.encoders.modules import Timm
 from fphi.few_shot.items import items_of
 from fphi.few_shot.own_data import fit_data, predict_files
 
@@ -72,6 +74,18 @@ def test_a_scale_is_kept_and_an_encoder_of_before_there_was_one_is_read() -> Non
     for wrong in ([0, 0], [0, float("nan")], [1], "none"):
         with pytest.raises(ValueError):
             Descriptor.restored({"size": 16, "channels": "grey", "values": wrong}, {})
+
+
+def test_every_encoder_of_images_keeps_the_scale_of_the_first(tmp_path: Path) -> None:
+    paths, _ = _squares(tmp_path / "data", 1)
+    inputs = Inputs((1, 16, 16)).learn(items_of(paths))
+    assert torch.equal(inputs.encode(items_of(paths[:1])), inputs.encode(items_of(paths))[:1])
+    for made in (inputs, Timm("net").learn(items_of(paths))):
+        before = {key: value for key, value in made.spec().items() if key != "values"}
+        scales = [of.scale for of in (made, type(made).restored(made.spec(), {}))]
+        assert scales == [(0, 1000)] * 2
+        assert any("1000 as white" in note for note in made.notes)
+        assert type(made).restored(before, {}).scale is None
 
 
 def test_what_is_read_of_files_is_told_to_who_fits(tmp_path: Path) -> None:

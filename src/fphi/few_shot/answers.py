@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fphi.few_shot.encoders.base import Encoder
-from fphi.few_shot.encoders.pictures import read_pictures
+from fphi.few_shot.encoders.pictures import Scale, read_pictures, scale_of, scale_told
 from fphi.few_shot.heads import Head
 from fphi.few_shot.items import ExamplesError, Items, Kind
 from fphi.learnable import LearningAlgorithm
@@ -30,13 +30,22 @@ class Inputs(Encoder):
         ink: what ink was in the drawings that it was trained on, 1 or 0; in a picture ink is what there is
             less of, dark or bright, as on the page of ``fphi serve``. None: they were no drawings; pictures
             stay as they are.
+        scale: of images of floats or 32 bits, as the first examples fix it; None: of all that are encoded.
     """
 
     name: ClassVar[str] = "inputs"
     kinds: ClassVar[tuple[Kind, ...]] = ("images", "sounds", "rows")
 
-    def __init__(self, shape: tuple[int, ...], ink: int | None = None) -> None:
-        self.shape, self.ink = shape, ink
+    def __init__(self, shape: tuple[int, ...], ink: int | None = None, scale: Scale = None) -> None:
+        self.shape, self.ink, self.scale = shape, ink, scale
+
+    def learn(self, items: Items) -> Self:
+        if items.kind != "images" or len(self.shape) == 1:
+            return self
+        _, reader = read_pictures(items, 8, "rgb")
+        made = type(self)(self.shape, self.ink, scale_of(reader))
+        made.notes = tuple(reader.notes)
+        return made
 
     def encode(self, items: Items) -> Tensor:
         if len(self.shape) == 1:
@@ -48,7 +57,7 @@ class Inputs(Encoder):
             )
         if self.shape != (channels, size, size) or channels not in (1, 3):
             raise ExamplesError(f"it takes examples of shape {list(self.shape)}, which no image file has")
-        pictures, _ = read_pictures(items, size, "rgb" if channels == 3 else "grey")
+        pictures, _ = read_pictures(items, size, "rgb" if channels == 3 else "grey", self.scale)
         return self._inked(torch.from_numpy(pictures).float() / 255)
 
     def _inked(self, x: Tensor) -> Tensor:
@@ -63,12 +72,13 @@ class Inputs(Encoder):
         return torch.from_numpy(np.asarray(items.values, np.float32))
 
     def spec(self) -> dict[str, Json]:
-        return {"shape": list(self.shape), "ink": self.ink}
+        scale: Json = list(self.scale) if isinstance(self.scale, tuple) else self.scale
+        return {"shape": list(self.shape), "ink": self.ink, "values": scale}
 
     @classmethod
     def restored(cls, spec: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Self:
         """What `spec` tells."""
-        return cls(tuple(int(n) for n in spec["shape"]), spec["ink"])
+        return cls(tuple(int(n) for n in spec["shape"]), spec["ink"], scale_told(spec))
 
 
 def _is_dark(x: Tensor) -> Tensor:

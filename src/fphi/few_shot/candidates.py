@@ -97,6 +97,8 @@ def candidates_for(learner: Any, encoder: Encoder, items: Items, files: Mapping[
             ):  # it was trained on such features
                 frozen = frozen or encoder.learn(items)
                 candidate = replace(candidate, encoder=frozen)
+            else:
+                candidate = replace(candidate, encoder=candidate.encoder.learn(items))
             found.append(candidate)
         else:
             raise FphiError(

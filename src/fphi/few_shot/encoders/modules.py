@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from fphi.errors import FphiError
 from fphi.few_shot.encoders.base import Encoder
 from fphi.few_shot.encoders.cached import CachedEncoder
-from fphi.few_shot.encoders.pictures import read_pictures
+from fphi.few_shot.encoders.pictures import Scale, read_pictures, scale_of, scale_told
 from fphi.few_shot.in_memory import upright
 from fphi.few_shot.items import ExamplesError, Items, Kind
 from fphi.learnable.modes import evaluation_mode, has_fresh_statistics
@@ -117,13 +117,21 @@ class Timm(CachedEncoder):
     Args:
         model: its name there, such as ``resnet18``; or ``NAME=FILE`` with weights of a file (safetensors, or
             a state_dict that torch saved). Else timm looks for the weights in its cache, or fetches them.
+        scale: of images of floats or 32 bits, as the first examples fix it; None: of all that are encoded.
     """
 
     name: ClassVar[str] = "timm"
     kinds: ClassVar[tuple[Kind, ...]] = ("images",)
 
-    def __init__(self, model: str) -> None:
-        self.model = model
+    def __init__(self, model: str, scale: Scale = None) -> None:
+        self.model, self.scale = model, scale
+
+    def learn(self, items: Items) -> Self:
+        self.require_kind(items)
+        _, reader = read_pictures(items, 8, "rgb")
+        made = type(self)(self.model, scale_of(reader))
+        made.notes = tuple(reader.notes)
+        return made
 
     def version(self) -> str:
         file = Path(self.model.partition("=")[2])
@@ -131,7 +139,7 @@ class Timm(CachedEncoder):
 
     def computed(self, items: Items) -> Tensor:
         network, mean, deviation, size = self._built()
-        pictures, _ = read_pictures(items, size, "rgb")
+        pictures, _ = read_pictures(items, size, "rgb", self.scale)
         found = []
         for part in torch.split(torch.from_numpy(pictures), _AT_ONCE):
             with torch.no_grad():
@@ -160,9 +168,10 @@ class Timm(CachedEncoder):
         return network.eval(), mean, deviation, int(config["input_size"][-1])
 
     def spec(self) -> dict[str, Json]:
-        return {"model": self.model}
+        scale: Json = list(self.scale) if isinstance(self.scale, tuple) else self.scale
+        return {"model": self.model, "values": scale}
 
     @classmethod
     def restored(cls, spec: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Self:
         """What `spec` tells."""
-        return cls(str(spec["model"]))
+        return cls(str(spec["model"]), scale_told(spec))
