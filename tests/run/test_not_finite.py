@@ -1,6 +1,7 @@
 """Weights that are nan or infinite are neither kept nor loaded, whenever they became so."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -8,10 +9,14 @@ from safetensors.torch import save_file
 from torch import nn
 
 from fphi import FphiError, train
+from fphi.learnable import LEOLearner
+from fphi.networks.pairs import PairEncoder
+from fphi.objective.meta_gradient import mean_of_tasks
 from fphi.optimize import GradientDescent
 from fphi.run.disk.checkpoint import load_parameters, load_shared_parameters, read_checkpoint, save_parameters
 from fphi.run.meta.loop import Training, meta_train
 from fphi.run.meta.loop import train as train_learner
+from fphi.run.meta.step import _gradient
 from run_fakes import FakeLearner, FakeTasks, distance
 
 ONE_RATE = 1e38
@@ -87,3 +92,21 @@ def test_neither_are_those_of_a_file_of_weights(tmp_path: Path) -> None:
         train(
             "maml", out=tmp_path / "run", steps=1, meta_batch=1, weights=str(tmp_path / "weights.safetensors")
         )
+
+
+@pytest.mark.parametrize("chunk_size", [None, 1])
+def test_tasks_that_a_rank_refuses_are_not_mended_as_a_nan_is(
+    chunk_size: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside other ranks its sum is infinite, which a learner such as LEO leaves as it is."""
+
+    def refused(*given: object, **options: object) -> None:
+        raise FphiError("no such tasks")
+
+    monkeypatch.setattr("fphi.run.meta.step.summed_gradient", refused)
+    learner = LEOLearner(nn.Flatten(), PairEncoder(4, 3, 6), nn.Linear(3, 8, bias=False))
+    ranks = SimpleNamespace(size=2, device=torch.device("cpu"), of_this_machine=2)
+    run = SimpleNamespace(learner=learner, training=SimpleNamespace(chunk_size=chunk_size, threads=1))
+    loss, gradients = mean_of_tasks(learner, 4, *_gradient(ranks, run, None, 1))  # type: ignore[arg-type]
+    assert loss == torch.inf
+    assert not any(g.any() for g in gradients.values())
