@@ -29,9 +29,7 @@ __all__ = [
 
 
 @checked()
-def load_folder(
-    path: Path | str, size: int = 28, mode: ImageMode = "grey", copies: bool = False
-) -> ClassPool:
+def load_folder(path: Path | str, size: int = 28, mode: ImageMode = "grey") -> ClassPool:
     """Read ``CLASS/image`` or ``SPLIT/CLASS/image`` from a folder or a zip; images end up square.
 
     A class is the folder that an image is in, so deeper folders (``Greek/alpha/1.png``) are classes
@@ -49,7 +47,6 @@ def load_folder(
             and transparent pixels over white.
         mode: "grey" for one channel, "rgb" for three. The pool's notes say if "grey" drops colours, which
             files are no images that are read, and which links to folders are not followed.
-        copies: whether files of the same content in a class all count, in place of the first.
 
     Raises:
         DataError: if there are no classes, images beside recordings, some but not all of two splits are the
@@ -58,16 +55,16 @@ def load_folder(
     archive = open_archive(Path(path))
     files, notes = _listed(archive)
     divided, given_up = in_one_split_each(files, str(archive.path))
-    divided, copied = (divided, []) if copies else without_copies(archive, divided)
     reader = _reader(archive, files, size, mode)
-    return _pools(reader, {"": divided}, [*notes, *given_up, *copied])[""]
+    return _pools(reader, {"": divided}, [*notes, *given_up])[""]
 
 
 def load_split_folders(path: Path | str, size: int = 28, mode: ImageMode = "grey") -> dict[str, ClassPool]:
     """Read ``SPLIT/CLASS/image`` as ordinary classification data: a pool for each split, by its name.
 
-    What is in no split is a pool named "". Images of floats or 32 bits are scaled by those of all splits but
-    the test, which is scaled alike. Arguments and errors as in `load_folder`.
+    What is in no split is a pool named "". Of files with the same content in a class one counts: a copy that
+    is held out would be answered by the one that is learned from. Images of floats or 32 bits are scaled by
+    those of all splits but the test, which is scaled alike. Arguments and errors as in `load_folder`.
     """
     archive = open_archive(Path(path))
     files, notes = _listed_once(archive)

@@ -204,7 +204,7 @@ def _cifar10(root: Path) -> _Halves:
                 f"{part}.zip of CIFAR-10, images in class folders, is not there; "
                 f"put it into {root / 'cifar10'}, {_ROOT}"
             )
-        pool = _cached(f"cifar10-{part}", found[0], lambda path: load_folder(path, 32, "rgb", True))
+        pool = _cached(f"cifar10-{part}", found[0], lambda path: load_folder(path, 32, "rgb"))
         if len(pool) != 10 or pool.counts["images"] != count:
             raise DataError(
                 f"{found[0]} has {pool.counts['images']} images of {len(pool)} classes, not {count} of 10; "
