@@ -2,13 +2,17 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test setup lint format results docs wheel sanitize clean
+.PHONY: demo test suite setup lint format results docs wheel sanitize clean
 demo: setup
 	$(BIN)/fphi demo --out report.html
 
+# Types are checked beside the tests, which leave a core free now and then.
+test: setup
+	$(MAKE) --jobs 2 lint suite
+
 # Processes of one thread each, one more than two cores have work for: some tests wait for commands of their own,
 # each of which would compile the package anew where Python is told to keep no bytecode.
-test: setup lint
+suite: setup
 	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 setup: .venv/.complete
