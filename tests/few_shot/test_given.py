@@ -93,6 +93,16 @@ def test_pillow_images_are_read_as_their_files_are(tmp_path: Path) -> None:
     assert torch.equal(model.features(opened), model.features(files))
 
 
+def test_arrays_are_read_as_the_files_that_were_learned_from(tmp_path: Path) -> None:
+    files = sorted(image_folder(tmp_path).rglob("*.png"))
+    model = FewShotClassifier("means").fit(files, [file.parent.name for file in files])
+    model.save(tmp_path / "m")
+    arrays = np.stack([np.asarray(Image.open(file)) for file in files])
+    for given in (arrays, arrays / 255.0, arrays.astype(np.float32)):
+        for asked in (model, FewShotClassifier.load(tmp_path / "m")):
+            assert torch.equal(asked.features(given), model.features(files))
+
+
 def test_an_image_of_levels_is_not_taken_for_fractions_because_it_is_dark() -> None:
     rng = np.random.default_rng(0)
     X = rng.integers(0, 255, (6, 12, 12)).astype(np.float32)
@@ -101,6 +111,7 @@ def test_an_image_of_levels_is_not_taken_for_fractions_because_it_is_dark() -> N
     assert torch.equal(model.features(X[:1])[0], model.features(X)[0])
     as_bytes = FewShotClassifier("means").fit(X.astype(np.uint8), [0, 0, 0, 1, 1, 1])
     assert torch.equal(as_bytes.features(X.astype(np.uint8)), model.features(X))
+    assert torch.equal(as_bytes.features(X[1:] / 255), model.features(X)[1:])
     fractions = FewShotClassifier("means").fit(X / 255, [0, 0, 0, 1, 1, 1])
     assert torch.equal(fractions.features(X[:1] / 255)[0], model.features(X)[0])
 

@@ -99,7 +99,8 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             encoder = encoder_for(self.encoder, items.kind, self.channels, self.image_size)
             candidates = candidates_for(self.learner, encoder, items, self.files or {})
             self.fitted_: Fitted = fit(items, codes.astype(np.int64), candidates, self.refused, self._seed())
-            self.kind_, self.source_, self.scale_ = items.kind, Source(items.columns), items.scale
+            self.kind_, self.source_ = items.kind, Source(items.columns)
+            self.levels_ = items.are_float_levels
         return self
 
     @undisturbed()
@@ -195,7 +196,11 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             options["random_state"] = 0
         about: dict[str, Json] = {"classes": labels, "type": self.classes_.dtype.str, "kind": self.kind_}
         about["source"] = {"columns": list(self.source_.columns), "text": self.source_.text}
-        about |= {"columns": getattr(self, "n_features_in_", None), "options": options, "scale": self.scale_}
+        about |= {
+            "columns": getattr(self, "n_features_in_", None),
+            "options": options,
+            "levels": self.levels_,
+        }
         about["names"] = list(getattr(self, "feature_names_in_", ()))
         write_fitted(Path(path), fitted, about)
 
@@ -221,7 +226,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             made.n_features_in_ = about["columns"]
         if about.get("names"):
             made.feature_names_in_ = np.array(about["names"], dtype=object)
-        made.scale_ = about.get("scale", 1)
+        made.levels_ = bool(about.get("levels"))
         return made
 
     def _fitted(self) -> Fitted:
@@ -240,7 +245,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             if not len(items):
                 raise ExamplesError(f"X has no example of {items.kind}; give at least one")
             # Levels of 0 to 255 that are all dark are not taken for fractions of 1.
-            return items if reset or items.scale == 1 else replace(items, scale=self.scale_)
+            return replace(items, scale=1) if not reset and self.levels_ else items
         return Items("rows", self._rows(X, reset), None, items.columns)
 
     def _rows(self, X: Any, reset: bool) -> NDArray[Any]:

@@ -111,6 +111,12 @@ class Items:
             [(f"image {i}", bitmap_file(v, self.scale)) for i, v in enumerate(self.values)]
         )
 
+    @property
+    def are_float_levels(self) -> bool:
+        """Whether they are images in floats of 0 to 255, of which a dark one could be taken for fractions."""
+        floats = isinstance(self.values, np.ndarray) and self.values.dtype.kind == "f"
+        return self.kind == "images" and floats and self.scale == 1
+
     def names(self) -> list[str]:
         """The files' names in `files`."""
         return list(self.values) if self.archive is not None else self.files.names()
