@@ -65,10 +65,8 @@ class LSTMController(Policy):
         super().__init__(space)
         self.seed, self.spread = seed, spread
         self.tanh_constant, self.temperature = tanh_constant, temperature
-        self.cells = nn.ModuleList(
-            nn.utils.skip_init(nn.LSTMCell, hidden, hidden)  # type: ignore[no-untyped-call]
-            for _ in range(layers)
-        )
+        with torch.random.fork_rng():  # what the cells begin with comes below, of names and seed
+            self.cells = nn.ModuleList(nn.LSTMCell(hidden, hidden) for _ in range(layers))
         for name, parameter in self.cells.named_parameters():
             parameter.data = self._new(f"cells/{name}", *parameter.shape).data
         self.first = self._new("first", hidden)

@@ -1,5 +1,6 @@
 """One ordinary learning problem, the large task of searches for architectures and augmentation policies."""
 
+import importlib.util
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -164,11 +165,22 @@ def _divided(name: str, halves: _Halves, counts: tuple[int, int], tests: int, se
 
 def _digits(root: Path) -> _Halves:
     """1,797 digits of 8x8 pixels with values 0 … 16; scikit-learn's copy has no test set of its own."""
+    rows = _digit_rows()
+    images = (15 * rows[:, :64]).astype(np.uint8).reshape(-1, 1, 8, 8)
+    return _split_off(Labelled(images, rows[:, 64].astype(np.int64)))
+
+
+def _digit_rows() -> NDArray[np.float64]:
+    """64 pixels and the digit; scikit-learn, slow to load, is asked only where its file is not found."""
+    installed = importlib.util.find_spec("sklearn")
+    for folder in (installed and installed.submodule_search_locations) or ():
+        file = Path(folder, "datasets", "data", "digits.csv.gz")
+        if file.is_file():
+            return np.loadtxt(file, delimiter=",")
     from sklearn.datasets import load_digits
 
     data = load_digits()
-    images = (15 * data.images).astype(np.uint8)[:, None]
-    return _split_off(Labelled(images, data.target.astype(np.int64)))
+    return np.column_stack((data.data, data.target))
 
 
 def _mnist(root: Path) -> _Halves:
