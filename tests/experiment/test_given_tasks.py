@@ -128,6 +128,12 @@ def test_given_tasks_are_used_and_told_whatever_the_configuration_names(run: Pat
     assert given.options.tasks == "given in Python"
 
 
+def test_a_method_that_reads_a_stream_gets_given_tasks_in_random_order(tmp_path: Path) -> None:
+    fphi.train("lstm", out=tmp_path, tasks=Shades(), steps=1, hidden=8, **QUICK)
+    read = FewShotRun(trained_run(tmp_path).config, Shades()).tasks(0).batch("train", range(4))
+    assert len({tuple(y) for y in torch.cat([read.support.y, read.query.y], 1).tolist()}) == 4
+
+
 def test_a_start_of_unknown_classes_is_told(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -12,6 +12,7 @@ from comparison_helpers import parameters
 from fphi.errors import FphiError
 from fphi.learnable import GeneratingLearner, HyperLearner, LEOLearner
 from fphi.learnable.generation.gaussian import Gaussian
+from fphi.learnable.generation.generating import GeneratedModel, classify
 from fphi.learnable.generation.leo import orthogonality
 from fphi.learnable.generation.noise import TaskNoise
 from fphi.methods.base import Setting
@@ -132,6 +133,19 @@ def test_the_model_of_a_task_answers_without_the_learner(norm: str) -> None:
         torch.testing.assert_close(model(queries), expected)
     assert isinstance(model, nn.Module)
     assert torch.equal(model(queries), copy.deepcopy(model)(queries))
+
+
+def test_the_model_of_a_task_normalises_as_the_learner_does_whatever_its_mode() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(6, 4), nn.BatchNorm1d(4))
+    learner = HyperLearner(network, PairEncoder(4, 8, 6), nn.Linear(6, 5)).double().eval()
+    x, y, queries = torch.randn(5, 6).double(), torch.arange(5), torch.randn(7, 6).double()
+    model = learner.adapt(Examples(x, y))
+    assert isinstance(model, GeneratedModel)
+    _, seen = learner.embed(x[None], queries[None])  # in one batch with the support set
+    expected = classify(seen, model.weights[None])[0]
+    for mode in (True, False):
+        torch.testing.assert_close(model.train(mode)(queries), expected)
 
 
 @BOTH

@@ -1,7 +1,8 @@
 """What a learner takes for granted of a network's parts, of its frozen parameters and of other tensors."""
 
+import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -145,3 +146,22 @@ def test_a_tensor_that_a_loss_closes_over_is_refused_where_steps_are_recomputed(
             torch.autograd.grad(answers.square().sum(), parameter)
     else:  # the gradient of a step is a constant
         assert torch.autograd.grad(answers.square().sum(), parameter)[0].abs().max() > 0
+
+
+@pytest.mark.parametrize("norm", ["support", "support+1", "running", "query-batch"])
+def test_adapted_parameters_answer_as_the_learner_with_the_support_set_where_norms_need_it(
+    norm: Literal["support", "support+1", "running", "query-batch"],
+) -> None:
+    torch.manual_seed(0)
+    network = fphi.Conv4(3, filters=4, image_size=16, norm=norm).double()
+    learner = GradientLearner(network, fphi.sgd(0.1), 2).eval()
+    x, y = torch.randn(6, 1, 16, 16).double(), torch.arange(6) % 3
+    support, queries = fphi.Examples(x, y), torch.randn(5, 1, 16, 16).double()
+    with torch.no_grad():
+        expected, parameters = learner(support, queries), learner.adapt(support)
+        torch.testing.assert_close(learner.predict(parameters, queries, support_x=x), expected)
+        if norm.startswith("support"):
+            with pytest.raises(FphiError, match=rf"'{re.escape(norm)}' take statistics from the support set"):
+                learner.predict(parameters, queries)
+        else:
+            torch.testing.assert_close(learner.predict(parameters, queries), expected)

@@ -288,3 +288,12 @@ def test_dropout_hides_features_in_training_only() -> None:
     assert torch.equal(learner.solve(task.support, task.query.x), plain.solve(task.support, task.query.x))
     with pytest.raises(FphiError, match=r"dropout is 1\.5; it must be at most 1"):
         SequenceLearner(nn.Flatten(), core, WAYS, dropout=1.5)
+
+
+def test_streams_that_tell_their_labels_by_their_places_are_no_training() -> None:
+    learner = learner_of("lstm", "shifted")
+    x, y = torch.randn(4, 6, D, dtype=torch.float64), torch.tensor([0, 0, 1, 1, 2, 2]).repeat(4, 1)
+    four = Task(Examples(x, y), Examples(x[:, ::2], y[:, ::2]))
+    with pytest.raises(FphiError, match="all 4 streams have the same labels at the same places"):
+        meta_gradient(learner.train(), four)
+    assert learner.eval().task_losses(four).isfinite().all()

@@ -131,6 +131,39 @@ def test_a_given_network_takes_the_place_of_the_named_one_in_every_method(
     assert made[0] in list(learner.modules())
 
 
+class Words(nn.Module):
+    """Numbers of words to normalised features."""
+
+    def __init__(self, outputs: int | None) -> None:
+        super().__init__()
+        self.words, self.norm = nn.Embedding(50, 16), nn.BatchNorm1d(16)
+        self.head = nn.Identity() if outputs is None else nn.Linear(16, outputs)
+        self.body = nn.Sequential(nn.Flatten(0, 0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        answers: Tensor = self.head(self.norm(self.words(x).mean(1)))
+        return answers
+
+
+@EVERY
+def test_a_learner_is_made_for_numbers_of_words_without_a_trace_in_the_network(
+    method: type[FewShotMethod],
+) -> None:
+    made: list[Words] = []
+
+    def build(input_shape: tuple[int, ...], outputs: int | None, norm: str) -> nn.Module:
+        made.append(Words(outputs))
+        return made[-1]
+
+    if method is Relation:
+        return  # which has networks of its own
+    method().learner(Setting(5, 1, (6,), build, classes=12, dtype=torch.int64))
+    norm = made[0].norm
+    assert norm.num_batches_tracked == 0
+    assert isinstance(norm.running_mean, Tensor)
+    assert not norm.running_mean.any()
+
+
 FEATURES = {"conv4-pool": 64, "conv4-stride": 256, "conv4-stride-mean": 64, "conv5": 256, "mlp": 64}
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from fphi.errors import FphiError
-from fphi.learnable import GradientLearner, LearningAlgorithm, PrototypicalLearner
+from fphi.learnable import GradientLearner, LearningAlgorithm, PrototypicalLearner, RelationLearner
 from fphi.networks import MLP, BatchNorm, Conv4
 from fphi.objective import meta_gradient
 from fphi.objective.meta_gradient import size_of_task
@@ -216,6 +216,24 @@ def test_running_statistics_come_from_training_tasks() -> None:
         first.running_mean, next(m for m in again.modules() if isinstance(m, BatchNorm)).running_mean
     )
     assert not torch.equal(first.running_var, torch.ones(4))
+
+
+@pytest.mark.parametrize("relation", [False, True], ids=["prototypical", "relation"])
+def test_taking_statistics_moves_no_buffer_of_another_norm(relation: bool) -> None:
+    tasks = load_tasks("hershey", ways=5, shots=1)
+    own, norm = BatchNorm(4, "running"), nn.BatchNorm2d(4)
+    network = nn.Sequential(nn.Conv2d(1, 4, 3, 3), own, norm)
+    learner = RelationLearner(network, Likeness()) if relation else PrototypicalLearner(network)
+    calibrate_on(learner, tasks, count=3)
+    assert norm.num_batches_tracked == 0
+    assert bool((own.running_var != 1).all())
+
+
+class Likeness(nn.Module):
+    """Of the mean of maps."""
+
+    def forward(self, classes: Tensor, queries: Tensor) -> Tensor:
+        return (queries.mean((1, 2, 3))[:, None] - classes.mean((1, 2, 3))).square().neg().exp()
 
 
 def test_no_tasks_are_refused() -> None:

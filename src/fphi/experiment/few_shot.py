@@ -4,6 +4,7 @@ import functools
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from fphi.experiment.config import CONFIG, Config, written_fingerprint
 from fphi.experiment.setup import FewShotRun
 from fphi.experiment.start import require_fair_start
 from fphi.learnable import LearningAlgorithm
+from fphi.learnable.explaining import plain
 from fphi.methods.base import Setting
 from fphi.report.files import read_text
 from fphi.report.plots import learning_curve
@@ -125,7 +127,11 @@ def setting_note(setting: Setting) -> dict[str, Json]:
     """What a learner is built for, kept with its parameters: it can be built again without its data."""
     shape: list[Json] = list(setting.input_shape)
     noted: dict[str, Json] = {"ways": setting.ways, "shots": setting.shots, "input_shape": shape}
-    return {"setting": noted if setting.classes is None else {**noted, "classes": setting.classes}}
+    if setting.classes is not None:
+        noted["classes"] = setting.classes
+    if setting.dtype is not torch.float32:
+        noted["dtype"] = plain(setting.dtype)
+    return {"setting": noted}
 
 
 def _given_note(run: FewShotRun) -> dict[str, Json]:

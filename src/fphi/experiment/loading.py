@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from fphi.errors import FphiError
@@ -16,6 +17,7 @@ from fphi.experiment.connections import require_data
 from fphi.experiment.setup import FewShotRun
 from fphi.experiment.weighting.loading import load_weighed
 from fphi.learnable import LearningAlgorithm
+from fphi.learnable.explaining import plain
 from fphi.methods.base import FewShotMethod, Setting
 from fphi.methods.families.weighting import WeightingMethod
 from fphi.ranges import checked
@@ -26,6 +28,7 @@ from fphi.within.randomness import undisturbed
 __all__ = ["load", "load_learner", "noted_setting", "resume_command", "trained_run"]
 
 _MOST_CLASSES = 10_000_000
+_DTYPES = {plain(d): d for d in vars(torch).values() if isinstance(d, torch.dtype)}
 
 
 @undisturbed()
@@ -110,7 +113,8 @@ def noted_setting(run: Path, trained: FewShotRun) -> Setting:
         require_data(run / CONFIG, trained.options.tasks, trained.options.data_root)
         return trained.setting(trained.tasks(0, ["test"]))
     try:
-        return Setting(noted["ways"], noted["shots"], tuple(noted["input_shape"]))
+        dtype = _DTYPES[noted.get("dtype", "float32")]
+        return Setting(noted["ways"], noted["shots"], tuple(noted["input_shape"]), dtype=dtype)
     except (KeyError, TypeError) as error:
         raise FphiError(f"{run / BEST} does not say what its learner was built for; restore it") from error
 

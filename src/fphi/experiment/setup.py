@@ -18,7 +18,7 @@ from fphi.methods.base import FewShotMethod, Setting
 from fphi.optimize import GradientDescent
 from fphi.run.disk.augmentations import augmentation_text, read_augmentation
 from fphi.run.meta.training import Training
-from fphi.tasks import GIVEN, FewShotTasks, TaskDistribution, TrainingTasks, pooled
+from fphi.tasks import GIVEN, FewShotTasks, TaskDistribution, TrainingTasks, pooled, shuffled
 from fphi.tasks.division import Division
 from fphi.tasks.options import TaskOptions
 
@@ -87,10 +87,10 @@ class FewShotRun:
     def _tasks(self, seed: int, splits: Sequence[str] | None) -> TaskDistribution:
         wanted = self.method.train_tasks(self.options.ways, self.options.shots)
         if self.given is not None:
-            return _as_wanted(self.given, wanted)
+            return _as_wanted(self.given, wanted, seed)
         require_kept(self.options.tasks)
         if is_in_file(self.options.tasks):
-            return _as_wanted(load_tasks_object(self.options.tasks), wanted)
+            return _as_wanted(load_tasks_object(self.options.tasks), wanted, seed)
         return self.options.load(seed, wanted, splits, division=self.division)
 
     def learner(self, setting: Setting) -> LearningAlgorithm:
@@ -182,10 +182,10 @@ def require_kept(tasks: str) -> None:
 def setting_of(tasks: TaskDistribution, shots: int) -> Setting:
     """What the tasks demand of a network, read off the first one: of development, where there are such."""
     split = "validation" if "validation" in tasks.splits else tasks.splits[-1]
-    shape = tuple(tasks.task(split, 0).query.x.shape[1:])
-    return Setting(tasks.ways, shots, shape, classes=tasks.pooled_classes)
+    x = tasks.task(split, 0).query.x
+    return Setting(tasks.ways, shots, tuple(x.shape[1:]), classes=tasks.pooled_classes, dtype=x.dtype)
 
 
-def _as_wanted(tasks: TaskDistribution, wanted: TrainingTasks) -> TaskDistribution:
-    """Tasks that were made before, with minibatches in training where the method asks for them."""
-    return pooled(tasks, wanted) if isinstance(tasks, FewShotTasks) else tasks
+def _as_wanted(tasks: TaskDistribution, wanted: TrainingTasks, seed: int) -> TaskDistribution:
+    """Tasks that were made before, with minibatches in training and in the order that the method asks for."""
+    return shuffled(pooled(tasks, wanted) if isinstance(tasks, FewShotTasks) else tasks, wanted.order, seed)

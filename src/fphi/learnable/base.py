@@ -45,8 +45,7 @@ class LearningAlgorithm(nn.Module):
     `forward` answers one task and `solve` a batch of them; each is by default written with the
     other. No call changes state: what happens inside depends on φ and on the arguments alone.
 
-    Something that changes in the course of training, such as the weight of a second loss, is set in a
-    method ``set_progress(fraction)``: see `fphi.within.progress`.
+    What changes in the course of training is set in ``set_progress(fraction)``: see `fphi.within.progress`.
 
     What its public methods are given is checked by `fphi.learnable.checking`, in subclasses too.
 
@@ -171,12 +170,15 @@ class LearningAlgorithm(nn.Module):
 
         return self.over_tasks.attempt(differentiated)
 
+    def require_teaching(self, tasks: Task) -> None:
+        """Raise an `FphiError` if a batch of training tasks would teach something else than it is to."""
+
     def observe(self, task: Task) -> None:
         """Pass one task's examples through what has running statistics, for `calibrate` to take them."""
         examples = torch.cat([task.support.x, task.query.x])
         for network in self.children():
             if "running" in norm_modes(network):
-                network(examples)
+                call_network(network, own_parameters(network), examples)
 
     def measures(self, tasks: Task) -> dict[str, Tensor]:
         """What can be said of the answers beyond accuracy and loss: by name one value per task ``[B]``."""
@@ -185,8 +187,7 @@ class LearningAlgorithm(nn.Module):
     def shares_queries(self, support: Examples, query_x: Tensor) -> bool:
         """Whether the answer to a query depends on the queries that are answered together with it.
 
-        It does where a norm layer uses the batch of queries. Otherwise it is found by trying, on the first
-        task: a network can normalise over its batch without such a layer.
+        It does where a norm layer uses the batch of queries. Otherwise it is found by trying the first task.
 
         Args:
             support: see `solve`.
@@ -292,9 +293,8 @@ def over_network(
     over_tasks: TaskMap, network: nn.Module, parameters: dict[str, Tensor] | None, x: Tensor
 ) -> Tensor:
     """``network(x)`` for a batch of tasks ``x: [B, n, *input]``."""
+    costly = is_costly(network, x)
     if parameters is None:
         own = own_parameters(network)
-        return over_tasks(lambda one: call_network(network, own, one), x, costly=is_costly(network, x))
-    return over_tasks(
-        lambda p, one: call_network(network, p, one), parameters, x, costly=is_costly(network, x)
-    )
+        return over_tasks(lambda one: call_network(network, own, one), x, costly=costly)
+    return over_tasks(lambda p, one: call_network(network, p, one), parameters, x, costly=costly)

@@ -7,7 +7,8 @@ from torch import Tensor, nn
 from fphi.learnable.base import LearningAlgorithm, Loss, over_network, passes_alone, run_network
 from fphi.networks.batch_norm import network_pass
 from fphi.ranges import checked
-from fphi.within.task_map import Batching
+from fphi.within.stand_in import own_parameters
+from fphi.within.task_map import Batching, call_network
 
 __all__ = ["EmbeddingLearner", "embedding_size"]
 
@@ -48,10 +49,20 @@ class EmbeddingLearner(LearningAlgorithm):
 
 
 @torch.no_grad()
-def embedding_size(network: nn.Module, input_shape: tuple[int, ...]) -> int:
+def embedding_size(
+    network: nn.Module, input_shape: tuple[int, ...], dtype: torch.dtype = torch.float32
+) -> int:
     """d, the length of the network's (flattened) embedding of one example, found by embedding zeros.
+
+    The network and its buffers are afterwards as they were before.
+
+    Args:
+        network: ``[n, *input]`` to ``[n, *output]``.
+        input_shape: of one example.
+        dtype: of an example.
 
     >>> embedding_size(nn.Conv2d(1, 8, 3), (1, 5, 5))
     72
     """
-    return int(network(torch.zeros(2, *input_shape)).flatten(1).shape[1])
+    zeros = torch.zeros(2, *input_shape, dtype=dtype)
+    return call_network(network, own_parameters(network), zeros).flatten(1).shape[1]

@@ -5,10 +5,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+import torch
 import torch.nn.functional as F
 from torch import nn
 
 from fphi.learnable.base import LearningAlgorithm, Loss
+from fphi.learnable.embedding import embedding_size
 from fphi.networks.batch_norm import Mode
 from fphi.optimize.gradient import GradientDescent
 from fphi.ranges import require_ranges
@@ -35,6 +37,7 @@ class Setting:
         network: takes the place of the network that the method's option names.
         classes: training classes, where the labels of all training tasks number them; None: labels are of
             their task alone.
+        dtype: of an example; token numbers are whole.
     """
 
     ways: int | None
@@ -42,6 +45,11 @@ class Setting:
     input_shape: tuple[int, ...]
     network: NetworkBuilder | None = None
     classes: int | None = None
+    dtype: torch.dtype = torch.float32
+
+    def embedding_size(self, network: nn.Module) -> int:
+        """The length of what a network makes of one example."""
+        return embedding_size(network, self.input_shape, self.dtype)
 
     @property
     def outputs(self) -> int:

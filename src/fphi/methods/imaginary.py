@@ -17,7 +17,6 @@ from fphi.learnable import (
     MatchingLearner,
     PrototypicalLearner,
 )
-from fphi.learnable.embedding import embedding_size
 from fphi.methods.base import Setting, Usual
 from fphi.methods.families.comparing import ComparingEmbeddings
 from fphi.methods.table import method
@@ -50,7 +49,7 @@ class Imaginary(ComparingEmbeddings):
 
     def learner(self, setting: Setting) -> LearningAlgorithm:
         network = self.embedding(setting)
-        width = embedding_size(network, setting.input_shape)
+        width = setting.embedding_size(network)
         learner: ComparisonLearner
         if self.taught == "prototypical":
             learner = PrototypicalLearner(network)

@@ -13,7 +13,6 @@ from torch import nn
 
 from fphi.errors import FphiError
 from fphi.learnable import InContextLearner, LearningAlgorithm
-from fphi.learnable.embedding import embedding_size
 from fphi.methods.base import FewShotMethod, Setting, Usual
 from fphi.methods.families.networks import build_network
 from fphi.methods.table import method
@@ -82,7 +81,7 @@ class InContext(FewShotMethod):
         return InContextLearner(
             network,
             setting.ways,
-            columns=self.columns if table else embedding_size(network, setting.input_shape),
+            columns=self.columns if table else setting.embedding_size(network),
             width=self.width,
             layers=self.layers,
             heads=self.heads,

@@ -11,7 +11,6 @@ from typing import ClassVar
 
 from fphi.learnable import FullContext, LearningAlgorithm, MatchingLearner
 from fphi.learnable.comparison.similarity import Distance
-from fphi.learnable.embedding import embedding_size
 from fphi.methods.base import Setting, Usual
 from fphi.methods.families.comparing import ComparingEmbeddings
 from fphi.methods.table import method
@@ -48,9 +47,7 @@ class Matching(ComparingEmbeddings):
 
     def learner(self, setting: Setting) -> LearningAlgorithm:
         network = self.embedding(setting)
-        context = (
-            FullContext(embedding_size(network, setting.input_shape), self.reads) if self.context else None
-        )
+        context = FullContext(setting.embedding_size(network), self.reads) if self.context else None
         return MatchingLearner(network, distance=self.distance, context=context)
 
     def train_tasks(self, ways: int, shots: int) -> TrainingTasks:

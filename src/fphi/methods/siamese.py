@@ -13,7 +13,6 @@ from typing import ClassVar
 from fphi.errors import FphiError
 from fphi.learnable import LearningAlgorithm, SiameseLearner
 from fphi.learnable.comparison.siamese import LearnBy
-from fphi.learnable.embedding import embedding_size
 from fphi.methods.base import Auto, Setting, Usual
 from fphi.methods.families.comparing import ComparingEmbeddings
 from fphi.methods.table import method
@@ -74,7 +73,7 @@ class Siamese(ComparingEmbeddings):
         if koch:
             # Thousands of features that hardly differ at first: their mean distance is next to nothing.
             return SiameseLearner(network, KochNet.WIDTH, learn_by=self.learn_by, weight=-0.2)
-        size = embedding_size(network, setting.input_shape)
+        size = setting.embedding_size(network)
         return SiameseLearner(network, size, features=features, dropout=self.dropout, learn_by=self.learn_by)
 
     def _features(self, koch: bool) -> int | None:

@@ -99,6 +99,7 @@ def summed_gradient(
     which process takes which.
     """
     tasks = checked_tasks(learner, tasks)
+    learner.require_teaching(tasks)
     with torch.inference_mode(False), torch.enable_grad():
         tasks = _ordinary(tasks)
         size = chunk_size or _default_chunk(learner, tasks, shared_by)

@@ -24,6 +24,7 @@ from fphi.tasks.options import TaskOptions, few_shot_tasks, load_tasks
 from fphi.tasks.pool import ClassPool
 from fphi.tasks.protocols import PROTOCOLS, Protocol, protocol_named
 from fphi.tasks.quadratics import QuadraticTasks
+from fphi.tasks.shuffled import shuffled
 from fphi.tasks.sine import SineTasks
 from fphi.tasks.sources import GIVEN, NAMED, load_pool
 from fphi.tasks.tables import TableTasks
@@ -67,5 +68,6 @@ __all__ = [
     "load_tasks",
     "pooled",
     "protocol_named",
+    "shuffled",
     "stack",
 ]

@@ -3,6 +3,7 @@
 import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Self, TypeVar, get_args
 
 import numpy as np
@@ -18,13 +19,15 @@ from fphi.tasks.episodes import (
     Draw,
     EpisodeShape,
     EpisodeSplit,
+    ExampleOrder,
     SplitRule,
     draw,
     draw_distortion,
     prepare,
 )
-from fphi.tasks.hashing import stream_key, task_indices, uniform
+from fphi.tasks.hashing import stream_key, task_indices
 from fphi.tasks.pool import ClassPool
+from fphi.tasks.reorder import reordered
 from fphi.tasks.turns import turned
 from fphi.tasks.types import Examples, Task
 
@@ -154,6 +157,17 @@ class FewShotTasks(TaskDistribution):
         changed._change = change
         return changed
 
+    def in_order(self, order: ExampleOrder) -> Self:
+        """Return the same tasks, in whose training examples come in this order; see `fphi.tasks.shuffled`."""
+        changed = copy.copy(self)
+        changed._splits = {
+            name: replace(part, rule=replace(part.rule, order=order if name == "train" else "shuffled"))
+            if part.rule.order == "classes"
+            else part
+            for name, part in self._splits.items()
+        }
+        return changed
+
     def draw(self, split: str, indices: Sequence[int]) -> Draw:
         """Choose classes, images and rotations of the episodes of these numbers."""
         return draw(self._split(split), task_indices(indices))
@@ -181,7 +195,7 @@ class FewShotTasks(TaskDistribution):
                 for half, count in zip(halves, of_class, strict=True)
             )
         )
-        ordered = task if part.rule.order == "classes" else _reorder(task, part, index)
+        ordered = reordered(task, part.rule.order, part.keys["order"], index)
         return self._changed(split, index, ordered)
 
     def _changed(self, split: str, index: NDArray[np.int64], task: Task) -> Task:
@@ -245,20 +259,3 @@ def _taken_turned(pixels: Tensor, images: NDArray[np.int64], turns: NDArray[np.i
     groups = torch.split(taken(pixels, images[order]), np.bincount(turns, minlength=8).tolist())
     joined = torch.cat([turned(group, turn) for turn, group in enumerate(groups)])
     return taken(joined, np.argsort(order, kind="stable"))
-
-
-def _reorder(task: Task, part: EpisodeSplit, index: NDArray[np.int64]) -> Task:
-    """With the support set shuffled; in order "stream" with all examples shuffled, the last as query set."""
-    rows = task.support.y.shape[1]
-    first = task.support if part.rule.order == "shuffled" else _joined(task)
-    places = np.argsort(uniform(part.keys["order"], index, first.y.shape[1]), kind="stable")
-    device = first.y.device
-    at = torch.arange(len(index), device=device)[:, None], torch.from_numpy(places).to(device)
-    x, y = first.x[at], first.y[at]
-    if part.rule.order == "shuffled":
-        return Task(Examples(x, y), task.query)
-    return Task(Examples(x[:, :rows], y[:, :rows]), Examples(x[:, rows:], y[:, rows:]))
-
-
-def _joined(task: Task) -> Examples:
-    return Examples(*(torch.cat(both, 1) for both in zip(*task, strict=True)))

@@ -22,6 +22,7 @@ from fphi.tasks.omniglot import ORIGINAL_SIDE, load_omniglot
 from fphi.tasks.pool import ClassPool
 from fphi.tasks.protocols import Protocol, protocol_named
 from fphi.tasks.quadratics import QuadraticTasks
+from fphi.tasks.shuffled import shuffled
 from fphi.tasks.sine import SineTasks
 from fphi.tasks.sources import NAMED, WITHOUT_PROTOCOL, default_protocol, load_pool
 from fphi.tasks.splits import chosen, some_of
@@ -124,7 +125,7 @@ class TaskOptions:
         """
         self._check()
         if self.tasks in WITHOUT_PROTOCOL:
-            return self._without_protocol(seed)
+            return shuffled(self._without_protocol(seed), "classes" if train is None else train.order, seed)
         pool = load_pool(self.tasks, self.data_root, self.image_size, self.mode)
         protocol = self._changed(protocol_named(self.protocol or default_protocol(self.tasks, pool)))
         if self.tasks == "omniglot" and (

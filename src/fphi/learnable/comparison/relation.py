@@ -10,6 +10,7 @@ from fphi.learnable.base import Loss, passes_alone
 from fphi.learnable.comparison.classes import members, require_equal_shots
 from fphi.learnable.comparison.learner import ComparisonLearner
 from fphi.tasks.types import Examples, Task
+from fphi.within.stand_in import own_parameters
 from fphi.within.task_map import Batching, call_network
 
 __all__ = ["RelationLearner", "relation_loss"]
@@ -51,15 +52,15 @@ class RelationLearner(ComparisonLearner):
         return self._relate(classes, queries)
 
     def _relate(self, classes: Tensor, queries: Tensor) -> Tensor:
-        own = dict(self.relation.named_parameters())
+        own = own_parameters(self.relation)
         return self.over_tasks(lambda c, q: call_network(self.relation, own, c, q), classes, queries)
 
     def observe(self, task: Task) -> None:
         """The relation module sees pairs, so it is passed what it would be in training."""
         rows = len(task.support.y)
-        maps = self.network(torch.cat([task.support.x, task.query.x]))
-        classes = _summed(Examples(maps[None, :rows], task.support.y[None]))[0]
-        self.relation(classes, maps[rows:])
+        examples = torch.cat([task.support.x, task.query.x])
+        maps = call_network(self.network, own_parameters(self.network), examples)[None]
+        self._relate(_summed(Examples(maps[:, :rows], task.support.y[None])), maps[:, rows:])
 
 
 def _summed(support: Examples) -> Tensor:

@@ -8,12 +8,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fphi.errors import FphiError
-from fphi.learnable.base import Loss, each_query_alone, over_network, run_network
+from fphi.learnable.base import Loss, each_query_alone, over_network
 from fphi.learnable.embedding import EmbeddingLearner
 from fphi.networks.batch_norm import network_pass
 from fphi.ranges import checked
 from fphi.tasks.types import Examples
-from fphi.within.task_map import Batching, TaskMap
+from fphi.within.task_map import Batching
 
 __all__ = ["GeneratedModel", "GeneratingLearner", "classify"]
 
@@ -72,8 +72,8 @@ class GeneratingLearner(EmbeddingLearner):
     def adapt(self, support: Examples) -> nn.Module:
         """The model of one task, ``[m, *input]`` to logits ``[m, ways]``, which keeps no bond to the learner.
 
-        Its embedding network is a copy, and gives features for the support set's batch statistics where its
-        norm layers take them from there.
+        Its embedding network is a copy, and sees the support set with every batch, as the learner's does:
+        norm layers take statistics from there.
         """
         with network_pass():
             embedded = over_network(self.over_tasks, self.network, None, support.x[None])
@@ -107,7 +107,7 @@ class GeneratedModel(nn.Module):
 
     Args:
         network: is copied.
-        support_x: ``[n, *input]``, for norm layers that take statistics from the support set.
+        support_x: ``[n, *input]``, passes through the network with every batch.
         weights: ``[ways, d]`` or ``[ways, d + 1]``, see `classify`.
         normalise: whether embeddings are scaled to length 1.
     """
@@ -116,13 +116,12 @@ class GeneratedModel(nn.Module):
 
     def __init__(self, network: nn.Module, support_x: Tensor, weights: Tensor, normalise: bool) -> None:
         super().__init__()
-        self.network = copy.deepcopy(network)
+        self.embedding = EmbeddingLearner(copy.deepcopy(network), batching="loop")
         self.register_buffer("support_x", support_x.detach().clone())
         self.weights = nn.Parameter(weights)
         self.normalise = normalise
-        self._over_tasks = TaskMap("loop")
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits ``[m, ways]`` of ``x: [m, *input]``."""
-        embedded = run_network(self._over_tasks, self.network, None, self.support_x[None], x[None])
+        _, embedded = self.embedding.embed(self.support_x[None], x[None])
         return classify(_as_features(embedded, self.normalise), self.weights[None])[0]

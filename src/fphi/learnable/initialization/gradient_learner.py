@@ -19,6 +19,7 @@ from fphi.learnable.base import (
     over_network,
     run_network,
 )
+from fphi.learnable.initialization.adapted import answers_with
 from fphi.learnable.initialization.minibatches import minibatch_rows
 from fphi.learnable.initialization.parts import require_head_after_body
 from fphi.learnable.initialization.recomputing import descend_again
@@ -129,10 +130,9 @@ class GradientLearner(LearningAlgorithm):
         prefix = "" if self.adapts == "all" else "head."
         return {**own_parameters(self.network), **{prefix + k: p[0] for k, p in adapted.items()}}
 
-    def predict(self, parameters: Parameters, x: Tensor) -> Tensor:
-        """Outputs ``[n, ways]`` of the network with adapted ``parameters`` for ``x: [n, *input]``."""
-        with network_pass(step=self._steps_now()):
-            return call_network(self.network, parameters, x)
+    def predict(self, parameters: Parameters, x: Tensor, support_x: Tensor | None = None) -> Tensor:
+        """Outputs ``[m, ways]`` with adapted ``parameters`` for ``x: [m, *input]``; see `answers_with`."""
+        return answers_with(self.network, parameters, x, support_x, self.over_tasks, self._steps_now())
 
     def solve(self, support: Examples, query_x: Tensor, steps: int | None = None) -> Tensor:
         """See `LearningAlgorithm.solve`; ``steps``: inner steps, None: as many as it takes."""

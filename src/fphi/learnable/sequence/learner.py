@@ -20,6 +20,7 @@ __all__ = ["Labels", "SequenceLearner", "accuracy_by_instance"]
 Labels = Literal["given", "shifted"]
 
 _INSTANCES = 10  # presentations of a class that are told of: as many as the table of the MANN paper has
+_SURELY_NO_CHANCE = 4  # random streams that have equal labels throughout: practically never
 
 
 class SequenceLearner(EmbeddingLearner):
@@ -109,6 +110,14 @@ class SequenceLearner(EmbeddingLearner):
         if self.labels == "given":
             return super().task_losses(tasks)
         return self.over_tasks(self.task_loss, *self._tasks_online(tasks))
+
+    def require_teaching(self, tasks: Task) -> None:
+        y = torch.cat([tasks.support.y, tasks.query.y], 1)
+        if self.labels == "shifted" and len(y) >= _SURELY_NO_CHANCE and bool((y == y[:1]).all()):
+            raise FphiError(
+                f"all {len(y)} streams have the same labels at the same places, so that labels would be "
+                'learned from them: train on fphi.tasks.shuffled(tasks, "stream")'
+            )
 
     def measures(self, tasks: Task) -> dict[str, Tensor]:
         """Of ``shifted`` labels the accuracy by instance, `accuracy_by_instance` of each task as one stream.

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from torch import nn
 
 from fphi.errors import FphiError
-from fphi.learnable.embedding import embedding_size
 from fphi.methods.base import Setting
 from fphi.methods.families.comparing import ComparingEmbeddings
 from fphi.networks.batch_norm import StepFree
@@ -38,4 +37,4 @@ class Generating(ComparingEmbeddings):
         if setting.ways is None:
             raise FphiError(f"{self.title} needs classes, and these tasks have none: choose maml")
         network = self.embedding(setting)
-        return network, embedding_size(network, setting.input_shape), setting.ways
+        return network, setting.embedding_size(network), setting.ways

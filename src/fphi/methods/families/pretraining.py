@@ -9,7 +9,6 @@ import torch
 from fphi.errors import FphiError
 from fphi.learnable import LearningAlgorithm, Pretext, PretrainedLearner
 from fphi.learnable.comparison.similarity import Distance
-from fphi.learnable.embedding import embedding_size
 from fphi.learnable.initialization.pretrained import Adapt
 from fphi.methods.base import Auto, FewShotMethod, Setting
 from fphi.methods.families.networks import Rate, ScheduleName, build_network, schedule_named
@@ -80,7 +79,7 @@ class Pretraining(FewShotMethod):
         adapt = self._adapt(setting)
         return PretrainedLearner(
             network,
-            self.pretext(setting, embedding_size(network, setting.input_shape)),
+            self.pretext(setting, setting.embedding_size(network)),
             adapt=adapt,
             optimizer=self._rule(setting, adapt),
             steps=_STEPS[adapt] if self.test_steps is None else self.test_steps,

@@ -7,7 +7,6 @@ from torch import nn
 
 from fphi.errors import FphiError
 from fphi.learnable.base import LearningAlgorithm
-from fphi.learnable.embedding import embedding_size
 from fphi.learnable.sequence.learner import Labels, SequenceLearner
 from fphi.learnable.sequence.standardisation import OnlineStandardisation
 from fphi.methods.base import Auto, FewShotMethod, Setting
@@ -58,7 +57,7 @@ class Sequencing(FewShotMethod):
             raise FphiError(f"{self.title} reads class labels, and these tasks have none: choose maml")
         plain = self.network == "none" and setting.network is None
         network = nn.Flatten() if plain else build_network(self.network, setting, self.norm, head=False)
-        return network, embedding_size(network, setting.input_shape), setting.ways
+        return network, setting.embedding_size(network), setting.ways
 
     def sequence(
         self, network: nn.Module, size: int, core: nn.Module, ways: int, labels: Labels
