@@ -58,7 +58,7 @@ class Stripes(TaskDistribution):
 
 def loss_of(method: FewShotMethod, meta: MetaOptions = QUICK, space: CellSpace = SPACE) -> MetaTrainAndTest:
     tasks = cast(FewShotTasks, Stripes())  # all that is asked of them
-    return MetaTrainAndTest(NetworkLearner(method, tasks, 2, meta, space), test=True)
+    return MetaTrainAndTest(NetworkLearner(method, tasks, meta, space), test=True)
 
 
 def candidate(number: int) -> Candidate:

@@ -106,7 +106,7 @@ class FewShotRun:
 
     def setting(self, tasks: TaskDistribution) -> Setting:
         """What the tasks demand of the network, and whose network it is."""
-        return self.with_network(setting_of(tasks, self.options.shots))
+        return self.with_network(setting_of(tasks))
 
     def with_network(self, setting: Setting) -> Setting:
         """With the network of a file, if the method is given one."""
@@ -179,11 +179,11 @@ def require_kept(tasks: str) -> None:
         )
 
 
-def setting_of(tasks: TaskDistribution, shots: int) -> Setting:
+def setting_of(tasks: TaskDistribution) -> Setting:
     """What the tasks demand of a network, read off the first one: of development, where there are such."""
     split = "validation" if "validation" in tasks.splits else tasks.splits[-1]
     x = tasks.task(split, 0).query.x
-    return Setting(tasks.ways, shots, tuple(x.shape[1:]), classes=tasks.pooled_classes, dtype=x.dtype)
+    return Setting(tasks.ways, tasks.shots, tuple(x.shape[1:]), classes=tasks.pooled_classes, dtype=x.dtype)
 
 
 def _as_wanted(tasks: TaskDistribution, wanted: TrainingTasks, seed: int) -> TaskDistribution:

@@ -32,19 +32,17 @@ class MetaTraining:
     Args:
         method: with its options.
         tasks: with the splits "train" and "validation", and "test" for the end.
-        shots: support examples of a class.
         meta: how long, and on how many tasks it is judged.
     """
 
     method: FewShotMethod
     tasks: FewShotTasks = field(repr=False)
-    shots: int
     meta: MetaOptions
 
     @property
     def setting(self) -> Setting:
         """What the tasks demand of a network."""
-        return setting_of(self.tasks, self.shots)
+        return setting_of(self.tasks)
 
     def trained(
         self,
@@ -105,7 +103,7 @@ class NetworkLearner(MetaTraining):
     """A candidate is the network; see `CandidateLearner`.
 
     Args:
-        method, tasks, shots, meta: see `MetaTraining`.
+        method, tasks, meta: see `MetaTraining`.
         space: whose networks take any normalisation.
     """
 
@@ -121,7 +119,7 @@ class PolicyLearner(MetaTraining):
     """A candidate is what is done to the images of training tasks; see `CandidateLearner`.
 
     Args:
-        method, tasks, shots, meta: see `MetaTraining`.
+        method, tasks, meta: see `MetaTraining`.
         space: of policies.
     """
 

@@ -57,7 +57,7 @@ class FewShotProblem(ManyTasks, ArchitectureProblem):
             )
         name, method = learner
         tasks = tasks_for(method, options, seed, division)
-        return cls(NetworkLearner(method, tasks, options.shots, meta, space), name, seed, options)
+        return cls(NetworkLearner(method, tasks, meta, space), name, seed, options)
 
     def architecture(self, tokens: Tokens) -> Architecture:
         asked = _asked(self.learner)

@@ -49,7 +49,7 @@ class TaskAugmentationProblem(ManyTasks):
         """With its tasks, see `tasks_for`."""
         name, method = learner
         tasks = tasks_for(method, options, seed, division)
-        return cls(PolicyLearner(method, tasks, options.shots, meta, space), name, seed, options)
+        return cls(PolicyLearner(method, tasks, meta, space), name, seed, options)
 
     def require(self) -> None:
         fill_of_tasks(self.learner.tasks)
