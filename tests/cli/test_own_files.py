@@ -59,7 +59,44 @@ def test_tasks_of_a_file_are_learned_from_and_tested_on(tmp_path: Path, capsys: 
     tasks = f"{own}:bits"
     quietly("train", "maml", "--tasks", tasks, "--network", "mlp", "--ways", 2, "--out", run, *QUICK)
     result = evaluated(capsys, run, "--tasks", tasks, "--test-tasks", 5)
-    assert (result["protocol"], result["ways"], result["tasks"]) == ("bits", 2, 5)
+    sizes = {"protocol": "bits", "ways": 2, "shots": 2, "queries": 2, "tasks": 5}
+    assert {name: result[name] for name in sizes} == sizes
+    assert (run / "tests" / "2w2s.json").is_file()
+    assert evaluated(capsys, run, "--tasks", tasks, "--test-tasks", 5, "--shots", 2) == result
+
+
+@pytest.mark.parametrize(
+    ("asked", "has"),
+    [
+        (("--ways", 3), "have 2 ways, whatever is asked for: leave --ways out"),
+        (("--shots", 20), "have 2 shots, whatever is asked for: leave --shots out"),
+        (("--queries", 5), "have 2 queries, whatever is asked for: leave --queries out"),
+        (("--seed", 7), "have no seed that an option sets: leave --seed out"),
+    ],
+)
+def test_tasks_of_a_file_have_no_other_size_or_seed(
+    tmp_path: Path, capsys: Capture, asked: tuple[object, ...], has: str
+) -> None:
+    own, run = write_own(tmp_path), tmp_path / "run"
+    words = ("--tasks", f"{own}:bits")
+    quietly("train", "prototypical", *words, "--network", "mlp", "--out", run, *TINY, "--steps", 1)
+    said = refused(capsys, "evaluate", run, *words, "--test-tasks", 2, *asked)
+    assert said == f"{asked[0]} {asked[1]}, but the tasks of {own}:bits {has}, or change the file"
+    assert not (run / "tests").exists()
+    if asked[0] != "--seed":
+        again = ("prototypical", *words, "--network", "mlp", "--out", tmp_path / "again")
+        assert refused(capsys, "train", *again, *asked) == said
+        assert not (tmp_path / "again").exists()
+
+
+def test_problems_that_say_their_own_size_have_no_other(tmp_path: Path, capsys: Capture) -> None:
+    run = tmp_path / "run"
+    words = ("--tasks", "quadratics", "--network", "mlp", "--out", run)
+    quietly("train", "from-scratch", *words, "--inner-steps", 1)
+    assert evaluated(capsys, run, "--test-tasks", 2)["shots"] == 10
+    assert "have 10 shots, whatever is asked for" in refused(capsys, "evaluate", run, "--shots", 3)
+    assert "are regression, and have no ways" in refused(capsys, "evaluate", run, "--ways", 3)
+    assert evaluated(capsys, run, "--test-tasks", 2, "--seed", 7)["seed"] == 7
 
 
 @pytest.mark.parametrize(

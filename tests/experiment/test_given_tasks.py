@@ -79,6 +79,18 @@ def test_with_its_tasks_it_is_tested_as_its_own(tmp_path: Path) -> None:
     assert (tmp_path / "tests" / "5w2s.json").is_file()
 
 
+def test_a_learner_of_so_many_shots_is_built_for_those_of_its_tasks(tmp_path: Path) -> None:
+    result = fphi.train("snail", out=tmp_path, tasks=Shades(), steps=1, **QUICK)
+    assert isinstance(result, TrainingResult)
+    assert fphi.evaluate(tmp_path, Shades(), test_tasks=2)["shots"] == 2
+
+
+@pytest.mark.parametrize("asked", [{"ways": 3}, {"shots": 20}, {"queries": 4}, {"seed": 7}])
+def test_tasks_that_were_given_have_no_other_size_or_seed(run: Path, asked: dict[str, int]) -> None:
+    with pytest.raises(FphiError, match=r"the tasks that were given have .* out, or give others"):
+        fphi.evaluate(run, Shades(), test_tasks=2, **asked)
+
+
 def test_tasks_of_another_protocol_are_not_its_own(run: Path) -> None:
     assert fphi.evaluate(run, Otherwise(), test_tasks=2)["protocol"] == "otherwise"
     assert fphi.evaluate(run, "hershey", test_tasks=2)["data"] == "hershey"

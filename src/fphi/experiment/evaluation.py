@@ -18,6 +18,7 @@ from fphi.experiment.plugins import is_in_file
 from fphi.experiment.records import budget_of, command_of, earlier_test, start_of
 from fphi.experiment.running import ExecutorOptions
 from fphi.experiment.setup import FewShotRun
+from fphi.experiment.sizes import require_own_seed, require_own_sizes, size_of
 from fphi.experiment.sureness import sureness
 from fphi.experiment.versions import versions
 from fphi.learnable import LearningAlgorithm
@@ -219,10 +220,13 @@ def _loaded(
     run: Path, test: EvaluationOptions, given: TaskDistribution | None
 ) -> tuple[FewShotRun, TaskDistribution, LearningAlgorithm]:
     """A run with the options of a test, its tasks, and its learner."""
-    trained = replace(trained_run(run, test.allowed).changed(test.other or {}), given=given)
+    trained = replace(trained_run(run, test.allowed), given=given).changed(test.other or {})
     if given is None and "tasks" not in (test.other or {}):
         require_data(run / CONFIG, trained.options.tasks, trained.options.data_root)
     tasks = trained.tasks(test.seed, [test.split])
+    if test.split in tasks.splits:
+        require_own_sizes(test.other or {}, trained.options, tasks, test.split)
+        require_own_seed(test.seed, trained.options, tasks, test.split)
     return trained, tasks, load_learner(run, trained, trained.setting(tasks))
 
 
@@ -260,7 +264,7 @@ def _count(tasks: TaskDistribution, test: EvaluationOptions) -> int:
 def _record(
     run: Path, trained: FewShotRun, tasks: TaskDistribution, test: EvaluationOptions, evaluation: Evaluation
 ) -> dict[str, Any]:
-    options, ways, earlier = trained.options, tasks.ways, earlier_test(run)
+    options, earlier = trained.options, earlier_test(run)
     size, steps = options.image_size, (test.other or {}).get("test_steps")
     record = {
         "method": trained.config.name,
@@ -270,9 +274,7 @@ def _record(
         **({"turns": test.turns} if test.turns > 1 else {}),
         **({} if steps is None else {"test_steps": steps}),
         **({"images": f"{size}×{size} grey"} if options.image_reduction == "area" else {}),
-        "ways": ways,
-        "shots": options.shots if trained.given is None else tasks.shots,
-        "queries": len(tasks.task(test.split, 0).query.y) // (ways or 1),
+        **size_of(tasks, test.split),
         **evaluation.to_json(),
         "seed": test.seed,
         "training_seed": trained.training.seed,

@@ -13,6 +13,7 @@ from fphi.errors import FphiError
 from fphi.experiment.classes import CLASSES, classes_of, classes_text
 from fphi.experiment.config import CONFIG, Config, written_fingerprint
 from fphi.experiment.setup import FewShotRun
+from fphi.experiment.sizes import asked_sizes, require_own_sizes
 from fphi.experiment.start import require_fair_start
 from fphi.learnable import LearningAlgorithm
 from fphi.learnable.explaining import plain
@@ -75,6 +76,7 @@ def train_few_shot(
         for note in tasks.notes:
             say(note)
     if not resume:
+        require_own_sizes(asked_sizes(run.options), run.options, tasks, tasks.splits[-1])
         require_fair_start(run, tasks)
     if run.given is None and run.options.tasks not in NAMED and (classes := classes_of(tasks)):
         texts[CLASSES] = classes_text(classes)

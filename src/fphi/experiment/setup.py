@@ -121,21 +121,22 @@ class FewShotRun:
         Raises:
             FphiError: the method has no such option, or its training has fixed it.
         """
+        of_tasks = {key: value for key, value in other.items() if hasattr(self.options, key)}
+        options = replace(self.options, **of_tasks)
         for size in self.method.bound_to:
-            trained = getattr(self.options, size)
-            if other.get(size, trained) != trained:
+            trained, asked = getattr(self.options, size), getattr(options, size)
+            if asked != trained and size not in (*self.options.own_sizes, *options.own_sizes):
                 raise FphiError(
                     f"{self.config.name} was trained with --{size} {trained} and is bound to that; "
-                    f"train it with --{size} {other[size]}"
+                    f"train it with --{size} {asked}"
                 )
-        of_tasks = {key: value for key, value in other.items() if hasattr(self.options, key)}
         of_method = {key: value for key, value in other.items() if key not in of_tasks}
         for name in of_method:
             if not hasattr(self.method, name):
                 raise FphiError(f"{self.config.name} has no option --{name.replace('_', '-')}; leave it out")
         with self._options_of_the_user():
             method = replace(self.method, **of_method)
-        config = self.config.having(replace(self.options, **of_tasks)).having(method)
+        config = self.config.having(options).having(method)
         division, data = self.division, of_tasks.get("tasks", self.options.tasks)
         if division is not None and Path(data).resolve() != Path(self.options.tasks).resolve():
             division = replace(division, elsewhere=True)

@@ -24,11 +24,15 @@ from fphi.tasks.protocols import Protocol, protocol_named
 from fphi.tasks.quadratics import QuadraticTasks
 from fphi.tasks.shuffled import shuffled
 from fphi.tasks.sine import SineTasks
-from fphi.tasks.sources import NAMED, WITHOUT_PROTOCOL, default_protocol, load_pool
+from fphi.tasks.sources import GIVEN, NAMED, WITHOUT_PROTOCOL, default_protocol, load_pool
 from fphi.tasks.splits import chosen, some_of
 from fphi.tasks.tables import TableTasks
 
-__all__ = ["TaskOptions", "few_shot_tasks", "load_tasks"]
+__all__ = ["SIZES", "TaskOptions", "few_shot_tasks", "load_tasks"]
+
+SIZES = ("ways", "shots", "queries")
+"""The options that say how large a task is."""
+_OWN = {"sine": ("ways",), "quadratics": SIZES, "tables": ("shots",)}
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,13 @@ class TaskOptions:
         """The two parts of FILE.py:NAME, where ``tasks`` is that."""
         file, colon, name = self.tasks.rpartition(":")
         return (file, name) if colon and file.endswith(".py") else None
+
+    @property
+    def own_sizes(self) -> tuple[str, ...]:
+        """Those of `SIZES` that these tasks say themselves: an option does not change them."""
+        if self.tasks == GIVEN or self.file_and_name is not None:
+            return SIZES
+        return _OWN.get(self.tasks, ())
 
     def located(self, root: Path | None = None) -> Self:
         """With all paths in full, so that they are found from any folder.
