@@ -1,5 +1,8 @@
 """Whether probabilities can be believed, and queries of other classes told: on tasks whose answers are known."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +12,7 @@ import fphi
 from fphi.experiment.sureness import sureness
 from fphi.learnable import LearningAlgorithm
 from fphi.run.meta.confidence import calibration_error
-from fphi.tasks import Examples
+from fphi.tasks import Examples, FewShotTasks, Minibatches, SplitRule, TrainingTasks
 
 
 class Overconfident(LearningAlgorithm):
@@ -33,8 +36,10 @@ def few_development_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def tasks() -> fphi.TaskDistribution:
-    return fphi.load_tasks("hershey", ways=5, shots=5)
+def tasks() -> FewShotTasks:
+    tasks = fphi.load_tasks("hershey", ways=5, shots=5)
+    assert isinstance(tasks, FewShotTasks)
+    return tasks
 
 
 def test_a_scale_of_the_logits_changes_nothing_once_they_are_calibrated(tasks: fphi.TaskDistribution) -> None:
@@ -58,6 +63,73 @@ def test_queries_of_other_classes_look_less_known(tasks: fphi.TaskDistribution) 
         "answers",
         "unknown_classes",
     }
+
+
+class OfFiveWays(Overconfident):
+    """Learns from five classes with two examples each, and from nothing else."""
+
+    def forward(self, support: Examples, query_x: Tensor) -> Tensor:
+        assert support.y.bincount().tolist() == [2] * 5
+        return super().forward(support, query_x)
+
+
+@pytest.mark.parametrize(
+    "train", [Minibatches(size=20), TrainingTasks(ways=20, shots=1, queries=2)], ids=["pooled", "20-way"]
+)
+def test_training_classes_calibrate_in_tasks_of_the_tests_size(train: TrainingTasks) -> None:
+    tasks = fphi.load_tasks("hershey", ways=5, shots=2, train_on_validation=True, train=train)
+    assert "validation" not in tasks.splits
+    assert sureness(OfFiveWays(0.05), tasks, tasks, "test", 3).chosen_on == "train"
+
+
+class Unlike(fphi.TaskDistribution):
+    """Test tasks of five ways, and training tasks of other numbers."""
+
+    splits = ("train", "test")
+
+    def __init__(self, ways: int, shots: int) -> None:
+        self.sizes = {"train": (ways, shots), "test": (5, 2)}
+
+    def batch(self, split: str, indices: Sequence[int]) -> fphi.Task:
+        ways, shots = self.sizes[split]
+        y = torch.arange(ways).repeat(shots)
+        x = y[:, None] + torch.zeros(len(y), 3)
+        return fphi.stack([fphi.Task(Examples(x, y), Examples(x, y)) for _ in indices])
+
+
+def test_training_tasks_of_another_size_do_not_calibrate() -> None:
+    assert sureness(OfFiveWays(0.05), same := Unlike(5, 2), same, "test", 3).chosen_on == "train"
+    for other in (Unlike(6, 2), Unlike(5, 3)):
+        with pytest.raises(
+            fphi.FphiError, match="needs development tasks of 5 ways and 2 shots, as at test"
+        ):
+            sureness(OfFiveWays(0.05), other, other, "test", 3)
+
+
+def test_the_last_of_a_fixed_number_of_tasks_is_followed_by_the_first(tasks: FewShotTasks) -> None:
+    rule = SplitRule(tasks.shape("test"), fixed=tasks.draw("test", range(4)))
+    trials = FewShotTasks({"trials": tasks.pool("test")}, {"trials": rule})
+    told = sureness(Overconfident(0.05), trials, tasks, "trials", 4)
+    assert len(told.auroc) == 4
+    among = sureness(Overconfident(0.05), tasks, tasks, "test", 3)
+    assert torch.equal(told.auroc[:3], among.auroc)
+
+
+class Elsewhere(nn.Module):
+    """Is at home on a device that holds no numbers, takes tasks there only, and answers from afar."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(1, device="meta"))
+
+    def solve_alone(self, support: Examples, query_x: Tensor) -> Tensor:
+        assert {part.device.type for part in (*support, query_x)} == {"meta"}
+        return torch.zeros(1, query_x.shape[1], 5)
+
+
+def test_tasks_are_asked_where_the_learner_is(tasks: fphi.TaskDistribution) -> None:
+    learner: Any = Elsewhere()
+    assert float(sureness(learner, tasks, tasks, "test", 3).auroc.mean()) == 0.5
 
 
 def test_the_error_of_an_evaluation_is_that_of_all_its_answers(tasks: fphi.TaskDistribution) -> None:

@@ -55,6 +55,18 @@ def everything(task: Task) -> tuple[Tensor, Tensor]:
     return torch.cat([task.support.x, task.query.x]), torch.cat([task.support.y, task.query.y])
 
 
+def test_training_classes_make_tasks_as_at_test() -> None:
+    made = make(Minibatches(size=7), rotation="mirrored", distortion="affine", pool=labelled_pool([4] * 5))
+    tasks = made.as_at_test("train")
+    assert (tasks.splits, tasks.shape("train")) == (("train",), made.shape("test"))
+    assert not tasks.pool("train").turns.any()
+    pool, drawn = labelled_pool([4] * 5), tasks.draw("train", [3])
+    images = torch.from_numpy(pool.images[drawn.images[0, :, 0]]).float() / 255
+    assert torch.equal(tasks.task("train", 3).support.x, images)
+    assert type(made.task("train", 0)) is Task
+    assert made.task("train", 0).support.y.shape == (3,)
+
+
 def test_a_pass_holds_each_image_once_with_the_number_of_its_class() -> None:
     """The pools' images say in their corner which class and which image they are."""
     tasks, pool = make(Minibatches(size=7)), labelled_pool(SIZES)

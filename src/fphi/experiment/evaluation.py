@@ -209,7 +209,8 @@ def evaluate_run(
     record = _record(run, trained, tasks, test, evaluation)
     if test.calibrate:
         development = trained.tasks(trained.training.seed)
-        record["sureness"] = sureness(learner, tasks, development, test.split, count).to_json()
+        development = development if device is None else development.on(device)
+        record["sureness"] = sureness(turning, tasks, development, test.split, count).to_json()
     steps = record.get("test_steps")
     name = test_name(tasks.ways, record["shots"], split=test.split, turns=test.turns, steps=steps)
     own = given is None or (trained_on_given and read_note(run / BEST).get("protocol") == given.protocol)

@@ -13,8 +13,9 @@ from fphi.errors import FphiError
 from fphi.learnable import LearningAlgorithm
 from fphi.learnable.base import evaluation_mode
 from fphi.run.meta.confidence import best_temperature, calibration_error, separation
+from fphi.run.meta.evaluate import device_of
 from fphi.run.meta.evaluation import Interval
-from fphi.tasks import TaskDistribution
+from fphi.tasks import Examples, FewShotTasks, TaskDistribution
 
 __all__ = ["Sureness", "sureness"]
 
@@ -68,18 +69,19 @@ def sureness(
         learner: any that answers with logits.
         tasks: that are tested on.
         development: those of the training. Where none of their classes were kept for validation, tasks of
-            training classes calibrate, on which a learner is surer.
+            training classes that are made as the test's calibrate, on which a learner is surer.
         split: of ``tasks``.
         count: how many tasks are tested on.
 
     Raises:
-        FphiError: the tasks are regression.
+        FphiError: the tasks are regression, or there are no development tasks of their size.
     """
     if tasks.ways is None:
         raise FphiError("--calibrate is for tasks with classes, and these are regression; leave it out")
+    development, chosen_on = _to_choose_on(development, tasks)
+    chosen = min(_DEVELOPMENT, development.count(chosen_on) or _DEVELOPMENT)
     with evaluation_mode(learner) as answering:
-        chosen_on = "validation" if "validation" in development.splits else "train"
-        before = _answered(answering, development, chosen_on, range(_DEVELOPMENT))
+        before = _answered(answering, development, chosen_on, range(chosen))
         after = _answered(answering, tasks, split, range(count))
     temperature = best_temperature(
         torch.cat([a.own for a in before]), np.concatenate([a.labels for a in before])
@@ -89,6 +91,25 @@ def sureness(
     logits, labels = torch.cat([a.own for a in after]), np.concatenate([a.labels for a in after])
     error = calibration_error((logits / temperature).softmax(1).numpy(), labels)
     return Sureness(chosen_on, temperature, error, best, _aurocs(after, temperature, best), len(labels))
+
+
+def _to_choose_on(
+    development: TaskDistribution, tasks: TaskDistribution
+) -> tuple[TaskDistribution, Literal["validation", "train"]]:
+    """The tasks to choose on, and their split: they are of the size of those that are tested on."""
+    if "validation" in development.splits:
+        return development, "validation"
+    if "train" not in development.splits:
+        raise FphiError("--calibrate needs a split 'validation' or 'train', and these tasks have neither")
+    if isinstance(development, FewShotTasks):
+        return development.as_at_test("train"), "train"
+    labels, ways = development.task("train", 0).support.y, tasks.ways or 1
+    if labels.is_floating_point() or (int(labels.max()) + 1, len(labels)) != (ways, ways * tasks.shots):
+        raise FphiError(
+            f"--calibrate needs development tasks of {ways} ways and {tasks.shots} shots, as at test, and "
+            "these training tasks have others: give them a split 'validation', or leave --calibrate out"
+        )
+    return development, "train"
 
 
 @dataclass(frozen=True)
@@ -103,20 +124,18 @@ class _Answered:
 def _answered(
     learner: LearningAlgorithm, tasks: TaskDistribution, split: str, indices: Sequence[int]
 ) -> list[_Answered]:
-    found = []
+    found, device, most = [], device_of(learner), tasks.count(split)
     for i in indices:
+        j = i + 1 if most is None else (i + 1) % most
         task, names = tasks.task(split, i), set(tasks.class_names(split, i))
-        following = tasks.task(split, i + 1)
-        strange = [name not in names for name in tasks.class_names(split, i + 1)] if names else []
-        other = following.query.x[
-            [j for j, y in enumerate(following.query.y.tolist()) if strange and strange[y]]
-        ]
-        x = torch.cat([task.query.x, other])
-        logits = learner.solve_alone(type(task.support)(task.support.x[None], task.support.y[None]), x[None])[
-            0
-        ]
+        following = tasks.task(split, j).query
+        strange = [name not in names for name in tasks.class_names(split, j)] if names else []
+        other = following.x[[k for k, y in enumerate(following.y.tolist()) if strange and strange[y]]]
+        x = torch.cat([task.query.x, other]).to(device)
+        support = Examples(*(part[None].to(device) for part in task.support))
+        logits = learner.solve_alone(support, x[None])[0].cpu()
         own, others = torch.split(logits.double(), [len(task.query.x), len(other)])
-        found.append(_Answered(own, task.query.y.numpy(), others))
+        found.append(_Answered(own, task.query.y.cpu().numpy(), others))
     return found
 
 

@@ -168,6 +168,23 @@ class FewShotTasks(TaskDistribution):
         }
         return changed
 
+    def as_at_test(self, split: str) -> "FewShotTasks":
+        """Return tasks of the classes of one split, made as those of the last split are.
+
+        They have that size, and nothing of what makes training tasks special: no minibatches, and no classes
+        or images that were turned or changed.
+
+        Raises:
+            DataError: there are too few classes or images for that.
+        """
+        pool, rule = self.pool(split), self.rule(self.splits[-1])
+        upright = pool.subset(np.flatnonzero(pool.turns == 0))
+        made = FewShotTasks.__new__(FewShotTasks)
+        vars(made).update(vars(self))
+        made._change = None
+        made._splits = {split: prepare(split, upright, replace(rule, fixed=None), self.seed)}
+        return made
+
     def draw(self, split: str, indices: Sequence[int]) -> Draw:
         """Choose classes, images and rotations of the episodes of these numbers."""
         return draw(self._split(split), task_indices(indices))
