@@ -11,6 +11,7 @@ from torch import Tensor, nn
 import fphi
 from fphi.experiment.sureness import sureness
 from fphi.learnable import LearningAlgorithm
+from fphi.learnable.turning import TurningLearner
 from fphi.run.meta.confidence import calibration_error
 from fphi.tasks import Examples, FewShotTasks, Minibatches, SplitRule, TrainingTasks
 
@@ -100,9 +101,7 @@ class Unlike(fphi.TaskDistribution):
 def test_training_tasks_of_another_size_do_not_calibrate() -> None:
     assert sureness(OfFiveWays(0.05), same := Unlike(5, 2), same, "test", 3).chosen_on == "train"
     for other in (Unlike(6, 2), Unlike(5, 3)):
-        with pytest.raises(
-            fphi.FphiError, match="needs development tasks of 5 ways and 2 shots, as at test"
-        ):
+        with pytest.raises(fphi.FphiError, match="needs development tasks of 5 ways and 2 shots, as at test"):
             sureness(OfFiveWays(0.05), other, other, "test", 3)
 
 
@@ -126,6 +125,9 @@ class Elsewhere(nn.Module):
         assert {part.device.type for part in (*support, query_x)} == {"meta"}
         return torch.zeros(1, query_x.shape[1], 5)
 
+    def logits(self, answers: Tensor) -> Tensor:
+        return answers
+
 
 def test_tasks_are_asked_where_the_learner_is(tasks: fphi.TaskDistribution) -> None:
     learner: Any = Elsewhere()
@@ -143,6 +145,43 @@ def test_the_error_of_an_evaluation_is_that_of_all_its_answers(tasks: fphi.TaskD
     assert found.calibration_error == pytest.approx(by_hand, abs=1e-6)
     assert found.to_json()["calibration_error"] == found.calibration_error
     assert np.isfinite(by_hand)
+
+
+class ByRank(Overconfident):
+    """Answers with the ranks of the classes, which say nothing of how sure they are."""
+
+    def logits(self, answers: Tensor) -> None:
+        return None
+
+
+def test_answers_that_are_no_probabilities_have_no_calibration(tasks: fphi.TaskDistribution) -> None:
+    assert fphi.evaluate(ByRank(0.3), tasks, count=3).calibration_error is None
+    with pytest.raises(fphi.FphiError, match="ByRank answers with no probabilities; leave --calibrate out"):
+        sureness(ByRank(0.3), tasks, tasks, "test", 3)
+
+
+class Equal(nn.Module):
+    """Relations of 1 to the class that is the query itself, and of 0 to all others."""
+
+    def forward(self, classes: Tensor, queries: Tensor) -> Tensor:
+        return (torch.cdist(queries.flatten(1), classes.flatten(1)) < 1e-3).float()
+
+
+@pytest.mark.parametrize("turns", [1, 4])
+def test_relations_are_shares_of_a_probability(turns: int) -> None:
+    """A learner that is always right and sure of it has no error; 0.8 to 0.2 is as sure as 0.4 to 0.1."""
+    learner: LearningAlgorithm = fphi.RelationLearner(nn.Identity(), Equal())
+    x, y = torch.eye(5).view(1, 5, 5, 1, 1).repeat(3, 1, 1, 2, 10).reshape(3, 5, 1, 10, 10), torch.arange(5)
+    learner = learner if turns == 1 else TurningLearner(learner, turns)
+    found = fphi.evaluate(
+        learner, fphi.Task(Examples(x, y.repeat(3, 1)), Examples(x.clone(), y.repeat(3, 1)))
+    )
+    assert found.accuracy == 1
+    assert found.calibration_error == pytest.approx(0, abs=1e-6)
+    relations = torch.tensor([[0.8, 0.2], [0.4, 0.1], [0.0, 0.0]])
+    logits = learner.logits(relations)
+    assert logits is not None
+    assert torch.allclose(logits.softmax(1), torch.tensor([[0.8, 0.2], [0.8, 0.2], [0.5, 0.5]]))
 
 
 def test_regression_has_no_calibration() -> None:

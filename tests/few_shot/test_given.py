@@ -12,10 +12,11 @@ import pytest
 import torch
 from PIL import Image
 from scipy.io import wavfile
-from torch import nn
+from torch import Tensor, nn
 
 from few_shot_helpers import blobs, image_folder, sound_folder, tone
-from fphi import FewShotClassifier, FphiError
+from fphi import Examples, FewShotClassifier, FphiError, RelationLearner
+from fphi.few_shot.answers import Answers
 from fphi.few_shot.own_data import fit_data
 
 
@@ -192,3 +193,18 @@ def test_a_picture_in_memory_is_upright() -> None:
 
     FewShotClassifier("means", encoder=encoder).fit([Image.open(written)] * 2, ["a", "b"])
     assert met[0].size == (8, 4)
+
+
+class Alike(nn.Module):
+    """Relations in 0..1: how near two numbers are."""
+
+    def forward(self, classes: Tensor, queries: Tensor) -> Tensor:
+        return (-(queries[:, None] - classes).abs().sum(2)).exp()
+
+
+def test_relations_answer_with_their_shares() -> None:
+    support = Examples(torch.tensor([[0.0], [1.0]]), torch.arange(2))
+    answers = Answers(RelationLearner(nn.Identity(), Alike()), support, 2)
+    asked = torch.tensor([[0.0], [0.5]])
+    relations = Alike()(support.x, asked)
+    assert torch.allclose(answers(asked).softmax(1), relations / relations.sum(1, keepdim=True))

@@ -66,7 +66,7 @@ def sureness(
     A task's queries of classes that it has not shown are those of the next task, but for classes in common.
 
     Args:
-        learner: any that answers with logits.
+        learner: any whose answers are probabilities, see `LearningAlgorithm.logits`.
         tasks: that are tested on.
         development: those of the training. Where none of their classes were kept for validation, tasks of
             training classes that are made as the test's calibrate, on which a learner is surer.
@@ -74,7 +74,8 @@ def sureness(
         count: how many tasks are tested on.
 
     Raises:
-        FphiError: the tasks are regression, or there are no development tasks of their size.
+        FphiError: the tasks are regression, there are no development tasks of their size, or answers are no
+            probabilities.
     """
     if tasks.ways is None:
         raise FphiError("--calibrate is for tasks with classes, and these are regression; leave it out")
@@ -133,8 +134,10 @@ def _answered(
         other = following.x[[k for k, y in enumerate(following.y.tolist()) if strange and strange[y]]]
         x = torch.cat([task.query.x, other]).to(device)
         support = Examples(*(part[None].to(device) for part in task.support))
-        logits = learner.solve_alone(support, x[None])[0].cpu()
-        own, others = torch.split(logits.double(), [len(task.query.x), len(other)])
+        logits = learner.logits(learner.solve_alone(support, x[None])[0].cpu().double())
+        if logits is None:
+            raise FphiError(f"{type(learner).__name__} answers with no probabilities; leave --calibrate out")
+        own, others = torch.split(logits, [len(task.query.x), len(other)])
         found.append(_Answered(own, task.query.y.cpu().numpy(), others))
     return found
 

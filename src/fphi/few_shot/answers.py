@@ -144,7 +144,10 @@ class Answers(nn.Module):
         support = Examples(self.support_x[None], self.support_y[None])
         with torch.no_grad():
             parts = [self.learner.solve_alone(support, part[None])[0] for part in torch.split(x, _AT_ONCE)]
-        return torch.cat(parts)[:, : self.classes]
+            logits = self.learner.logits(torch.cat(parts)[:, : self.classes])
+        if logits is None:
+            raise ExamplesError(f"{type(self.learner).__name__} answers with no probabilities; give another")
+        return logits
 
 
 @dataclass(frozen=True)

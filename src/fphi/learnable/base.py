@@ -9,14 +9,13 @@ from typing import Any, ClassVar, Self
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from fphi.errors import FphiError
 from fphi.learnable.checking import checks
-from fphi.learnable.modes import evaluation_mode, keep_batch_statistics
+from fphi.learnable.modes import evaluation_mode, keep_batch_statistics, uses_query_batch
 from fphi.learnable.rows import answers_after, rows_share
 from fphi.learnable.targets import AnswersAtTest, fitting, require_answerable, require_scalar
-from fphi.networks.batch_norm import BatchNorm, network_pass, norm_modes
+from fphi.networks.batch_norm import network_pass, norm_modes
 from fphi.ranges import checked
 from fphi.tasks.types import Examples, Task
 from fphi.within.calls import call_loss
@@ -149,6 +148,13 @@ class LearningAlgorithm(nn.Module):
         require_scalar(loss)
         return loss
 
+    def logits(self, answers: Tensor) -> Tensor | None:
+        """Answers ``[..., ways]`` as logits: their softmax is how probable each class is.
+
+        As cross-entropy reads them answers are logits already. None: nothing makes probabilities of them.
+        """
+        return answers
+
     def examples_at_once(self, tasks: Task) -> int:
         """How many examples of a task are at work at once in training; chunks of tasks are sized by it."""
         return tasks.support.x.shape[1] + tasks.query.x.shape[1]
@@ -193,7 +199,7 @@ class LearningAlgorithm(nn.Module):
             support: see `solve`.
             query_x: see `solve`.
         """
-        if any(map(_uses_query_batch, self.modules())):
+        if any(map(uses_query_batch, self.modules())):
             return True
         return rows_share(answers_after(self, Examples(support.x[:1], support.y[:1])), query_x)
 
@@ -210,12 +216,6 @@ class LearningAlgorithm(nn.Module):
         if not mode:
             keep_batch_statistics(self)
         return self
-
-
-def _uses_query_batch(module: nn.Module) -> bool:
-    if isinstance(module, BatchNorm):
-        return module.mode in ("query-batch", "per-step") or (module.is_running and module.uses_batch)
-    return isinstance(module, _BatchNorm) and (module.training or module.running_mean is None)
 
 
 def run_network(
@@ -286,7 +286,7 @@ def passes_alone(network: nn.Module, outputs: Callable[[Tensor], Tensor], querie
     asked = _ASKED_ALONE.get()
     if asked is None or not any(network is module for module in asked.modules()):
         return False
-    return any(_uses_query_batch(m) for m in network.modules()) or rows_share(outputs, queries)
+    return any(uses_query_batch(m) for m in network.modules()) or rows_share(outputs, queries)
 
 
 def over_network(

@@ -5,11 +5,12 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from fphi.networks.batch_norm import BatchNorm
 from fphi.within.stand_in import EXCHANGE, stand_in
 
-__all__ = ["evaluation_mode", "has_fresh_statistics", "keep_batch_statistics"]
+__all__ = ["evaluation_mode", "has_fresh_statistics", "keep_batch_statistics", "uses_query_batch"]
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -43,3 +44,10 @@ def has_fresh_statistics(module: nn.Module) -> bool:
     if not isinstance(mean, Tensor) or not isinstance(variance, Tensor):
         return False
     return not bool(mean.any()) and bool((variance == 1).all())
+
+
+def uses_query_batch(module: nn.Module) -> bool:
+    """Whether it is a norm layer that takes its statistics from the rows at hand."""
+    if isinstance(module, BatchNorm):
+        return module.mode in ("query-batch", "per-step") or (module.is_running and module.uses_batch)
+    return isinstance(module, _BatchNorm) and (module.training or module.running_mean is None)

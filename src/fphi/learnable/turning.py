@@ -49,5 +49,8 @@ class TurningLearner(LearningAlgorithm):
         ]
         return sum(answers[1:], answers[0]) / self.turns
 
+    def logits(self, answers: Tensor) -> Tensor | None:
+        return self.learner.logits(answers)
+
     def measures(self, tasks: Task) -> dict[str, Tensor]:
         return self.learner.measures(tasks)

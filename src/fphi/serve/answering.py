@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from fphi.errors import FphiError
 from fphi.experiment.loading import load_learner, noted_setting, trained_run
 from fphi.experiment.setup import FewShotRun
-from fphi.learnable import ImaginaryLearner, LearningAlgorithm, RelationLearner
+from fphi.learnable import ImaginaryLearner, LearningAlgorithm
 from fphi.learnable.base import each_query_alone
 from fphi.learnable.comparison.learner import ComparisonLearner
 from fphi.report.embedding import principal_components
@@ -156,13 +156,13 @@ class Learned:
         return Answer(final, steps, self._plane(support, question))
 
     def _probabilities(self, scores: Tensor) -> list[float]:
-        """Of the scores ``[ways]``; relations are in 0..1 each, and are made to sum to 1."""
-        if not torch.isfinite(scores.nan_to_num(neginf=0.0)).all() or bool(scores.isneginf().all()):
+        """Of the scores ``[ways]``."""
+        if bool((scores.isnan() | scores.isposinf()).any() or scores.isneginf().all()):
             raise FphiError("the learner's answer is not finite; try other examples")
-        if isinstance(self.learner, RelationLearner):
-            shares: list[float] = (scores / scores.sum().clamp_min(1e-12)).tolist()
-            return shares
-        values: list[float] = scores.double().softmax(0).tolist()
+        logits = self.learner.logits(scores.double())
+        if logits is None:
+            raise FphiError(f"{type(self.learner).__name__} answers with no probabilities; serve another run")
+        values: list[float] = logits.softmax(0).tolist()
         return values
 
     def _plane(self, support: Examples, question: Tensor) -> Plane | None:

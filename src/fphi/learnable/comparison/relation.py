@@ -55,6 +55,10 @@ class RelationLearner(ComparisonLearner):
         own = own_parameters(self.relation)
         return self.over_tasks(lambda c, q: call_network(self.relation, own, c, q), classes, queries)
 
+    def logits(self, answers: Tensor) -> Tensor:
+        """The logarithms of relations: probabilities are their shares of a query's sum."""
+        return answers.clamp_min(torch.finfo(answers.dtype).tiny).log()
+
     def observe(self, task: Task) -> None:
         """The relation module sees pairs, so it is passed what it would be in training."""
         rows = len(task.support.y)

@@ -183,16 +183,17 @@ def _measured(
         learner.losses(answers.final, targets),
         torch.stack(accuracies) if accuracies else none,
         torch.stack(losses) if losses else none,
-        _sureness(answers.final, targets),
+        _sureness(learner, answers.final, targets),
     )
 
 
-def _sureness(answers: Tensor, targets: Tensor) -> Tensor:
+def _sureness(learner: LearningAlgorithm, answers: Tensor, targets: Tensor) -> Tensor:
     """The largest probability of each answer, and whether it is right ``[2, answers]``; of labels alone."""
-    if not are_labels(answers[0], targets[0]) or targets.dim() != 2:
+    logits = learner.logits(answers.float())
+    if logits is None or not are_labels(answers[0], targets[0]) or targets.dim() != 2:
         return answers.new_empty(2, 0)
     counted = targets != IGNORED
-    sure = answers.float().softmax(-1).amax(-1).nan_to_num(0)  # what is not finite is no answer
+    sure = logits.softmax(-1).amax(-1).nan_to_num(0)  # what is not finite is no answer
     return torch.stack([sure[counted], are_right(answers, targets, 2).float()[counted]])
 
 

@@ -48,7 +48,8 @@ class Evaluation:
         shares_queries: whether queries that are answered together share statistics.
         measures: what else the learner tells of each task, by name ``[n]``.
         calibration_error: by how much sureness and accuracy differ, over all answers: see
-            `fphi.run.meta.confidence.calibration_error`; None in regression.
+            `fphi.run.meta.confidence.calibration_error`; None in regression, and of answers that
+            are no probabilities (see `LearningAlgorithm.logits`).
     """
 
     transductive: Tensor
