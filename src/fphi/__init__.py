@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from fphi.networks import MLP, BatchNorm, Conv4
     from fphi.objective import meta_gradient
     from fphi.optimize import GradientDescent
+    from fphi.run.meta.evaluate import calibrate_on
     from fphi.tasks import Examples, Task, TaskDistribution, load_folder, load_tasks, stack
     from fphi.within import (
         InnerOptimizer,
@@ -88,6 +89,7 @@ __all__ = [
     "Task",
     "TaskDistribution",
     "adam",
+    "calibrate_on",
     "compare",
     "evaluate",
     "learned_momentum",
@@ -130,6 +132,7 @@ _HOMES = {
     "experiment": ("compare", "evaluate", "load", "train", "train_seeds", "tune"),
     "methods": ("FewShotMethod", "Setting", "method"),
     "optimize": ("GradientDescent",),
+    "run.meta.evaluate": ("calibrate_on",),
     "tasks": ("Examples", "Task", "TaskDistribution", "load_folder", "load_tasks", "stack"),
     "within": (
         "InnerOptimizer",

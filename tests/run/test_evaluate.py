@@ -1,15 +1,19 @@
 """Across-task testing: the numbers are what they say they are."""
 
+import copy
 import math
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+import fphi
 from fphi.errors import FphiError
 from fphi.learnable import GradientLearner, LearningAlgorithm, PrototypicalLearner, RelationLearner
 from fphi.networks import MLP, BatchNorm, Conv4
+from fphi.networks.calibration import lacks_statistics
 from fphi.objective import meta_gradient
 from fphi.objective.meta_gradient import size_of_task
 from fphi.run.meta.evaluate import calibrate_on, evaluate
@@ -234,6 +238,41 @@ class Likeness(nn.Module):
 
     def forward(self, classes: Tensor, queries: Tensor) -> Tensor:
         return (queries.mean((1, 2, 3))[:, None] - classes.mean((1, 2, 3))).square().neg().exp()
+
+
+@pytest.mark.parametrize("follows", [True, False])
+def test_statistics_that_nobody_took_are_taken_for_a_test(
+    follows: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tasks = load_tasks("hershey", ways=5, shots=1)
+    learner = PrototypicalLearner(Conv4(None, filters=4, norm="running"))
+    if not follows:  # as of a learner that cannot be copied
+        monkeypatch.setattr("fphi.run.meta.evaluate.stand_in", lambda module, tensors: None)
+    before, drawn = copy.deepcopy(learner.state_dict()), torch.get_rng_state()
+    found = evaluate(learner, tasks, count=4)
+    assert torch.equal(drawn, torch.get_rng_state())
+    unchanged = all(torch.equal(before[name], value) for name, value in learner.state_dict().items())
+    assert unchanged == follows
+    calibrate_on(learner, tasks)
+    assert torch.equal(found.losses, evaluate(learner, tasks, count=4).losses)
+
+
+def test_without_training_tasks_statistics_that_nobody_took_are_asked_for() -> None:
+    tasks = load_tasks("hershey", ways=5, shots=1)
+    learner = PrototypicalLearner(Conv4(None, filters=4, norm="running"))
+    batch, only = tasks.batch("test", range(2)), load_tasks("hershey", ways=5, shots=1, splits=["test"])
+    for given in (batch, only):
+        with pytest.raises(FphiError, match=r"have no statistics yet.* call fphi\.calibrate_on\(learner"):
+            evaluate(learner, given, count=2)
+    calibrate_on(learner, tasks)
+    assert torch.equal(evaluate(learner, batch).losses, evaluate(learner, only, count=2).losses)
+
+
+def test_a_start_that_nothing_is_learned_from_keeps_statistics(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    fphi.train("from-scratch", out=out, network="conv4-stride", norm="running", inner_steps=1)
+    assert not lacks_statistics(fphi.load(out))
+    assert fphi.evaluate(out, test_tasks=2)["tasks"] == 2
 
 
 def test_no_tasks_are_refused() -> None:

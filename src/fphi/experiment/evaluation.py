@@ -23,11 +23,12 @@ from fphi.experiment.sureness import sureness
 from fphi.experiment.versions import versions
 from fphi.learnable import LearningAlgorithm
 from fphi.learnable.turning import TurningLearner
+from fphi.networks.calibration import lacks_statistics
 from fphi.ranges import count, number, require_ranges
 from fphi.report.files import TestRecord, test_name, write_test
 from fphi.run.disk.checkpoint import BEST, read_note
 from fphi.run.disk.finite import only_finite
-from fphi.run.meta.evaluate import How, Measured, joined, measure, parts_of
+from fphi.run.meta.evaluate import How, Measured, calibrate_on, joined, measure, parts_of
 from fphi.run.meta.evaluate import evaluate as evaluate_learner
 from fphi.run.meta.evaluation import Evaluation
 from fphi.run.search.executors import Executor
@@ -228,7 +229,10 @@ def _loaded(
     if test.split in tasks.splits:
         require_own_sizes(test.other or {}, trained.options, tasks, test.split)
         require_own_seed(test.seed, trained.options, tasks, test.split)
-    return trained, tasks, load_learner(run, trained, trained.setting(tasks))
+    learner = load_learner(run, trained, trained.setting(tasks))
+    if lacks_statistics(learner):  # a start that nothing was learned from, as runs of before kept it
+        calibrate_on(learner, trained.tasks(trained.training.seed, ["train"]))
+    return trained, tasks, learner
 
 
 def _measured_part(asked: tuple[Path, EvaluationOptions, range]) -> Measured:

@@ -94,7 +94,7 @@ def train_few_shot(
                 f"{run.config.name} trains on no task, so there is nothing for --augmentation "
                 f"{run.training.augmentation} to change; leave it out"
             )
-        _keep_start(run, learner, setting, out, texts)
+        _keep_start(run, learner, tasks, out, texts)
         return None
     return train(
         learner,
@@ -168,14 +168,16 @@ def extend(run: FewShotRun, config: Config, out: Path) -> None:
 
 
 def _keep_start(
-    run: FewShotRun, learner: LearningAlgorithm, setting: Setting, out: Path, texts: dict[str, str]
+    run: FewShotRun, learner: LearningAlgorithm, tasks: TaskDistribution, out: Path, texts: dict[str, str]
 ) -> None:
     """The run of a method that learns nothing across tasks: its start is all that there is."""
     if run.training.start_from is not None:
         load_shared_parameters(Path(run.training.start_from) / BEST, learner)
+    calibrate_on(learner, tasks)
     for file, text in texts.items():
         write_text(out / file, text)
-    note: dict[str, Json] = {"step": 0, "fingerprint": run.config.fingerprint(out), **setting_note(setting)}
+    noted = setting_note(run.setting(tasks))
+    note: dict[str, Json] = {"step": 0, "fingerprint": run.config.fingerprint(out), **noted}
     note |= _given_note(run)
     save_parameters(out / BEST, learner, note)
 

@@ -52,5 +52,8 @@ class TurningLearner(LearningAlgorithm):
     def logits(self, answers: Tensor) -> Tensor | None:
         return self.learner.logits(answers)
 
+    def observe(self, task: Task) -> None:
+        self.learner.observe(task)
+
     def measures(self, tasks: Task) -> dict[str, Tensor]:
         return self.learner.measures(tasks)

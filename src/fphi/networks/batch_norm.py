@@ -184,6 +184,11 @@ class BatchNorm(nn.Module):
         return self.mode in ("running", "per-step-running")
 
     @property
+    def has_statistics(self) -> bool:
+        """Whether `calibrate` stored any: at first they are a mean of 0 and a variance of 1."""
+        return self.is_running and bool(self.running_mean.any() or (self.running_var != 1).any())
+
+    @property
     def is_per_step(self) -> bool:
         """Whether what it has is there once for each inner step."""
         return self.mode in ("per-step", "per-step-running")

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from fphi.networks.batch_norm import BatchNorm, Records
 
-__all__ = ["calibrate"]
+__all__ = ["calibrate", "lacks_statistics"]
 
 T = TypeVar("T")
 
@@ -25,9 +25,7 @@ def calibrate(network: nn.Module, batches: Iterable[T], call: Callable[[T], obje
         batches: what the statistics are taken of: inputs ``[n, *input]``, or what ``call`` takes.
         call: passes a batch through the layers; by default ``network`` itself.
     """
-    layers = [
-        m for m in network.modules() if isinstance(m, BatchNorm) and m.is_running and not m.keeps_statistics
-    ]
+    layers = _to_calibrate(network)
     if not layers:
         return
     was_training = {module: module.training for module in network.modules()}
@@ -38,12 +36,23 @@ def calibrate(network: nn.Module, batches: Iterable[T], call: Callable[[T], obje
         for batch in batches:
             (call or network)(batch)
         for layer in layers:
-            _set_running(layer)
+            if layer.records:  # no batch went through it, else
+                _set_running(layer)
     finally:
         for layer in layers:
             layer.collects, layer.records = False, Records()
         for module, training in was_training.items():
             module.training = training
+
+
+def lacks_statistics(network: nn.Module) -> bool:
+    """Whether it has a layer that stores statistics, and `calibrate` never was called to take them."""
+    return any(not layer.has_statistics for layer in _to_calibrate(network))
+
+
+def _to_calibrate(network: nn.Module) -> list[BatchNorm]:
+    layers = [m for m in network.modules() if isinstance(m, BatchNorm)]
+    return [layer for layer in layers if layer.is_running and not layer.keeps_statistics]
 
 
 def _set_running(layer: BatchNorm) -> None:

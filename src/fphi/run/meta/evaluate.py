@@ -13,7 +13,7 @@ from fphi.errors import FphiError
 from fphi.learnable.base import LearningAlgorithm, evaluation_mode
 from fphi.learnable.checking import checked_tasks, explaining
 from fphi.learnable.targets import are_labels
-from fphi.networks.calibration import calibrate
+from fphi.networks.calibration import calibrate, lacks_statistics
 from fphi.objective.meta_gradient import size_of_task, split_tasks
 from fphi.objective.spreading import default_threads, spread
 from fphi.ranges import Range, checked
@@ -24,6 +24,8 @@ from fphi.tasks.distribution import TaskDistribution
 from fphi.tasks.types import Task
 from fphi.within.answers import are_right
 from fphi.within.cross_entropy import IGNORED
+from fphi.within.randomness import own_randomness
+from fphi.within.stand_in import stand_in
 
 __all__ = [
     "How",
@@ -56,6 +58,9 @@ def evaluate(
 ) -> Evaluation:
     """Evaluate a learner on a batch of tasks, or on tasks ``start … start+count-1`` of a split.
 
+    Where its norm layers of mode ``"running"`` have no statistics yet, a copy of it takes those of the
+    distribution's training tasks, see `calibrate_on`.
+
     Args:
         learner: any learning algorithm; its φ and buffers are not changed.
         tasks: a batch (then ``split``, ``count`` and ``start`` are not used) or a distribution.
@@ -68,7 +73,8 @@ def evaluate(
         threads: see `fphi.meta_gradient`.
 
     Raises:
-        FphiError: an argument or a task is none, or the learner's weights are nan or infinite.
+        FphiError: an argument or a task is none, the learner's weights are nan or infinite, or it has no
+            running statistics and there are no training tasks to take them of.
     """
     how = How(split, steps, inductive, chunk_size, threads)
     return joined([measure(learner, tasks, range(start, start + count), how)])
@@ -106,7 +112,7 @@ def measure(learner: LearningAlgorithm, tasks: Task | TaskDistribution, numbers:
         raise FphiError(f"split is {split!r}; these tasks have {', '.join(tasks.splits)}")
     require_finite(learner.state_dict(), "the learner", learner)
     done: list[tuple[_Chunk, dict[str, Tensor]]] = []
-    with evaluation_mode(learner) as answering:
+    with evaluation_mode(_with_statistics(learner, tasks)) as answering:
         shares = None
         device = device_of(learner)
         threads = how.threads or default_threads(device)
@@ -233,10 +239,33 @@ def _fitting(learner: LearningAlgorithm, tasks: Task, device: torch.device) -> i
     return max(1, at_once // size_of_task(learner, examples, values))
 
 
+def _with_statistics(learner: LearningAlgorithm, tasks: Task | TaskDistribution) -> LearningAlgorithm:
+    """The learner; where nobody has taken its running statistics, a copy that has those of training tasks."""
+    if not lacks_statistics(learner):
+        return learner
+    if isinstance(tasks, Task) or "train" not in tasks.splits:
+        raise FphiError(
+            "norms of mode 'running' have no statistics yet, and there are no training tasks to take them "
+            "of: call fphi.calibrate_on(learner, tasks) after the training, with its tasks"
+        )
+    copied = stand_in(learner, {id(buffer): buffer.clone() for buffer in learner.buffers()})
+    with own_randomness(0, torch.get_num_threads()):
+        calibrate_on(copied or learner, tasks)  # as the end of a run does, where it cannot be copied
+    return copied or learner
+
+
+@checked(count=Range(1, 10**6))
 def calibrate_on(learner: LearningAlgorithm, tasks: TaskDistribution, count: int = 20) -> None:
     """Set a learner's running statistics from the examples of the first training tasks.
 
-    Nothing happens in a learner without a `BatchNorm` of mode ``"running"``.
+    Norm layers of mode ``"running"`` answer with them in ``eval()``. Runs do this before each validation and
+    at the end; a training loop of your own calls it when it is done. Nothing happens in a learner without a
+    `BatchNorm` of this mode.
+
+    Args:
+        learner: is changed in place.
+        tasks: with a split "train".
+        count: how many of its tasks.
     """
     device = device_of(learner)
     calibrate(learner, (tasks.task("train", i).to(device) for i in range(count)), learner.observe)
