@@ -47,6 +47,29 @@ class Otherwise(Shades):
     protocol = "otherwise"
 
 
+class Planes(fphi.TaskDistribution):
+    """Two numbers are to be told of three, as a linear map says that each task has for itself."""
+
+    protocol = "planes"
+    splits = ("train", "validation", "test")
+    numbers = 2
+
+    def batch(self, split: str, indices: Sequence[int]) -> fphi.Task:
+        tasks = []
+        for index in indices:
+            draw = torch.Generator().manual_seed(3 * index + self.splits.index(split))
+            x = torch.randn(6, 3, generator=draw)
+            y = x @ torch.randn(3, self.numbers, generator=draw)
+            tasks.append(fphi.Task(fphi.Examples(x[:4], y[:4]), fphi.Examples(x[4:], y[4:])))
+        return fphi.stack(tasks)
+
+
+class Spaces(Planes):
+    """Three numbers."""
+
+    numbers = 3
+
+
 def train(out: Path, **options: Any) -> Any:
     return fphi.train("prototypical", out=out, **{"tasks": Shades(), "steps": 1, **QUICK, **options})
 
@@ -156,3 +179,20 @@ def test_a_start_of_unknown_classes_is_told(
 def test_a_search_does_not_take_them_in_silence(tmp_path: Path) -> None:
     with pytest.raises(FphiError, match="tasks"):
         fphi.train("random-search", tasks=Shades(), out=tmp_path / "run")
+
+
+@pytest.mark.parametrize("method", ["maml", "multi-task", "lstm-optimizer"])
+def test_a_regression_has_an_output_for_each_number_of_a_target(method: str, tmp_path: Path) -> None:
+    few: dict[str, Any] = {"meta_batch": 2, "validation_tasks": 2, "threads": 1, "schedule": "constant"}
+    fphi.train(method, tasks=Planes(), out=tmp_path, steps=1, **few)
+    tested = fphi.evaluate(tmp_path, Planes(), test_tasks=3)
+    support, query = Planes().task("test", 0)
+    learner = fphi.load(tmp_path)
+    assert isinstance(learner, fphi.LearningAlgorithm)
+    assert learner(support, query.x).shape == query.y.shape == (2, 2)
+    assert fphi.evaluate(learner, Planes(), count=3).loss == pytest.approx(tested["loss"]["mean"])
+    with pytest.raises(FphiError, match=r"answers are \[\d, 2\] and targets \[\d, 3\]"):
+        fphi.evaluate(tmp_path, Spaces(), test_tasks=2)
+    result = fphi.train(method, tasks=Planes(), out=tmp_path, resume=True, steps=2)
+    assert isinstance(result, TrainingResult)
+    assert result.step == 2

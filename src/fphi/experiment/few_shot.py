@@ -133,6 +133,8 @@ def setting_note(setting: Setting) -> dict[str, Json]:
         noted["classes"] = setting.classes
     if setting.dtype is not torch.float32:
         noted["dtype"] = plain(setting.dtype)
+    if setting.numbers != 1:
+        noted["numbers"] = setting.numbers
     return {"setting": noted}
 
 

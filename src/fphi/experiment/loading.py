@@ -27,7 +27,7 @@ from fphi.within.randomness import undisturbed
 
 __all__ = ["load", "load_learner", "noted_setting", "resume_command", "trained_run"]
 
-_MOST_CLASSES = 10_000_000
+_MOST_ANSWERS = 10_000_000
 _DTYPES = {plain(d): d for d in vars(torch).values() if isinstance(d, torch.dtype)}
 
 
@@ -96,7 +96,8 @@ def load_learner(run: Path, trained: FewShotRun, setting: Setting) -> LearningAl
     Raises:
         FphiError: they do not fit it, or the configuration was changed after the training.
     """
-    learner = trained.learner(replace(setting, classes=_noted_classes(run)))
+    noted = replace(setting, classes=_noted_count(run, "classes"), numbers=_noted_count(run, "numbers") or 1)
+    learner = trained.learner(noted)
     note = load_parameters(run / BEST, learner)
     for name, parameter in learner.named_parameters():
         if trained.training.freeze is not None and f"{name}.".startswith(f"{trained.training.freeze}."):
@@ -119,13 +120,13 @@ def noted_setting(run: Path, trained: FewShotRun) -> Setting:
         raise FphiError(f"{run / BEST} does not say what its learner was built for; restore it") from error
 
 
-def _noted_classes(run: Path) -> int | None:
-    """How many classes a run was trained to tell apart; None: its labels are of their task alone."""
+def _noted_count(run: Path, name: str) -> int | None:
+    """How many ``classes`` or ``numbers`` a run was trained to answer with, see `Setting`; None: as usual."""
     noted: Any = read_note(run / BEST).get("setting")
-    classes = noted.get("classes") if isinstance(noted, dict) else None
-    if classes is not None and not (type(classes) is int and 0 < classes <= _MOST_CLASSES):
+    found = noted.get(name) if isinstance(noted, dict) else None
+    if found is not None and not (type(found) is int and 0 < found <= _MOST_ANSWERS):
         raise FphiError(f"{run / BEST} does not say what its learner was built for; restore it")
-    return classes
+    return found
 
 
 def _require_best(run: Path, config: Config) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -183,8 +184,15 @@ def require_kept(tasks: str) -> None:
 def setting_of(tasks: TaskDistribution) -> Setting:
     """What the tasks demand of a network, read off the first one: of development, where there are such."""
     split = "validation" if "validation" in tasks.splits else tasks.splits[-1]
-    x = tasks.task(split, 0).query.x
-    return Setting(tasks.ways, tasks.shots, tuple(x.shape[1:]), classes=tasks.pooled_classes, dtype=x.dtype)
+    first, ways = tasks.task(split, 0).query, tasks.ways
+    return Setting(
+        ways,
+        tasks.shots,
+        tuple(first.x.shape[1:]),
+        classes=tasks.pooled_classes,
+        dtype=first.x.dtype,
+        numbers=1 if ways is not None else prod(first.y.shape[1:]),
+    )
 
 
 def _as_wanted(tasks: TaskDistribution, wanted: TrainingTasks, seed: int) -> TaskDistribution:

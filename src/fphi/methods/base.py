@@ -38,6 +38,7 @@ class Setting:
         classes: training classes, where the labels of all training tasks number them; None: labels are of
             their task alone.
         dtype: of an example; token numbers are whole.
+        numbers: of the target of one example, in regression.
     """
 
     ways: int | None
@@ -46,6 +47,7 @@ class Setting:
     network: NetworkBuilder | None = None
     classes: int | None = None
     dtype: torch.dtype = torch.float32
+    numbers: int = 1
 
     def embedding_size(self, network: nn.Module) -> int:
         """The length of what a network makes of one example."""
@@ -54,7 +56,7 @@ class Setting:
     @property
     def outputs(self) -> int:
         """Numbers that a network answers with."""
-        return 1 if self.ways is None else self.ways
+        return self.numbers if self.ways is None else self.ways
 
     @property
     def loss(self) -> Loss:

@@ -52,7 +52,7 @@ def problem_network(name: str, setting: Setting, hidden: Units | None = None) ->
     if name != "auto" or setting.network is not None or setting.input_shape == (1,):
         return build_network("mlp" if name == "auto" else name, setting, "query-batch")
     if is_quadratic(setting):
-        return nn.Linear(setting.input_shape[0], 1, bias=False)
+        return nn.Linear(setting.input_shape[0], setting.outputs, bias=False)
     if len(setting.input_shape) == 1:
         return _small(nn.Identity(), setting.input_shape[0], setting.outputs, hidden)
     channels, height, width = setting.input_shape
