@@ -137,6 +137,20 @@ def test_per_step_mode_has_a_scale_and_shift_for_each_step() -> None:
             torch.testing.assert_close(norm(x), factor * plain)
 
 
+def test_scales_of_steps_that_are_there_stay_when_another_number_of_steps_is_told() -> None:
+    norm = BatchNorm(2, "per-step-running")
+    norm.set_steps(1)
+    held = dict(norm.named_parameters())
+    with torch.no_grad():
+        for tensor in (*norm.parameters(), *norm.buffers()):
+            tensor.copy_(torch.tensor([[1.0, 2.0], [3.0, 4.0]]))
+    for steps, rows in ((0, [0, 1]), (3, [0, 1, 1, 1]), (1, [0, 1, 1, 1])):
+        norm.set_steps(steps)
+        for tensor in (*norm.parameters(), *norm.buffers()):
+            assert torch.equal(tensor, torch.tensor([[1.0, 2.0], [3.0, 4.0]])[rows])
+    assert all(p is held[name] for name, p in norm.named_parameters())
+
+
 def test_calibrated_statistics_are_those_of_all_batches_together() -> None:
     norm, batches = BatchNorm(3, "running"), [torch.randn(8, 3, 2, 2) * s + s for s in (1, 2, 3)]
     calibrate(norm, batches)

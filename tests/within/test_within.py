@@ -13,6 +13,7 @@ from fphi.errors import FphiError
 from fphi.learnable import GradientLearner
 from fphi.networks import BatchNorm, Conv4
 from fphi.objective import meta_gradient
+from fphi.optimize import GradientDescent
 from fphi.tasks.types import Examples, Task
 from fphi.within import InnerOptimizer, Parameters, State, adam, learned_rate, sgd
 from learners import TorchNorms, conv, random_tasks
@@ -254,6 +255,24 @@ def test_a_per_step_norm_gets_a_scale_for_each_inner_step_of_its_learner() -> No
     weight = gradients["network.body.0.norm.weight"]
     assert bool((weight.abs().sum(1) > 0).all())
     assert bool(loss.isfinite())
+
+
+def test_a_second_learner_of_another_number_of_steps_leaves_the_scales_of_the_first() -> None:
+    network, tasks = conv(norm="per-step"), random_tasks(dtype=torch.float32)
+    first = GradientLearner(network, sgd(0.1), 1)
+    outer = GradientDescent(torch.optim.SGD(first.parameters(), lr=0.5))
+    outer.step(first, meta_gradient(first, tasks, threads=1)[1])
+    trained = {name: p.detach().clone() for name, p in first.named_parameters()}
+    answers = first.solve(tasks.support, tasks.query.x)
+    second = GradientLearner(network, sgd(0.1), 3)
+    assert all(torch.equal(p[: len(trained[name])], trained[name]) for name, p in first.named_parameters())
+    assert torch.equal(first.solve(tasks.support, tasks.query.x), answers)
+    assert torch.equal(GradientLearner(network, sgd(0.1), 1).solve(tasks.support, tasks.query.x), answers)
+    name = "network.body.0.norm.weight"
+    before = second.get_parameter(name).detach().clone()
+    outer.step(first, meta_gradient(first, tasks, threads=1)[1])  # its optimizer moves what they share
+    assert not torch.equal(second.get_parameter(name)[:2], before[:2])
+    assert torch.equal(second.get_parameter(name)[2:], before[2:])
 
 
 @pytest.mark.parametrize("order", [1, 2])

@@ -249,17 +249,25 @@ class BatchNorm(nn.Module):
     def set_steps(self, steps: int) -> None:
         """Give ``steps`` inner steps, and the pass after the last, a scale and shift each, and statistics.
 
-        They begin as the first is. Only in modes that are ``per-step`` is there anything to do.
+        Those that are there already stay as they are, however many, and the others begin as the last of them.
+        Only in modes that are ``per-step`` is there anything to do.
         """
         if not self.is_per_step:
             return
-        for name, parameter in list(self.named_parameters()):
-            setattr(self, name, nn.Parameter(parameter[:1].repeat(steps + 1, 1)))
-        for name, buffer in list(self.named_buffers()):
-            setattr(self, name, buffer[:1].repeat(steps + 1, 1))
+        for tensor in (*self.parameters(), *self.buffers()):
+            if len(tensor) <= steps:
+                _lengthen(tensor, steps + 1)
 
     def extra_repr(self) -> str:
         return f"mode={self.mode!r}, eps={self.eps}"
+
+
+def _lengthen(tensor: Tensor, rows: int) -> None:
+    """Give a tensor so many rows, by its last; it is the same as before, since an optimizer may hold it."""
+    longer = torch.cat([tensor, tensor[-1:].expand(rows - len(tensor), -1)])
+    # Of another type for a moment: by that alone torch forgets the shape that gradients were to have.
+    tensor.data = longer.to(torch.float32 if tensor.dtype == torch.float64 else torch.float64)
+    tensor.data, tensor.grad = longer, None
 
 
 def norm_modes(network: nn.Module) -> set[str]:
