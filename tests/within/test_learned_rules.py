@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import pytest
 import torch
@@ -39,7 +39,7 @@ def adapted(rule: UpdateRule, steps: int = 5) -> Parameters:
     return learner.adapt(Examples(tasks.support.x[0], tasks.support.y[0]))
 
 
-def same_bits(one: Parameters, other: Parameters) -> bool:
+def same_bits(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
     return all(torch.equal(one[name], p) for name, p in other.items())
 
 
@@ -53,6 +53,31 @@ def test_learned_momentum_begins_as_gradient_descent_to_the_last_bit(
 ) -> None:
     learned = adapted(learned_momentum(0.3, momentum, per, nesterov))  # type: ignore[arg-type]
     assert same_bits(learned, adapted(sgd(0.3, momentum, nesterov=nesterov and momentum > 0)))
+
+
+@pytest.mark.parametrize("per", ["all", "tensor", "parameter"])
+def test_a_trained_rule_that_is_handed_on_keeps_what_it_learned_of_the_tensors_it_knows(per: str) -> None:
+    def handed_on(rule: UpdateRule, last: nn.Linear) -> InnerOptimizer:
+        own = GradientLearner(nn.Sequential(nn.Linear(4, 3), last), rule, 1).optimizer
+        assert isinstance(own, InnerOptimizer)
+        return own
+
+    trained = handed_on(learned_momentum(0.3, 0.9, per), nn.Linear(3, 2))  # type: ignore[arg-type]
+    with torch.no_grad():
+        for number, p in enumerate(trained.parameters()):
+            p.fill_(number)
+    before = {name: p.clone() for name, p in trained.named_parameters()}
+    same = handed_on(trained, nn.Linear(3, 2))
+    assert same_bits(before, dict(same.named_parameters()))
+    assert before.keys() == dict(same.named_parameters()).keys()
+    # Of another network only what has the same name and shape; the rest begins anew, or is there no more.
+    found = dict(handed_on(trained, nn.Linear(3, 5, bias=False)).named_parameters())
+    shared = {name for name, p in found.items() if before[name].shape == p.shape}
+    assert same_bits(found, {name: before[name] for name in shared})
+    new = {"rates.1/weight": 0.3, "momenta.1/weight": 0.9} if per == "parameter" else {}
+    assert shared == found.keys() - new.keys()
+    assert all(torch.equal(found[name], torch.full((5, 3), value)) for name, value in new.items())
+    assert not {"rates.1/bias", "momenta.1/bias"} & found.keys()
 
 
 def test_learned_momentum_takes_the_steps_worked_by_hand() -> None:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.autograd import Function
 
 from fphi.ranges import Range, checked
-from fphi.within.optimizers import LearnedRate, Parameters, RatePer, State
+from fphi.within.optimizers import LearnedRate, Parameters, RatePer, State, kept_where_fitting
 
 __all__ = ["LearnedMomentum", "learned_momentum"]
 
@@ -40,8 +40,10 @@ class LearnedMomentum(LearnedRate):
 
     def register(self, parameters: Mapping[str, Tensor]) -> None:
         super().register(parameters)
-        for key, rate in self.rates.items():
-            self.momenta[key] = nn.Parameter(torch.full_like(rate, self.momentum))
+        momenta = {
+            key: nn.Parameter(torch.full_like(rate, self.momentum)) for key, rate in self.rates.items()
+        }
+        self.momenta = kept_where_fitting(self.momenta, momenta)
 
     def init(self, parameters: Parameters) -> State:
         return {"velocity": {name: torch.zeros_like(p) for name, p in parameters.items()}}

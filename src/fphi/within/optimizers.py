@@ -19,6 +19,7 @@ __all__ = [
     "State",
     "UpdateRule",
     "adam",
+    "kept_where_fitting",
     "learned_rate",
     "sgd",
 ]
@@ -60,7 +61,10 @@ class InnerOptimizer(nn.Module):
         return True
 
     def register(self, parameters: Mapping[str, Tensor]) -> None:
-        """Create what is learned per parameter; called once by the learner, with φ's shapes."""
+        """Create what is learned per parameter; called once by the learner, with φ's shapes.
+
+        A rule that another learner has trained has been registered before: what of it fits is kept.
+        """
 
     def init(self, parameters: Parameters) -> State:
         """The state before the first step: by name, a tensor for each parameter."""
@@ -160,7 +164,8 @@ class LearnedRate(InnerOptimizer):
     """Gradient descent whose step sizes are learned with the rest of φ.
 
     One for each parameter is Meta-SGD (Li et al. 2017, arXiv 1707.09835). A rate may become negative,
-    so that one for each parameter learns the direction too.
+    so that one for each parameter learns the direction too. Another learner that is given a trained one
+    goes on from its rates, for tensors of the same names and shapes.
 
     Args:
         initial: the rate to begin with, or the bounds of a uniform draw (Meta-SGD: 0.005 to 0.1).
@@ -193,11 +198,13 @@ class LearnedRate(InnerOptimizer):
     def register(self, parameters: Mapping[str, Tensor]) -> None:
         low, high = self.initial if isinstance(self.initial, tuple) else (self.initial, self.initial)
         first = dict(list(parameters.items())[:1])
+        rates: dict[str, nn.Parameter] = {}
         for name, p in (first if self.per == "all" else parameters).items():
             shape = p.shape if self.per == "parameter" else ()
             shape = shape if self.steps is None else (self.steps, *shape)
             rate = torch.empty(shape, dtype=p.dtype, device=p.device).uniform_(low, high)
-            self.rates[self._key(name)] = nn.Parameter(rate, requires_grad=self.learnable)
+            rates[self._key(name)] = nn.Parameter(rate, requires_grad=self.learnable)
+        self.rates = kept_where_fitting(self.rates, rates)
 
     def update(
         self, gradients: Parameters, state: State, parameters: Parameters, step: int
@@ -218,6 +225,14 @@ class LearnedRate(InnerOptimizer):
         return (
             "all" if self.per == "all" else name.replace(".", "/")
         )  # the name of a module's parameter has no dot
+
+
+def kept_where_fitting(before: nn.ParameterDict, new: Mapping[str, nn.Parameter]) -> nn.ParameterDict:
+    """Of each parameter of ``new`` the value that it has before, if there is one of its name and shape."""
+    for key, parameter in new.items():
+        if key in before and before[key].shape == parameter.shape:
+            parameter.data = before[key].detach().to(parameter)
+    return nn.ParameterDict(new)
 
 
 def sgd(lr: float, momentum: float = 0.0, nesterov: bool = False, weight_decay: float = 0.0) -> SGD:
