@@ -18,6 +18,11 @@ def _data(classes: range, each: int = 9) -> tuple[NDArray[np.float32], list[str]
     return x, [f"class {k}" for k in classes for _ in range(each)]
 
 
+def _numbered(kind: type) -> tuple[NDArray[np.float32], NDArray[Any]]:
+    """Classes by number, in numbers or texts of this type."""
+    return np.zeros((54, 3), np.float32), np.repeat(np.arange(6), 9).astype(kind)
+
+
 def _tasks(**options: Any) -> FeatureTasks:
     splits = {"train": _data(range(8)), "validation": _data(range(8, 14)), "test": _data(range(14, 20))}
     return FeatureTasks(splits, **({"ways": 5, "shots": 2, "queries": 3} | options))
@@ -47,6 +52,15 @@ def test_task_i_is_a_function_of_seed_split_and_i() -> None:
     assert not torch.equal(alone.support.x, _tasks(seed=1).task("train", 7).support.x)
 
 
+@pytest.mark.parametrize("made", [np.asarray, torch.from_numpy])
+def test_what_becomes_of_the_caller_s_examples_changes_no_task(made: Any) -> None:
+    x, y = _data(range(6))
+    tasks = FeatureTasks({"train": (made(x), y)}, 5, 2, 3)
+    before = tasks.task("train", 0).support.x.clone()
+    x += 1
+    assert torch.equal(tasks.task("train", 0).support.x, before)
+
+
 def test_every_example_of_a_class_is_drawn_alike() -> None:
     drawn = _tasks().batch("train", range(2000)).support.x
     counts = torch.bincount((drawn[..., 0] * 9 + drawn[..., 1]).flatten().long(), minlength=72).double()
@@ -73,6 +87,10 @@ def test_a_method_is_trained_on_them() -> None:
         ({"train": _data(range(4))}, {}, "has 4 classes"),
         ({"train": _data(range(6), each=4)}, {}, "has 0 classes"),
         ({"train": _data(range(6)), "test": _data(range(5, 11))}, {}, "in the splits train and test"),
+        ({"train": _numbered(float), "test": _numbered(int)}, {}, "class 0 is in the splits train and test"),
+        ({"train": _numbered(int), "test": _numbered(float)}, {}, "class 0.0 is in the splits train and"),
+        ({"train": _numbered(str), "test": _numbered(float)}, {}, "class 0.0 is in the splits train and"),
+        ({"train": (np.zeros((3, 2)), [0, 1, np.nan])}, {}, "labels that are not finite; remove these"),
         ({"train": (np.zeros((3, 2)), [0, 1])}, {}, "3 examples and 2 labels"),
         ({"train": (np.full((3, 2), np.nan), [0, 1, 2])}, {}, "not finite"),
     ],

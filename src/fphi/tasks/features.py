@@ -1,6 +1,7 @@
 """Few-shot tasks over vectors that are there already: features of a frozen encoder, or rows of a table."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -62,12 +63,12 @@ class FeatureTasks(TaskDistribution):
     def _require_apart(self) -> None:
         seen: dict[str, str] = {}
         for split, part in self._parts.items():
-            for name in part.names:
-                if name in seen:
+            for name, plain in zip(part.names, part.plain, strict=True):
+                if plain in seen:
                     raise DataError(
-                        f"class {name} is in the splits {seen[name]} and {split}; leave it in one"
+                        f"class {name} is in the splits {seen[plain]} and {split}; leave it in one"
                     )
-                seen[name] = split
+                seen[plain] = split
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -117,10 +118,10 @@ class FeatureTasks(TaskDistribution):
 
 
 class _Classes:
-    """Examples sorted by class; those of classes that have too few are left out."""
+    """Copies of examples, sorted by class; those of classes that have too few are left out."""
 
-    def __init__(self, x: Tensor, names: Sequence[str], rows: Sequence[NDArray[np.int64]]) -> None:
-        self.x, self.names = x, tuple(names)
+    def __init__(self, x: Tensor, labels: NDArray[Any], rows: Sequence[NDArray[np.int64]]) -> None:
+        self.x, self.names, self.plain = x, tuple(map(str, labels)), tuple(map(_plain, labels))
         self.order = np.concatenate(rows) if rows else np.zeros(0, dtype=np.int64)
         self.sizes = np.array([len(r) for r in rows], dtype=np.int64)
         self.starts = np.cumsum(self.sizes) - self.sizes
@@ -128,7 +129,10 @@ class _Classes:
     @classmethod
     def of(cls, split: str, x: ArrayLike, y: ArrayLike, least: int) -> "_Classes":
         """From examples and their classes."""
-        examples = x.detach().cpu() if isinstance(x, Tensor) else torch.from_numpy(np.asarray(x, np.float32))
+        if isinstance(x, Tensor):
+            examples = x.detach().to("cpu", torch.float32, copy=True)
+        else:
+            examples = torch.from_numpy(np.array(x, np.float32))
         labels = np.asarray(y)
         if labels.shape != (len(examples),):
             raise DataError(
@@ -136,7 +140,15 @@ class _Classes:
             )
         if not bool(torch.isfinite(examples).all()):
             raise DataError(f"split {split} has values that are not finite; replace or remove them")
+        if labels.dtype.kind == "f" and not bool(np.isfinite(labels).all()):
+            raise DataError(f"split {split} has labels that are not finite; remove these examples")
         found, codes = np.unique(labels, return_inverse=True)
         rows = [np.flatnonzero(codes == k) for k in range(len(found))]
         kept = [k for k in range(len(found)) if len(rows[k]) >= least]
-        return cls(examples.float(), [str(found[k]) for k in kept], [rows[k] for k in kept])
+        return cls(examples, found[kept], [rows[k] for k in kept])
+
+
+def _plain(label: object) -> str:
+    """A class as text; 2, 2.0 and "2" are one, since a column with a gap is read as fractions."""
+    value = label.item() if isinstance(label, np.generic) else label
+    return str(int(value)) if isinstance(value, bool | float) and value == value // 1 else str(value)
