@@ -55,6 +55,29 @@ class Net(nn.Module):
         return self.head(self.body(x))
 
 
+def lazy(input_shape, outputs):
+    """A network whose layers wait for a batch to know their sizes."""
+    return nn.Sequential(nn.Flatten(), nn.LazyLinear(6), nn.LazyBatchNorm1d(), nn.LazyLinear(outputs or 4))
+
+
+def too_large(input_shape, outputs):
+    return nn.Sequential(nn.Conv2d(1, 2, 99), nn.Flatten(), nn.LazyLinear(5))
+
+
+@dataclass(frozen=True)
+class Lazy(Nearest):
+    """A learner that has such a layer.
+
+    Args:
+        lr: of Adam.
+    """
+
+    def learner(self, setting):
+        learner = super().learner(setting)
+        learner.map = nn.LazyLinear(8)
+        return learner
+
+
 class Bits(fphi.TaskDistribution):
     """Two classes, told apart by the sign of one of four numbers."""
 

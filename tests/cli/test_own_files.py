@@ -54,6 +54,18 @@ def test_a_network_of_a_file_begins_with_weights_of_a_file(tmp_path: Path, capsy
     quietly("train", "maml", "--out", run, "--resume", "--network", network, "--steps", 4)
 
 
+@pytest.mark.parametrize("method", ["maml", "prototypical"])
+def test_lazy_layers_of_a_network_of_a_file_get_the_size_of_the_examples(
+    method: str, tmp_path: Path, capsys: Capture
+) -> None:
+    own, run = write_own(tmp_path), tmp_path / "run"
+    quietly("train", method, "--out", run, "--network", f"{own}:lazy", *QUICK)
+    learner = library.load(run, network=f"{own}:lazy")
+    assert learner.get_parameter("network.1.weight").shape == (6, 784)
+    assert torch.equal(learner.get_buffer("network.2.running_mean"), torch.zeros(6))
+    assert evaluated(capsys, run, "--network", f"{own}:lazy", "--test-tasks", 2)["tasks"] == 2
+
+
 def test_tasks_of_a_file_are_learned_from_and_tested_on(tmp_path: Path, capsys: Capture) -> None:
     own, run = write_own(tmp_path), tmp_path / "run"
     tasks = f"{own}:bits"
@@ -116,6 +128,11 @@ def test_problems_that_say_their_own_size_have_no_other(tmp_path: Path, capsys: 
             "train maml --network own.py:nothing",
             r"own.py:nothing is NoneType, which makes nothing; give a class",
         ),
+        (
+            "train maml --network own.py:too_large",
+            r"own.py:too_large makes a network with lazy layers that does not take examples \[1, 28, 28\] \(",
+        ),
+        ("train own.py:Lazy", r"NearestExample has parameters without a shape yet: pass a batch of examples"),
         ("train maml --tasks own.py:Net", r"own.py:Net fails when it is called \(TypeError"),
         ("train maml --weights none.pt", r"--weights none.pt is no file; check the path"),
         ("train maml --weights own.py", r"--weights own.py (cannot be read|holds more than tensors)"),

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
+import torch
 from torch import nn
 
 from fphi.errors import FphiError
@@ -115,10 +116,28 @@ def load_network(named: str) -> Callable[..., nn.Module]:
 def _built(named: str, found: Any, input_shape: tuple[int, ...], outputs: int | None) -> nn.Module:
     """A copy of a module, or what a class or function makes of (input_shape, outputs), or of nothing."""
     if isinstance(found, nn.Module):
-        return copy.deepcopy(found)
+        return _with_shapes(named, copy.deepcopy(found), input_shape)
     network = _called(named, found, input_shape, outputs)
     if not isinstance(network, nn.Module):
         raise FphiError(f"{named} makes no torch.nn.Module, but {type(network).__name__}")
+    return _with_shapes(named, network, input_shape)
+
+
+def _with_shapes(named: str, network: nn.Module, input_shape: tuple[int, ...]) -> nn.Module:
+    """The network, whose lazy layers have got their parameters by the shape of an example."""
+    if not any(nn.parameter.is_lazy(p) for p in network.parameters()):
+        return network
+    was_training = {module: module.training for module in network.modules()}
+    try:
+        with torch.no_grad():  # in eval(), where norm layers take no notice of what is no example
+            network.eval()(torch.zeros(2, *input_shape))
+    except Exception as error:  # of somebody's own network, whatever it is
+        raise FphiError(
+            f"{named} makes a network with lazy layers that does not take examples {list(input_shape)} "
+            f"({' '.join(str(error).split())[:120]}); give it layers of these sizes"
+        ) from error
+    for module, training in was_training.items():
+        module.training = training
     return network
 
 

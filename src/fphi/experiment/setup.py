@@ -22,6 +22,7 @@ from fphi.run.meta.training import Training
 from fphi.tasks import GIVEN, FewShotTasks, TaskDistribution, TrainingTasks, pooled, shuffled
 from fphi.tasks.division import Division
 from fphi.tasks.options import TaskOptions
+from fphi.within.trial import require_shapes
 
 __all__ = ["FewShotRun", "require_kept", "setting_of"]
 
@@ -98,7 +99,9 @@ class FewShotRun:
         """The learner, initialised from the training seed."""
         torch.manual_seed(self.training.seed)
         with self._options_of_the_user():
-            return self.method.learner(setting)
+            learner = self.method.learner(setting)
+        require_shapes(learner)
+        return learner
 
     def optimizer(self, learner: LearningAlgorithm) -> GradientDescent | None:
         """What moves the learner's parameters; None: nothing is learned across tasks."""

@@ -13,7 +13,7 @@ from fphi.within.by_hand import ByHand
 from fphi.within.randomness import RandomState, generators_of
 from fphi.within.stand_in import own_parameters
 
-__all__ = ["Facts", "Writes", "beneath", "is_mapped", "leaves_of", "tried"]
+__all__ = ["Facts", "Writes", "beneath", "is_mapped", "leaves_of", "require_shapes", "tried"]
 
 Answer = Callable[[Mapping[str, Tensor], tuple[Any, ...]], Any]
 
@@ -159,13 +159,18 @@ def _graph_of(outputs: Iterable[Tensor]) -> Iterator[Any]:
         waiting += [following for following, _ in node.next_functions]
 
 
-def _require_exchangeable(network: nn.Module) -> None:
-    """Raise an `FphiError` if a network has parameters that others cannot take the place of."""
+def require_shapes(network: nn.Module) -> None:
+    """Raise an `FphiError` if a network has layers that wait for a first batch to tell their shapes."""
     if any(nn.parameter.is_lazy(p) for p in network.parameters()):
         raise FphiError(
             f"{type(network).__name__} has parameters without a shape yet: pass a batch of examples "
             "through it before it is given to a learner"
         )
+
+
+def _require_exchangeable(network: nn.Module) -> None:
+    """Raise an `FphiError` if a network has parameters that others cannot take the place of."""
+    require_shapes(network)
     compiled = [m for m in network.modules() if isinstance(m, torch.jit.ScriptModule)]
     if compiled:
         raise FphiError(
