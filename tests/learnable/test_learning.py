@@ -15,6 +15,7 @@ every_learner = pytest.mark.parametrize("case", LEARNERS, ids=lambda c: c.name)
 def test_chance_before_training(case: Case) -> None:
     """On noise every learner is right in one of N answers, within four standard errors."""
     learner = case.build("vmap")
+    calibrate(learner, separately(random_tasks(8, dtype=torch.float32)), learner.observe)
     result = evaluate(learner, random_tasks(75, dtype=torch.float32), chunk_size=75)
     for values in (result.transductive, result.inductive):
         # Before training a sequence learner may give all queries of a task one answer: no spread at all.
@@ -30,6 +31,7 @@ def test_learns_a_small_problem(case: Case) -> None:
     optimizer = torch.optim.Adam(learner.parameters(), lr=case.lr)
     if case.name == "reptile":  # its step is ε (θ̃ - φ): gradient descent of rate εα
         optimizer = torch.optim.SGD(learner.parameters(), lr=0.01)  # type: ignore[assignment]
+    calibrate(learner, separately(easy_tasks(8, seed=0)), learner.observe)
     before = evaluate(learner, easy_tasks(40, seed=-1), inductive=False).loss
     for step in range(case.steps):
         batch = easy_tasks(8, seed=step, pooled=case.pooled)
