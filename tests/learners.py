@@ -138,7 +138,9 @@ def plus_plus(norm: str, batching: Batching) -> LearningAlgorithm:
         learned_rate(0.2 if plain else 0.1, per="tensor", steps=2),
         conv(norm=norm, filters=16 if plain else 4),
     )
-    return GradientLearner(network, rule, 2, step_weights=AnnealedWeights(0.1), batching=batching)
+    learner = GradientLearner(network, rule, 2, step_weights=AnnealedWeights(0.1), batching=batching)
+    learner.set_progress(0.0)
+    return learner
 
 
 def metric(loss: MetricLoss, batching: Batching) -> LearningAlgorithm:

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
         learned_momentum,
         learned_rate,
         sgd,
+        tell_progress,
     )
 
 __version__ = "0.1.0"
@@ -101,6 +102,7 @@ __all__ = [
     "method",
     "sgd",
     "stack",
+    "tell_progress",
     "train",
     "train_seeds",
     "tune",
@@ -142,6 +144,7 @@ _HOMES = {
         "learned_momentum",
         "learned_rate",
         "sgd",
+        "tell_progress",
     ),
 }
 # Named by themselves: fphi.optim.load.

@@ -5,15 +5,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, nn
 
-from fphi.learnable import GradientLearner
+import fphi
+from fphi.learnable import AnnealedWeights, GradientLearner, OptimizerLearner
 from fphi.objective import meta_gradient
 from fphi.run.meta.loop import Training, train
 from fphi.tasks.supervised import Supervised
 from fphi.tasks.types import Examples, Task
-from fphi.within import sgd
+from fphi.within import learned_rate, sgd
 from fphi.within.progress import tell_progress
 from fphi.within.training import NetworkTraining
 from run_fakes import FakeLearner, FakeTasks, momentum
@@ -97,6 +99,50 @@ def test_a_network_within_a_learner_hears_it() -> None:
     examples = Examples(torch.randn(3, 4, 4), torch.arange(2).repeat(2).expand(3, -1))
     meta_gradient(learner, Task(examples, examples))  # and a gradient tells it nothing
     assert network.heard == [0.25]
+
+
+STAGED: dict[str, dict[str, Any]] = {
+    "order": {"first_order_until": 0.5},
+    "weights": {"step_weights": AnnealedWeights(until=0.1)},
+}
+CONSTANT: dict[str, dict[str, Any]] = {
+    "order": {"first_order_until": 1.0},
+    "order 1": {"first_order_until": 0.5, "order": 1},
+    "weights": {"step_weights": lambda steps, progress: [1 / steps] * steps},
+}
+
+
+def pair() -> Task:
+    examples = Examples(torch.randn(2, 4, 4), torch.arange(2).repeat(2).expand(2, -1))
+    return Task(examples, examples)
+
+
+@pytest.mark.parametrize("name", STAGED)
+def test_a_loop_of_one_s_own_that_tells_nothing_of_its_course_is_warned_once(name: str) -> None:
+    learner = GradientLearner(nn.Linear(4, 2), sgd(0.1), 2, **STAGED[name])
+    with pytest.warns(UserWarning, match=r"GradientLearner changes in .*: call fphi.tell_progress\(l") as met:
+        fphi.meta_gradient(learner, pair())
+    assert met[0].filename == __file__
+    fphi.meta_gradient(learner, pair())  # where a second warning would be an error
+    told = GradientLearner(nn.Linear(4, 2), sgd(0.1), 2, **STAGED[name])
+    fphi.tell_progress(told, 0.0)
+    fphi.meta_gradient(told, pair())
+    fphi.meta_gradient(GradientLearner(nn.Linear(4, 2), sgd(0.1), 2, **STAGED[name]).eval(), pair())
+
+
+@pytest.mark.parametrize("name", CONSTANT)
+def test_what_stays_the_same_in_the_course_of_training_warns_of_nothing(name: str) -> None:
+    fphi.meta_gradient(GradientLearner(nn.Linear(4, 2), sgd(0.1), 2, **CONSTANT[name]), pair())
+
+
+def test_single_stretches_of_a_training_whose_course_is_not_told_warn() -> None:
+    def learner(unroll: int) -> OptimizerLearner:
+        rule = learned_rate(0.1, per="all")
+        return OptimizerLearner(nn.Linear(4, 2), rule, 4, unroll=unroll, stretches="one")
+
+    with pytest.warns(UserWarning, match="OptimizerLearner changes in the course of training"):
+        fphi.meta_gradient(learner(2), pair())
+    fphi.meta_gradient(learner(4), pair())  # there is one alone
 
 
 def test_training_of_one_network_tells_it_before_each_minibatch_and_at_the_end() -> None:

@@ -14,6 +14,7 @@ from fphi.objective.spreading import default_threads, spread
 from fphi.objective.summation import sum_of, summand, summed
 from fphi.ranges import Range, checked
 from fphi.tasks.types import Examples, Task
+from fphi.within.progress import warn_unheard
 from fphi.within.stand_in import own_parameters
 from fphi.within.surroundings import ordinary
 from fphi.within.time_limit import require_time
@@ -59,6 +60,8 @@ def meta_gradient(
 
     The tasks are solved in chunks, which bounds the memory, and chunks are spread over threads. The
     number of threads changes no bit of the result; the size of the chunks does, by the rounding of a sum.
+    A learner that changes in the course of training, as MAML++ does, is to be told how far it is before: see
+    `fphi.tell_progress`. Where nobody did, there is a warning.
 
     Args:
         learner: a learning algorithm; parameters that require no gradient are left out.
@@ -81,6 +84,7 @@ def meta_gradient(
     >>> gradients["network.weight"].shape
     torch.Size([5, 4])
     """
+    warn_unheard(learner)
     loss, sums = summed_gradient(learner, tasks, chunk_size=chunk_size, threads=threads, shared_by=shared_by)
     return mean_of_tasks(learner, tasks.query.x.shape[0], loss, sums)
 

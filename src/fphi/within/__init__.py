@@ -15,6 +15,7 @@ from fphi.within.optimizers import (
     learned_rate,
     sgd,
 )
+from fphi.within.progress import tell_progress
 from fphi.within.task_map import Batching, TaskMap, call_network
 from fphi.within.unroll import DerivativeOrder, descend, descend_recomputed
 
@@ -39,4 +40,5 @@ __all__ = [
     "learned_momentum",
     "learned_rate",
     "sgd",
+    "tell_progress",
 ]

@@ -23,6 +23,7 @@ from fphi.learnable.initialization.adapted import answers_with
 from fphi.learnable.initialization.minibatches import minibatch_rows
 from fphi.learnable.initialization.parts import require_head_after_body
 from fphi.learnable.initialization.recomputing import descend_again
+from fphi.learnable.initialization.stages import StagedSteps
 from fphi.learnable.initialization.step_weights import LossAfter, StepWeights, sum_of, summing, with_sum
 from fphi.networks.batch_norm import network_pass, norm_modes, per_step_parameters, set_steps
 from fphi.ranges import Range, checked
@@ -45,7 +46,7 @@ __all__ = ["GradientLearner"]
 _ALL_FROZEN = "no parameter of {} that could be adapted requires a gradient: inner steps change nothing"
 
 
-class GradientLearner(LearningAlgorithm):
+class GradientLearner(StagedSteps, LearningAlgorithm):
     """Start from learned parameters, take a few gradient steps on the support set, answer the queries.
 
     MAML (order 2), FOMAML (order 1), ANIL (``adapts="head"``), Meta-SGD (learned rates) and MAML++ (norms and
@@ -64,7 +65,7 @@ class GradientLearner(LearningAlgorithm):
         minibatch: support examples per inner step, each once before any comes again; None: all.
         test_minibatch: the same in ``eval()``; None: as in training.
         memory: ``"stored"`` keeps all steps' activations, ``"recomputed"`` one's, and computes each thrice.
-        first_order_until: the fraction of a training before which the order is 1.
+        first_order_until: the fraction of a training, see `fphi.tell_progress`, before which the order is 1.
         step_weights: how much the query loss after each step counts in training; None: the last alone.
         batching: see `LearningAlgorithm`.
     """
@@ -98,7 +99,7 @@ class GradientLearner(LearningAlgorithm):
         self.adapts, self.memory = adapts, memory
         self._parts_tried: set[bool] = set()  # modes of the network that was seen to be head after body
         self.minibatch, self.test_minibatch = minibatch, test_minibatch or minibatch
-        self.first_order_until, self.step_weights, self.progress = first_order_until, step_weights, 0.0
+        self.first_order_until, self.step_weights = first_order_until, step_weights
         set_steps(network, steps)
         self._not_adapted = per_step_parameters(self.part)
         if isinstance(self.optimizer, InnerOptimizer):
@@ -117,10 +118,6 @@ class GradientLearner(LearningAlgorithm):
 
     def numbers_at_once(self) -> int:
         return sum(p.numel() for p in self.adaptable.values())
-
-    def set_progress(self, fraction: float) -> None:
-        """See `fphi.within.progress`; on it depend the order and the weights of the steps in training."""
-        self.progress = fraction
 
     def adapt(self, support: Examples) -> Parameters:
         """θ' = F_φ(S) for one task: the network's parameters by name, the adapted ones replaced."""

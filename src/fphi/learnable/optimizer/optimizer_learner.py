@@ -34,7 +34,7 @@ class OptimizerLearner(GradientLearner):
     arrive (Andrychowicz et al., NIPS 2016, arXiv 1606.04474). It is differentiated in stretches of ``unroll``
     steps: parameters and the rule's state go on from one stretch to the next, and no derivative does. φ can
     move after each of them: with ``stretches="one"`` a meta-step differentiates one stretch alone, whose
-    number is drawn anew as training goes on (see `fphi.within.progress`), and walks up to it without
+    number is drawn anew whenever `fphi.tell_progress` says how far training is, and walks up to it without
     derivatives. Times the number of stretches its gradient is on average that of all, for less work a step.
 
     The start is a function of the task: its examples seed it. So all rules begin at the same place, and a
@@ -105,6 +105,10 @@ class OptimizerLearner(GradientLearner):
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
         self.network._apply(fn)  # type: ignore[no-untyped-call]
         return super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+
+    @property
+    def is_staged(self) -> bool:
+        return self.stretches == "one" and self.unroll is not None and self.unroll < self.steps
 
     def examples_at_once(self, tasks: Task) -> int:
         """The rule's work, which is on the network's numbers, is much more than that on examples."""
