@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 import fphi
 from fphi import Examples, FphiError, Task
-from fphi.learnable import LSTMCore
+from fphi.learnable import ClassPretext, LSTMCore
 
 Learner = fphi.LearningAlgorithm
 
@@ -240,3 +240,35 @@ def test_a_subclass_is_checked_as_well() -> None:
     assert Nearest().solve(given.support, given.query.x).shape == (2, 6, 6)
     with pytest.raises(FphiError, match=r"query\.x is a list"):
         Nearest()(Examples(given.support.x[0], given.support.y[0]), [1.0])
+
+
+class _Doubles(nn.Module):
+    """Features in float64, of examples in float32."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 6).double()
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.layer(x.double())
+        return out
+
+
+def test_features_of_another_type_than_the_learner_s_layers_are_named() -> None:
+    x, y = torch.randn(2, 6, 4), torch.arange(3).repeat(2).expand(2, -1)
+    given = Task(Examples(x, y), Examples(x, y))
+    makes: tuple[Callable[[], Learner], ...] = (
+        lambda: fphi.PretrainedLearner(_Doubles(), ClassPretext(6, 3)),
+        lambda: fphi.HyperLearner(_Doubles(), nn.Linear(6, 5), nn.Linear(5, 7)),
+    )
+    for make in makes:
+        learner = make()
+        said = rf"_Doubles gives float64, and the other layers of {type(learner).__name__} are float32: let"
+        with pytest.raises(FphiError, match=said):
+            fphi.meta_gradient(learner, given)
+        fphi.meta_gradient(learner.to(torch.float64), given)  # as the message says
+    # Of a learned rule's own numbers the type is not what is wrong.
+    own = fphi.OptimizerLearner(_Doubles(), fphi.LSTMOptimizer(hidden=2), 1, loss=nn.functional.nll_loss)
+    with pytest.raises(FphiError) as met:
+        fphi.meta_gradient(own, Task(Examples(x, y + 6), Examples(x, y + 6)))
+    assert "the other layers" not in str(met.value)

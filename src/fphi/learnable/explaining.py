@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from fphi.errors import FphiError
 from fphi.learnable.targets import fitting
 from fphi.tasks.types import Examples
+from fphi.within.optimizers import InnerOptimizer
 from fphi.within.task_map import call_network, is_mapped
 
 __all__ = ["explain", "plain", "reads_labels", "shape_of"]
@@ -40,12 +41,29 @@ def explain(learner: nn.Module, support: Examples, query_x: Tensor | None, error
             f"an example of support.x is {shape_of(support.x[0])} and one of query.x {shape_of(query_x[0])}; "
             f"{type(learner).__name__} needs both the same"
         ) from error
+    _require_type(learner, network, outputs, error)
     if reads_labels(learner)[0]:
         raise FphiError(
             f"{type(learner).__name__} cannot compare outputs {shape_of(outputs)} of its network "
             f"({_reason(error)}); give it one of the outputs that it was built for"
         ) from error
     _explain_loss(learner, outputs, support.y, error)
+
+
+def _require_type(learner: nn.Module, network: nn.Module, outputs: Tensor, error: Exception) -> None:
+    """Raise if the learner's own layers have another type than what its network gives them."""
+    if torch.is_autocast_enabled(outputs.device.type):  # which converts
+        return
+    others = [network, *(m for m in learner.modules() if isinstance(m, InnerOptimizer))]
+    left = {id(p) for other in others for p in other.parameters()}
+    kinds = {p.dtype for p in learner.parameters() if id(p) not in left and p.is_floating_point()}
+    if kinds and outputs.is_floating_point() and outputs.dtype not in kinds:
+        theirs = " and ".join(sorted(map(plain, kinds)))
+        raise FphiError(
+            f"{type(network).__name__} gives {plain(outputs.dtype)}, and the other layers of "
+            f"{type(learner).__name__} are {theirs}: let it give {theirs}, or convert the learner, as "
+            f"learner.to({outputs.dtype})"
+        ) from error
 
 
 def _explain_loss(learner: nn.Module, outputs: Tensor, targets: Tensor, error: Exception) -> None:
