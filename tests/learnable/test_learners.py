@@ -9,12 +9,13 @@ from torch import Tensor
 
 from fphi.errors import FphiError
 from fphi.learnable import GradientLearner, LearningAlgorithm, evaluation_mode
+from fphi.networks import calibrate
 from fphi.objective import meta_gradient
 from fphi.run.disk.checkpoint import load_parameters, save_parameters
 from fphi.run.meta.evaluate import evaluate
 from fphi.tasks.types import Examples, Task
 from fphi.within import sgd
-from learners import LEARNERS, WAYS, Case, LooksAtValues, random_tasks
+from learners import LEARNERS, WAYS, Case, LooksAtValues, random_tasks, separately
 
 every_learner = pytest.mark.parametrize("case", LEARNERS, ids=lambda c: c.name)
 
@@ -54,6 +55,7 @@ def test_chunks_and_threads_do_not_change_the_gradient(case: Case) -> None:
 def test_a_gpu_gives_the_gradient_and_the_answers_of_the_cpu(case: Case) -> None:
     learner, tasks = case.build("vmap").double(), random_tasks()
     loss, gradients = meta_gradient(learner, tasks)
+    calibrate(learner, separately(tasks), learner.observe)
     accuracy = evaluate(learner, tasks).transductive
     moved, there = learner.to("cuda"), tasks.to(torch.device("cuda"))
     gpu_loss, on_gpu = meta_gradient(moved, there)
@@ -166,6 +168,7 @@ def test_saved_and_loaded_answers_the_same(case: Case, tmp_path: object) -> None
 @every_learner
 def test_no_call_changes_state_nor_threads_an_evaluation(case: Case) -> None:
     learner, tasks = case.build("vmap").double(), random_tasks(2, shots=1, queries=1)
+    calibrate(learner, separately(tasks), learner.observe)
     before = {k: v.clone() for k, v in learner.state_dict().items()}
     meta_gradient(learner, tasks, chunk_size=1, threads=2)
     tests = []
