@@ -63,8 +63,9 @@ class RelationLearner(ComparisonLearner):
         """The relation module sees pairs, so it is passed what it would be in training."""
         rows = len(task.support.y)
         examples = torch.cat([task.support.x, task.query.x])
-        maps = call_network(self.network, own_parameters(self.network), examples)[None]
-        self._relate(_summed(Examples(maps[:, :rows], task.support.y[None])), maps[:, rows:])
+        maps = call_network(self.network, own_parameters(self.network), examples)
+        classes = _summed(Examples(maps[None, :rows], task.support.y[None]))[0]
+        call_network(self.relation, own_parameters(self.relation), classes, maps[rows:])
 
 
 def _summed(support: Examples) -> Tensor:
