@@ -64,9 +64,11 @@ def test_few_shot_searches_stand_beside_conv4_in_a_table_of_their_own(folder: Pa
     assert not any("hershey" in line for line in lines[:-3])
 
 
-def test_the_mean_of_a_population_goes_before_that_of_the_candidates(tmp_path: Path) -> None:
-    write(tmp_path, "nasnet", 0, 0.9, 0.9, "loss,population_loss\n0.9,0.5\n0.9,0.4\n0.9,0.3\n", evaluations=3)
-    assert read_searches(tmp_path)["mnist", "nasnet"][0].tried == pytest.approx([0.5, 0.6, 0.7])
+def test_what_was_tried_are_the_candidates_and_not_the_survivors(tmp_path: Path) -> None:
+    write(tmp_path, "nasnet", 0, 0.9, 0.9, "loss,population_loss\n0.7,0.7\n0.8,0.7\n0.9,0.7\n", evaluations=3)
+    (searches,) = read_searches(tmp_path).values()
+    assert searches[0].tried == pytest.approx([0.3, 0.2, 0.1])
+    assert searches_section(read_searches(tmp_path)).splitlines()[-1].endswith("| 30.0 → 10.0 |")
 
 
 def test_variants_of_a_method_stand_apart(tmp_path: Path) -> None:

@@ -31,8 +31,7 @@ class Search:
 
     Attributes:
         result: the content of ``result.json``.
-        tried: accuracies in the order of the search: of each candidate, or the population's mean after
-            it, or of each epoch's children.
+        tried: accuracies in the order of the search: of each candidate, or of each epoch's children.
     """
 
     result: dict[str, Any]
@@ -212,9 +211,9 @@ def _spread(values: Iterable[float]) -> str:
 
 
 def _accuracy(row: dict[str, str]) -> float:
-    for column in ("population_loss", "loss"):
-        if row.get(column):
-            return 1 - float(row[column])
+    """Of what was tried, not of what a population kept of it."""
+    if row.get("loss"):
+        return 1 - float(row["loss"])
     return float(row.get("accuracy") or row["validation_accuracy"])
 
 
