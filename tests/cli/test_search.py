@@ -181,6 +181,13 @@ def test_the_result_says_what_was_compared(run: Path) -> None:
     assert (said["evaluations"], said["control"]["evaluations"]) == (8, 8)
     assert said["control"]["budget"] == "8 evaluations"
     assert said["examples"] == {"train": 100, "validation": 60, "test": 50}
+    settings = said["settings"]
+    assert (settings["method"], settings["child"]["epochs"], settings["evaluations"]) == (
+        said["method"],
+        1,
+        8,
+    )
+    assert not {"seed", "out", "workers"} & settings.keys()
     for search in (said, said["control"]):
         assert (search["retrained"]["test_accuracy"] * 50) % 1 == pytest.approx(0)
     assert {"torch", "fphi"} <= said["versions"].keys()

@@ -1,6 +1,7 @@
 """The table of searches: pairs with random search over seeds, and what was tried over time."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,75 @@ def test_variants_of_a_method_stand_apart(tmp_path: Path) -> None:
     for seed, variant in enumerate(variants):
         write(tmp_path, variant, seed, 0.9, 0.9, EPOCHS, epochs=3)
     assert set(read_searches(tmp_path)) == {("mnist", variant) for variant in variants}
+
+
+def test_searches_with_other_settings_are_no_seeds_of_one(tmp_path: Path) -> None:
+    """Space, options, sizes, budget, epochs: what differs is said in the line's name."""
+    for seed, own in enumerate(
+        (
+            {"space": "cells", "evaluations": 6},
+            {"space": "nasbench201", "evaluations": 6},
+            {"space": "cells", "evaluations": 500},
+            {"space": "cells", "evaluations": 6, "retrain_epochs": 600},
+            {"space": "cells", "evaluations": 6, "options": {"blocks": 3}},
+            {"space": "cells", "evaluations": 6, "examples": {"train": 9}},
+            {"space": "cells", "evaluations": 6, "settings": {"population": 4}},
+        )
+    ):
+        write(tmp_path, "nasnet", seed, 0.9, 0.8, CANDIDATES, **own)
+    groups = read_searches(tmp_path)
+    assert [len(searches) for searches in groups.values()] == [1] * 7
+    assert len(searches_section(groups).splitlines()[4:]) == 7
+    assert draw_searches(groups).startswith(b"\x89PNG")
+
+
+def test_a_line_says_what_sets_it_apart(tmp_path: Path) -> None:
+    for seed, space in enumerate(("cells", "cells", "nasbench201")):
+        write(tmp_path, "nasnet", seed, 0.9, 0.8, CANDIDATES, evaluations=6, space=space)
+    assert {name: len(searches) for (_, name), searches in read_searches(tmp_path).items()} == {
+        "nasnet, space cells": 2,
+        "nasnet, space nasbench201": 1,
+    }
+
+
+def test_in_a_given_time_seeds_come_to_different_numbers(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        write(tmp_path, "nasnet", seed, 0.9, 0.8, CANDIDATES, evaluations=6 + seed)
+        path = tmp_path / f"nasnet-{seed}" / "result.json"
+        result = json.loads(path.read_text())
+        result["control"] |= {"budget": "60.0 s of evaluations", "evaluations": 5 + seed}
+        path.write_text(json.dumps(result))
+    assert "| nasnet | 2 | 60.0 s |" in searches_section(read_searches(tmp_path))
+
+
+def test_a_seed_counts_once(folder: Path) -> None:
+    shutil.copytree(folder / "nasnet-0", folder / "again")
+    with pytest.raises(FphiError, match="seeds count once: remove one of the two"):
+        read_searches(folder)
+
+
+def test_a_training_that_failed_is_a_dash_and_no_number(folder: Path) -> None:
+    def fail(name: str, *parts: str) -> None:
+        path = folder / name / "result.json"
+        result = json.loads(path.read_text())
+        place = result
+        for part in parts:
+            place = place[part]
+        place["test_accuracy"], place["failure"] = None, "diverged"
+        place.pop("difference", None)
+        path.write_text(json.dumps(result))
+
+    fail("nasnet-0", "retrained")
+    fail("enas-macro-0", "control", "retrained")
+    conv4 = {"filters": 2, "parameters": 9, "test_accuracy": 0.9, "difference": {"mean": 0.1, "ci95": 0.01}}
+    write(folder, "few", 0, 0.9, 0.8, CANDIDATES, data="tasks", few_shot="maml", conv4=conv4, evaluations=6)
+    fail("few-0", "conv4")
+    text = searches_section(read_searches(folder))
+    assert (
+        "| mnist | nasnet | 2 | 6 evaluations | 95.0 (1 failed) | 91.0 ± 1.4 | +5.00 | 15.0 → 80.0 |" in text
+    )
+    assert "| mnist | enas-macro | 1 | 3 epochs (random: 4) | 80.0 | – | – | 10.0 → 60.0 |" in text
+    assert "| tasks | few, maml | 1 | 6 | 90.0 | 80.0 | – | – | 15.0 → 80.0 |" in text
 
 
 def test_the_picture_is_drawn(folder: Path) -> None:

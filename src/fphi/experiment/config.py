@@ -141,6 +141,11 @@ class Config:
         """A digest of all that decides the course of the run in this folder."""
         return _digest(self._written(run))
 
+    def decisive(self, run: Path) -> dict[str, Any]:
+        """All that decides the course of the run in this folder but the seed, as in ``config.yaml``."""
+        left_out = {*_FREE, *_OTHER_MACHINES, "seed"}
+        return {key: value for key, value in self._written(run).items() if key not in left_out}
+
     def _written(self, run: Path) -> dict[str, Any]:
         start = run.absolute()
         written = _relocated(self.to_dict(), lambda path: _relative(path, start))

@@ -2,6 +2,7 @@
 
 import csv
 import statistics
+import textwrap
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from fphi.errors import FphiError
 from fphi.report.files import read_text
 from fphi.report.plots import COLOURS, INK, moving_average, new_figure, style_axes, to_png
+from fphi.report.search_settings import Settings, settings_of, told_apart
 from fphi.report.tables import Table, points
 from fphi.run.disk.files import parse_json
 from fphi.run.disk.schema import group, number, numbers, require, text, whole
@@ -23,6 +25,8 @@ __all__ = ["Search", "draw_searches", "read_result", "read_searches", "searches_
 _THIRD = 3
 _LONGEST = 1e15  # seconds of a search
 _PLACES = 50  # of a curve
+_WIDEST = 40  # letters of a name beside a curve
+_NONE = "–"
 
 
 @dataclass(frozen=True)
@@ -38,10 +42,10 @@ class Search:
     tried: list[float]
 
     @property
-    def key(self) -> tuple[str, str]:
-        """What is the same for several seeds: the data, and the method with its learner."""
+    def key(self) -> tuple[str, str, Settings]:
+        """What is the same for several seeds: the data, the method with its learner, and all settings."""
         learner = f", {self.result['few_shot']}" if self.few_shot else ""
-        return self.result["data"], self.result["method"] + learner
+        return self.result["data"], self.result["method"] + learner, settings_of(self.result)
 
     @property
     def few_shot(self) -> bool:
@@ -49,37 +53,67 @@ class Search:
         return "few_shot" in self.result
 
     @property
-    def test(self) -> float:
-        """Test accuracy of the retrained architecture."""
-        return float(self.result["retrained"]["test_accuracy"])
+    def test(self) -> float | None:
+        """Test accuracy of the retrained architecture; None: its training failed."""
+        return _test(self.result["retrained"])
 
     @property
-    def control(self) -> float:
+    def control(self) -> float | None:
         """That of random search's."""
-        return float(self.result["control"]["retrained"]["test_accuracy"])
+        return _test(self.result["control"]["retrained"])
 
     @property
-    def conv4(self) -> float:
+    def conv4(self) -> float | None:
         """That of Conv4 with as many parameters, of a few-shot search."""
-        return float(self.result["conv4"]["test_accuracy"])
+        return _test(self.result["conv4"])
+
+    @property
+    def gain(self) -> float | None:
+        """What was found less random search's, where both could be trained."""
+        return None if self.test is None or self.control is None else self.test - self.control
+
+
+def _test(retrained: dict[str, Any]) -> float | None:
+    return None if "failure" in retrained else float(retrained["test_accuracy"])
 
 
 def read_searches(folder: Path) -> dict[tuple[str, str], list[Search]]:
     """The searches below ``folder``, grouped by data and method; each group sorted by seed.
 
+    Searches of one method with other settings are groups of their own, whose names say what differs.
+
     Raises:
-        FphiError: there is none, or one has no random search beside it.
+        FphiError: there is none, one has no random search beside it, or two are the same with one seed.
     """
-    groups: dict[tuple[str, str], list[Search]] = defaultdict(list)
+    groups: dict[tuple[str, str, Settings], dict[int, Search]] = defaultdict(dict)
     for path in sorted(folder.glob("*/result.json")):
         result = read_result(path)
         if result["control"] is None:
             raise FphiError(f"{path} is of a search without random search beside it; run it with --control")
         search = Search(result, _tried(path.parent / "history.csv"))
-        groups[search.key].append(search)
+        group, seed = groups[search.key], result["seed"]
+        if seed in group:
+            raise FphiError(
+                f"{path} is a search with seed {seed}, as another one of {search.key[1]} on {search.key[0]} "
+                f"below {folder}; seeds count once: remove one of the two, or search with another --seed"
+            )
+        group[seed] = search
     if not groups:
         raise FphiError(f"{folder} holds no searches; give the folder of their directories")
-    return {key: sorted(groups[key], key=lambda s: s.result["seed"]) for key in sorted(groups, reverse=True)}
+    return {
+        (key[0], name): [groups[key][seed] for seed in sorted(groups[key])]
+        for key, name in _names(sorted(groups, reverse=True)).items()
+    }
+
+
+def _names(keys: Sequence[tuple[str, str, Settings]]) -> dict[tuple[str, str, Settings], str]:
+    """The methods, with what tells searches of the same method on the same data apart."""
+    names = {}
+    for key in keys:
+        alike = [other for other in keys if other[:2] == key[:2]]
+        differing = told_apart([settings for *_, settings in alike])[alike.index(key)]
+        names[key] = f"{key[1]}, {differing}" if differing else key[1]
+    return names
 
 
 def read_result(path: Path) -> dict[str, Any]:
@@ -180,34 +214,45 @@ def _few_shot(groups: dict[tuple[str, str], list[Search]]) -> str:
 
 def _few_shot_line(data: str, method: str, searches: Sequence[Search]) -> tuple[str, ...]:
     seeds, budget, found, control, _, tried = _line(data, method, searches)[2:]
-    gains = (search.result["conv4"]["difference"] for search in searches)
-    each = ", ".join(points(gain["mean"], gain["ci95"]) for gain in gains)
+    gains = (search.result["conv4"].get("difference") for search in searches)
+    each = ", ".join(_NONE if gain is None else points(gain["mean"], gain["ci95"]) for gain in gains)
     beside = _spread(search.conv4 for search in searches)
     return data, method, seeds, budget.removesuffix(" evaluations"), found, control, beside, each, tried
 
 
 def _line(data: str, method: str, searches: Sequence[Search]) -> tuple[str, ...]:
-    first = searches[0].result
-    own = f"{first['epochs']} epochs" if "epochs" in first else f"{first['evaluations']} evaluations"
-    beside = f" (random: {first['control']['evaluations']})" if "epochs" in first else ""
     thirds = [np.array_split(search.tried, _THIRD) for search in searches]
     begin, end = (statistics.mean(float(third[i].mean()) for third in thirds) for i in (0, -1))
+    gains = [search.gain for search in searches if search.gain is not None]
     return (
         data,
         method,
         str(len(searches)),
-        own + beside,
+        _budget(searches[0].result),
         _spread(search.test for search in searches),
         _spread(search.control for search in searches),
-        points(statistics.mean(search.test - search.control for search in searches)),
+        points(statistics.mean(gains)) if gains else _NONE,
         f"{100 * begin:.1f} → {100 * end:.1f}",
     )
 
 
-def _spread(values: Iterable[float]) -> str:
-    numbers = [100 * value for value in values]
-    mean = f"{statistics.mean(numbers):.1f}"
-    return mean if len(numbers) == 1 else f"{mean} ± {statistics.stdev(numbers):.1f}"
+def _budget(result: dict[str, Any]) -> str:
+    if "epochs" in result:
+        return f"{result['epochs']} epochs (random: {result['control']['evaluations']})"
+    given = str(result["control"].get("budget", ""))
+    of_time = given.endswith(" s of evaluations")
+    return given.removesuffix(" of evaluations") if of_time else f"{result['evaluations']} evaluations"
+
+
+def _spread(values: Iterable[float | None]) -> str:
+    """Mean and deviation of those that there are, and how many are not there."""
+    given = list(values)
+    numbers = [100 * value for value in given if value is not None]
+    if not numbers:
+        return _NONE
+    mean, missing = f"{statistics.mean(numbers):.1f}", len(given) - len(numbers)
+    spread = mean if len(numbers) == 1 else f"{mean} ± {statistics.stdev(numbers):.1f}"
+    return f"{spread} ({missing} failed)" if missing else spread
 
 
 def _accuracy(row: dict[str, str]) -> float:
@@ -228,7 +273,8 @@ def draw_searches(groups: dict[tuple[str, str], list[Search]]) -> bytes:
         colour = COLOURS[methods.index(method) % len(COLOURS)]
         dashed = "--" if methods.index(method) >= len(COLOURS) else "-"
         curve = 100 * np.mean([_curve(search.tried) for search in searches], axis=0)
-        panels[name].plot(np.linspace(0, 100, _PLACES), curve, dashed, color=colour, label=method)
+        label = textwrap.fill(method, _WIDEST)
+        panels[name].plot(np.linspace(0, 100, _PLACES), curve, dashed, color=colour, label=label)
     for name, axes in panels.items():
         style_axes(axes, f"{name}: tried, validation (%)", "part of the search (%)")
         axes.legend(frameon=False, labelcolor=INK, fontsize=7, ncols=2)

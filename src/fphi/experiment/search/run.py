@@ -207,6 +207,7 @@ def _search(asked: _Asked, run: SearchRun, command: str) -> dict[str, Any]:
     write_weights(run, results[0][1])
     beside = compared_with(run, found, results[0][1])
     result = result_of(run, results, beside, budget, _noted_command(run.out, command))
+    result["settings"] = asked.config.decisive(run.out)
     write_text(run.out / _RESULT, json.dumps(result, indent=2) + "\n")
     return result
 
