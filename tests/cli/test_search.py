@@ -184,7 +184,7 @@ def test_the_result_says_what_was_compared(run: Path) -> None:
     settings = said["settings"]
     assert (settings["method"], settings["child"]["epochs"], settings["evaluations"]) == (
         said["method"],
-        1,
+        2,
         8,
     )
     assert not {"seed", "out", "workers"} & settings.keys()

@@ -1,6 +1,7 @@
 """Searches for augmentation from the command line: what they write and say, killed, resumed, and refused."""
 
 import json
+import math
 import shutil
 import signal
 from pathlib import Path
@@ -310,7 +311,8 @@ def test_children_of_other_searches_begin_anew(tmp_path: Path) -> None:
 def test_what_failed_is_not_joined() -> None:
     tokens = [(i,) for i in range(4)]
     told = [
-        (Candidate(i, t), loss) for i, (t, loss) in enumerate(zip(tokens, (0.3, 1.0, 0.2, 1.0), strict=True))
+        (Candidate(i, t), loss)
+        for i, (t, loss) in enumerate(zip(tokens, (1.3, math.inf, 0.2, math.inf), strict=True))
     ]
     assert AutoAugment().chosen(told) == (tokens[2], tokens[0])
 

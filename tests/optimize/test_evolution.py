@@ -176,6 +176,23 @@ def test_the_worse_of_two_dies_and_the_better_has_the_child() -> None:
     assert numbers(optimizer) == [1]
 
 
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        PairwiseTournament(SPACE, 0, size=2),
+        TournamentWithoutRemoval(SPACE, 0, size=2, share=0.9),
+        AgingEvolution(SPACE, 0, size=2, sample=20),
+    ],
+    ids=lambda optimizer: type(optimizer).__name__,
+)
+def test_who_failed_has_no_child_where_another_has_not(optimizer: Evolution) -> None:
+    """However great the other's loss is: nobody has to know of which size losses are."""
+    for loss, failed in ((1.0, True), (2.3, False)):
+        optimizer.tell(optimizer.ask(), loss, failed=failed)
+    assert optimizer.ask().parent == 1
+    assert optimizer.failed == {0}
+
+
 def test_children_at_school_hold_their_places() -> None:
     optimizer = PairwiseTournament(SPACE, 0, size=10)
     steps(optimizer, 10)

@@ -1,5 +1,6 @@
 """Population based training: who goes on from whom, how a choice is explored, and the lineage of the best."""
 
+import math
 from collections import Counter
 from itertools import pairwise
 from random import Random
@@ -66,6 +67,17 @@ def test_the_worst_quarter_copies_the_best_and_explores_and_the_others_go_on() -
     for copy in second[:2]:
         assert copy.parent in (6, 7)
         assert copy.tokens != (0,) * 60
+
+
+def test_who_failed_is_the_worst_and_begins_no_lineage() -> None:
+    optimizer = PopulationBased(SPACE, 0, size=4)
+    first = [optimizer.ask() for _ in range(4)]
+    for candidate in first:
+        optimizer.tell(candidate, 1.0 if candidate.number == 3 else 2.3, failed=candidate.number == 3)
+    second = [optimizer.ask() for _ in range(4)]
+    assert [candidate.parent for candidate in second] == [0, 1, 2, 0]
+    told = [(candidate, 2.3) for candidate in first[:3]] + [(first[3], math.inf)]
+    assert lineage([*told, *((candidate, math.inf) for candidate in second)], 4) == [first[0]]
 
 
 def test_no_member_is_among_the_best_and_the_worst() -> None:

@@ -13,6 +13,7 @@ from fphi.learnable.space import Candidate
 from fphi.objective.outcome import WORST, Outcome
 from fphi.optimize import AgingEvolution, RandomSearch, SearchOptimizer
 from fphi.run.search.history import History
+from fphi.run.search.history_table import history_rows
 from fphi.run.search.loop import Budget, search
 from search_engines import (
     COUNT,
@@ -143,6 +144,36 @@ def test_what_is_no_number_is_the_worst_loss(loss: float) -> None:
     assert {r.outcome.loss for r in history.records} == {WORST}
     assert history.records[0].outcome == Outcome(WORST, 2.0, f"diverged: its loss is {loss}", {"x": 1.0})
     assert optimizer.standing()["population_loss"] == WORST
+
+
+def _large(candidate: Candidate) -> Outcome:
+    """Losses that are no fractions, above that of a failure; the first and every seventh candidate fail."""
+    failed = candidate.number % 7 == 0
+    return Outcome(WORST, 0.1, "no luck") if failed else Outcome(2.3 + candidate.number / 100, 0.1)
+
+
+@every_optimizer
+def test_who_failed_is_never_the_best_and_a_replay_knows_it(
+    make: Callable[[int], SearchOptimizer], tmp_path: Path
+) -> None:
+    whole = History(tmp_path / "whole")
+    search(make(1), _large, Budget(COUNT), history=whole)
+    whole.close()
+    assert whole.best is not None
+    assert whole.best.candidate.number == 1
+    failures = [record.outcome.loss for record in whole.records if record.outcome.failure]
+    assert failures == pytest.approx([WORST, 2.36, 2.43])
+    assert [row["best"] for row in history_rows(whole, make(1).space)] == [
+        WORST,
+        *[whole.best.outcome.loss] * (COUNT - 1),
+    ]
+    lines = (tmp_path / "whole").read_bytes().splitlines(keepends=True)
+    for end in (2, 15, 25):
+        (tmp_path / "resumed").write_bytes(b"".join(lines[:end]))
+        resumed = History(tmp_path / "resumed")
+        search(make(1), _large, Budget(COUNT), history=resumed)
+        resumed.close()
+        assert resumed.records == whole.records
 
 
 def test_the_best_is_the_first_of_equals_and_progress_hears_of_each() -> None:

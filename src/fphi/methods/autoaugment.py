@@ -5,6 +5,7 @@
 3. Optimize: by reinforcement learning; the best policies are joined.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -13,7 +14,6 @@ from fphi.learnable.augmentation import PolicySpace
 from fphi.learnable.space import Candidate, Tokens
 from fphi.methods.families.controlling import ControllerMethod
 from fphi.methods.table import method
-from fphi.objective.outcome import WORST
 from fphi.ranges import count
 
 __all__ = ["AutoAugment"]
@@ -44,6 +44,6 @@ class AutoAugment(ControllerMethod):
 
     def chosen(self, told: Sequence[tuple[Candidate, float]]) -> tuple[Tokens, ...]:
         """The best policies, each once."""
-        trained = [entry for entry in told if entry[1] < WORST]  # the others failed
-        best = sorted(trained or told, key=lambda entry: (entry[1], entry[0].number))
+        trained = [entry for entry in told if math.isfinite(entry[1])]  # the others failed
+        best = sorted(trained, key=lambda entry: (entry[1], entry[0].number))
         return tuple(dict.fromkeys(candidate.tokens for candidate, _ in best))[: self.join]

@@ -8,7 +8,8 @@ from fphi.learnable.space import Candidate
 __all__ = ["WORST", "Evaluate", "Outcome", "failed"]
 
 WORST = 1.0
-"""The loss of a candidate that failed: every answer wrong."""
+"""The loss of a candidate that failed: every answer wrong. Where losses are no fractions, and a search has
+met greater ones, it is the greatest of these."""
 
 
 @dataclass(frozen=True)
@@ -16,7 +17,7 @@ class Outcome:
     """An evaluated candidate.
 
     Args:
-        loss: fraction of wrong answers on validation data, which the search minimises.
+        loss: fraction of wrong answers on validation data, or another number; the search minimises it.
         seconds: that the evaluation took, measured or simulated; they count against the budget.
         failure: why there is no loss of its own; then ``loss`` is the worst there is.
         measures: what else is known, by name: parameters, test accuracy.

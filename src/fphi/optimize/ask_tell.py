@@ -31,6 +31,8 @@ class SearchOptimizer(ABC):
     def __init__(self, space: Space, seed: int = 0) -> None:
         self.space, self.seed = space, seed
         self.asked = 0
+        self.failed: set[int] = set()
+        """Numbers of the candidates that were told as failures."""
         self._evaluated: set[int] = set()
 
     def ask(self) -> Candidate:
@@ -55,8 +57,13 @@ class SearchOptimizer(ABC):
     def propose(self, number: int, rng: Random) -> Candidate:
         """Candidate ``number``; all its randomness comes from ``rng``."""
 
-    def tell(self, candidate: Candidate, loss: float) -> None:
-        """Learn from a candidate's loss, the fraction of wrong answers on validation data.
+    def tell(self, candidate: Candidate, loss: float, *, failed: bool = False) -> None:
+        """Learn from a candidate's loss.
+
+        Args:
+            candidate: that was asked for.
+            loss: to be minimised: the fraction of wrong answers on validation data, or any other number.
+            failed: it has no loss of its own, and is worse than all that have one, whatever theirs are.
 
         Raises:
             FphiError: the loss is not finite, or the candidate was not asked for, or told before.
@@ -70,11 +77,13 @@ class SearchOptimizer(ABC):
             what = "told before" if candidate.number < self.asked else "not asked for"
             raise FphiError(f"candidate {candidate.number} was {what}; tell each that ask() gave once")
         self._evaluated.add(candidate.number)
+        if failed:
+            self.failed.add(candidate.number)
         self.learn(candidate, loss)
 
     @abstractmethod
     def learn(self, candidate: Candidate, loss: float) -> None:
-        """Take note of a candidate's loss; `tell` has checked both."""
+        """Take note of a candidate's loss; `tell` has checked both, and knows by ``failed`` who failed."""
 
     @property
     def parents(self) -> Collection[int]:

@@ -17,10 +17,13 @@ class _Individual:
     number: int
     tokens: Tokens
     loss: float
+    failed: bool
 
 
 class Evolution(SearchOptimizer):
     """A first population, then children of selected parents. Of equal losses the older individual wins.
+
+    Who failed loses to all others, whatever their losses.
 
     Args:
         space: with its mutations.
@@ -46,7 +49,8 @@ class Evolution(SearchOptimizer):
         """The parent of the next child."""
 
     def learn(self, candidate: Candidate, loss: float) -> None:
-        self.population.append(_Individual(candidate.number, candidate.tokens, loss))
+        failed = candidate.number in self.failed
+        self.population.append(_Individual(candidate.number, candidate.tokens, loss, failed))
 
     @property
     def parents(self) -> list[int]:
@@ -112,4 +116,4 @@ class TournamentWithoutRemoval(Evolution):
 
 
 def _best(individuals: list[_Individual]) -> _Individual:
-    return min(individuals, key=lambda individual: (individual.loss, individual.number))
+    return min(individuals, key=lambda one: (one.failed, one.loss, one.number))

@@ -4,6 +4,7 @@ Jaderberg et al., 2017, arXiv 1711.09846; the rules are those of Population Base
 Stoica, Abbeel, Chen, ICML 2019, arXiv 1905.05393).
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from random import Random
 
@@ -80,7 +81,7 @@ class PopulationBased(SearchOptimizer):
         if round_ == 0:
             return Candidate(number, self.space.start(rng))
         if member == 0:
-            self._before, self._now = sorted(self._now, key=lambda told: (told[0], told[1].number)), []
+            self._before, self._now = sorted(self._now, key=self._rank), []
         few = min(self.size // 2, max(1, round(self.share * self.size)))
         own = next(c for _, c in self._before if c.number % self.size == member)
         if own not in [candidate for _, candidate in self._before[-few:]]:
@@ -92,6 +93,11 @@ class PopulationBased(SearchOptimizer):
     def learn(self, candidate: Candidate, loss: float) -> None:
         self._now.append((loss, candidate))
 
+    def _rank(self, told: tuple[float, Candidate]) -> tuple[bool, float, int]:
+        """The best first, who failed last."""
+        loss, candidate = told
+        return candidate.number in self.failed, loss, candidate.number
+
     @property
     def parents(self) -> list[int]:
         return [candidate.number for _, candidate in (*self._before, *self._now)]
@@ -102,15 +108,16 @@ class PopulationBased(SearchOptimizer):
 
 
 def lineage(told: Sequence[tuple[Candidate, float]], size: int) -> list[Candidate]:
-    """The line of the best of the last whole round, from its first ancestor on.
+    """The line of the best of the last whole round of which not all failed, from its first ancestor on.
 
     Args:
-        told: candidates of a `PopulationBased` with their losses, in any order.
+        told: candidates of a `PopulationBased` with their losses, infinite where they failed, in any order.
         size: of the population.
     """
     by_number = {candidate.number: (loss, candidate) for candidate, loss in told}
     rounds = [number // size for number in by_number]
-    last = max(round_ for round_ in set(rounds) if rounds.count(round_) == size or round_ == 0)
+    alive = {number // size for number, (loss, _) in by_number.items() if math.isfinite(loss)}
+    last = max((round_ for round_ in alive if rounds.count(round_) == size), default=0)
     final = [entry for number, entry in by_number.items() if number // size == last]
     line = [min(final, key=lambda entry: (entry[0], entry[1].number))[1]]
     while (parent := line[-1].parent) is not None:

@@ -1,5 +1,6 @@
 """The steps of a search that trains: find, by evaluations or in one training; learn with what was found."""
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -40,7 +41,7 @@ __all__ = [
 _LONGEST = 1e15  # seconds of a search
 _UNTRAINED = "before the end of the retraining"
 
-# Of all candidates with their losses, those that make up the result.
+# Of all candidates with their losses, infinite where they failed, those that make up the result.
 Choose = Callable[[Sequence[tuple[Candidate, float]]], tuple[Tokens, ...]]
 
 
@@ -109,14 +110,13 @@ def by_evaluations(
         history.close()
     if history.in_flight or budget.allows_another(optimizer.asked, history.seconds):
         raise StoppedError(f"after {len(history.records)} evaluations of {method.title}")
-    assert history.best is not None
     failures = sum(record.outcome.failure != "" for record in history.records)
-    if failures == len(history.records):
+    if history.best is None:
         raise FphiError(
             f"none of {failures} candidates of {method.title} could be trained; the first: "
             f"{history.records[0].outcome.failure}; try a smaller {run.problem.rate} or smaller networks"
         )
-    told = [(record.candidate, record.outcome.loss) for record in history.records]
+    told = [(r.candidate, math.inf if r.outcome.failure else r.outcome.loss) for r in history.records]
     return Found(
         method.variant,
         (choose or method.chosen)(told),

@@ -76,7 +76,11 @@ class SearchMethod(_Search):
         return None
 
     def chosen(self, told: Sequence[tuple[Candidate, float]]) -> tuple[Tokens, ...]:
-        """Which candidates make up the result, of all with their losses; by default the best."""
+        """Which candidates make up the result, by default the best.
+
+        Args:
+            told: all with their losses, infinite where they failed; one did not.
+        """
         return (min(told, key=lambda entry: (entry[1], entry[0].number))[0].tokens,)
 
 

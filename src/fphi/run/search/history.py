@@ -11,7 +11,7 @@ from typing import Any
 
 from fphi.errors import FphiError
 from fphi.learnable.space import Candidate
-from fphi.objective.outcome import Outcome
+from fphi.objective.outcome import WORST, Outcome
 from fphi.optimize.ask_tell import SearchOptimizer
 from fphi.run.disk.lines import LineFile
 from fphi.run.disk.schema import number, numbers, require, shortened, text, whole
@@ -47,9 +47,9 @@ _Event = Candidate | _Told
 class History:
     """The records of a search, kept in a file as they come, or in memory only.
 
-    ``best`` is the record of the lowest validation loss, of equals the first; ``seconds`` the cost of all
-    evaluations; ``in_flight`` what was asked for and not told yet, by number. What a file holds counts
-    from `replay` on.
+    ``best`` is the record of the lowest validation loss, of equals the first, None while all have failed;
+    ``worst`` the highest loss, which a failure has; ``seconds`` the cost of all evaluations; ``in_flight``
+    what was asked for and not told yet, by number. What a file holds counts from `replay` on.
 
     Args:
         path: the file; None: memory only. What a power cut left half written is dropped.
@@ -80,7 +80,8 @@ class History:
             if isinstance(event, Candidate):
                 self._replay_asked(optimizer.ask(), event)
             else:
-                optimizer.tell(self.in_flight[event.number], event.outcome.loss)
+                failed = bool(event.outcome.failure)
+                optimizer.tell(self.in_flight[event.number], event.outcome.loss, failed=failed)
                 self._take(event)
 
     def asked(self, candidate: Candidate) -> None:
@@ -101,6 +102,7 @@ class History:
     def _clear(self) -> None:
         self.records: list[Record] = []
         self.best: Record | None = None
+        self.worst = WORST
         self.seconds = 0.0
         self.in_flight: dict[int, Candidate] = {}
 
@@ -108,6 +110,9 @@ class History:
         record = Record(self.in_flight.pop(event.number), event.outcome, event.standing)
         self.records.append(record)
         self.seconds += event.outcome.seconds
+        self.worst = max(self.worst, event.outcome.loss)
+        if event.outcome.failure:
+            return
         if self.best is None or event.outcome.loss < self.best.outcome.loss:
             self.best = record
 

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 from collections.abc import Mapping, Sequence
 
 from fphi.learnable.space import Space
@@ -15,19 +16,19 @@ HistoryRow = dict[str, float | str | None]
 def history_rows(history: History, space: Space) -> list[HistoryRow]:
     """The results in the order in which they came.
 
-    ``loss`` is the error on validation data, ``best`` the lowest so far; then follow the measures of the
-    candidate and the figures of the optimizer just after it was told.
+    ``loss`` is the error on validation data, ``best`` the lowest so far of those that did not fail; then
+    follow the measures of the candidate and the figures of the optimizer just after it was told.
     """
     rows: list[HistoryRow] = []
-    best = float("inf")
+    best = math.inf
     for record in history.records:
         candidate, outcome = record.candidate, record.outcome
-        best = min(best, outcome.loss)
+        best = best if outcome.failure else min(best, outcome.loss)
         rows.append(
             {
                 "number": candidate.number,
                 "loss": outcome.loss,
-                "best": best,
+                "best": best if math.isfinite(best) else outcome.loss,
                 "seconds": outcome.seconds,
                 "failure": outcome.failure,
                 "parent": candidate.parent,

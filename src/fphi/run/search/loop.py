@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from fphi.errors import FphiError
 from fphi.learnable.space import Candidate
-from fphi.objective.outcome import WORST, Evaluate, Outcome, failed
+from fphi.objective.outcome import Evaluate, Outcome, failed
 from fphi.optimize.ask_tell import SearchOptimizer
 from fphi.run.disk.interrupt import interrupts
 from fphi.run.search.executors import Executor, InThisProcess
@@ -63,8 +63,8 @@ def search(
 
     Args:
         optimizer: new, then it is brought to where the history ends; or the one that the history is of.
-        evaluate: a candidate's loss. One that raises, or whose process dies, has the worst loss and the
-            reason on record; the search goes on.
+        evaluate: a candidate's loss. One that raises, or whose process dies, has the worst loss so far and
+            the reason on record, and is never the best; the search goes on.
         budget: of evaluations or of their seconds.
         history: to be continued. What was being evaluated when it broke off is evaluated first.
         executor: where candidates are evaluated; by default here, one after another.
@@ -92,8 +92,8 @@ def search(
             done, _ = wait(running, timeout=1.0, return_when=FIRST_COMPLETED)
             for future in sorted(done, key=lambda f: running[f].candidate.number):
                 candidate = running[future].candidate
-                outcome = _outcome(future, running.pop(future).start)
-                optimizer.tell(candidate, outcome.loss)
+                outcome = _outcome(future, running.pop(future).start, history.worst)
+                optimizer.tell(candidate, outcome.loss, failed=bool(outcome.failure))
                 history.told(candidate, outcome, dict(optimizer.standing()))
                 if progress is not None:
                     progress(history)
@@ -109,12 +109,12 @@ def _next(optimizer: SearchOptimizer, history: History, budget: Budget) -> Candi
     return candidate
 
 
-def _outcome(future: Future[Outcome], start: float) -> Outcome:
-    """What came of an evaluation; if it has no finite loss, the worst and the reason."""
+def _outcome(future: Future[Outcome], start: float, worst: float) -> Outcome:
+    """What came of an evaluation; if it has no finite loss, the worst so far and the reason."""
     error = future.exception()
     if error is not None:  # its time counts: a search whose candidates all fail must come to its end
-        return failed(error, time.monotonic() - start)
+        return replace(failed(error, time.monotonic() - start), loss=worst)
     outcome = future.result()
-    if math.isfinite(outcome.loss):
-        return outcome
-    return replace(outcome, loss=WORST, failure=outcome.failure or f"diverged: its loss is {outcome.loss}")
+    if not math.isfinite(outcome.loss):
+        outcome = replace(outcome, failure=outcome.failure or f"diverged: its loss is {outcome.loss}")
+    return replace(outcome, loss=worst) if outcome.failure else outcome

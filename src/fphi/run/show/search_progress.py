@@ -31,10 +31,10 @@ def search_line(title: str, budget: Budget) -> Iterator[Callable[[History], None
 
         def tell(history: History) -> None:
             done = len(history.records)
-            assert history.best is not None
             count = f"{done}/{budget.evaluations}" if budget.evaluations else f"{done}"
             cost = f", {history.seconds:.0f}/{budget.seconds:.0f} s" if budget.seconds else ""
-            best = f"best validation accuracy {1 - history.best.outcome.loss:.2%}"
+            found = history.best and f"{1 - history.best.outcome.loss:.2%}"
+            best = f"best validation accuracy {found or 'none: all failed'}"
             show(_share_done(history, budget), f"evaluation {count}{cost}  {best}")
 
         yield tell
