@@ -194,6 +194,12 @@ def test_the_result_says_what_was_compared(run: Path) -> None:
     assert said["command"] == f"fphi train --config {run / 'config.yaml'} --out {run}-again"
 
 
+def test_a_budget_that_teaches_nothing_is_no_secret(tmp_path: Path, capsys: Capture) -> None:
+    words = ("--control", "false", "--population", 2, "--evaluations", 2)
+    assert fphi("search", "large-scale-evolution", "--out", tmp_path / "run", *TINY, *words) == 0
+    assert "nothing is learned in this search: the first 2 candidates" in capsys.readouterr().err
+
+
 def test_no_candidate_is_tested(run: Path) -> None:
     """The test data are used by the retrained networks alone."""
     for file in ("history.jsonl", "random.jsonl"):

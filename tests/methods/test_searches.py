@@ -36,6 +36,26 @@ def test_darts_says_which_of_its_orders_it_is() -> None:
     assert RandomSearchMethod().variant == "random-search"
 
 
+@pytest.mark.parametrize("method", SEARCHES, ids=lambda cls: cls.title)
+def test_a_search_that_learns_nothing_says_so(method: type[SearchMethod | EpochwiseMethod]) -> None:
+    """An evolution that ends before its first child, a controller before its first update is of any use."""
+    if not issubclass(method, SearchMethod):
+        return
+    usual = method()
+    assert usual.doubt(usual.evaluations(24)) == usual.doubt(None) == ""
+    if not method.drawn_by:
+        return
+    few = getattr(usual, method.drawn_by)
+    assert usual.doubt(few + 1) == ""
+    assert usual.doubt(few).startswith("nothing is learned in this search")
+    assert f"a smaller --{method.drawn_by}" in usual.doubt(few)
+
+
+def test_no_search_but_these_needs_no_first_candidates() -> None:
+    free = {cls.title for cls in SEARCHES if issubclass(cls, SearchMethod) and not cls.drawn_by}
+    assert free == {"random-search", "reinforce", "pba"}  # the last one refuses such budgets
+
+
 # REINFORCE on NAS-Bench-201.
 
 FILE = Path(os.environ.get("FPHI_DATA", "")) / "nasbench201" / "nasbench201.csv.gz"

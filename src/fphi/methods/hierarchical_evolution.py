@@ -34,6 +34,7 @@ class HierarchicalEvolution(SearchMethod):
 
     usual_space: ClassVar[str] = "hierarchical"
     usual_evaluations: ClassVar[int] = 12
+    drawn_by: ClassVar[str] = "population"
     paper_budget: ClassVar[str] = "7,000 architectures: --evaluations 7000 --population 200"
 
     population: int = count(6)

@@ -27,14 +27,17 @@ class LargeScaleEvolution(SearchMethod):
     """Everything starts with a linear classifier; what is inherited makes long trainings of short ones.
 
     Args:
-        population: individuals alive at a time; the paper's 1,000 were trained by 250 workers, small
-            searches need fewer.
+        population: individuals alive at a time, the first of them linear networks: --evaluations must be many
+            more. The paper's 1,000 were trained by 250 workers, small searches need fewer.
     """
 
     usual_space: ClassVar[str] = "graphs"
     usual_evaluations: ClassVar[int] = 100
-    paper_budget: ClassVar[str] = "1,000 alive, trained by 250 workers for days: --population 1000"
+    paper_budget: ClassVar[str] = (
+        "1,000 alive, trained by 250 workers for days: --population 1000 and many times as many --evaluations"
+    )
     inherits: ClassVar[bool] = True
+    drawn_by: ClassVar[str] = "population"
 
     population: int = count(10, least=2)
 

@@ -33,6 +33,7 @@ class RegularizedEvolution(SearchMethod):
 
     usual_space: ClassVar[str] = "amoebanet"
     usual_evaluations: ClassVar[int] = 20
+    drawn_by: ClassVar[str] = "population"
     paper_budget: ClassVar[str] = "20,000 models: --evaluations 20000 --population 100 --sample 25"
 
     population: int = count(10)

@@ -53,6 +53,7 @@ class ZophLe(SearchMethod):
 
     usual_space: ClassVar[str] = "layers"
     usual_evaluations: ClassVar[int] = 80
+    drawn_by: ClassVar[str] = "batch"
     paper_budget: ClassVar[str] = "12,800 networks: --evaluations 12800 --lr 0.0006 --batch 8"
 
     lr: float = rate(0.01)

@@ -111,6 +111,13 @@ class _Asked:
         rounds = math.ceil(self.epochs / method.stretch(self.epochs))
         return Budget(math.ceil(budget.evaluations / rounds))
 
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """What speaks against the budget."""
+        method = self.method
+        doubt = method.doubt(self.evaluations.evaluations) if isinstance(method, SearchMethod) else ""
+        return (doubt,) if doubt else ()
+
     def problem(self, out: Path, division: Division | None) -> Problem:
         """With its data, of the classes that it began with."""
         part, seed, space = self.config.part, self.budget.seed, self.space
@@ -164,7 +171,7 @@ def run_search(config: Config, out: Path, *, resume: bool, command: str) -> dict
     require_usable(out, resume, _HELD)
     problem = asked.problem(out, read_division(out) if resume else None)
     asked.require_fitting(problem)
-    for note in problem.notes:
+    for note in (*problem.notes, *asked.doubts):
         say(note)
     # Whatever can be refused has been before the folder is made.
     with (

@@ -1,6 +1,7 @@
 """What the searches have in common whose candidates an LSTM writes, and learns to write by PPO."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
@@ -28,6 +29,8 @@ class ControllerMethod(SearchMethod):
         entropy: weight of the controller's entropy in the objective.
         decay: of the moving average of the rewards that is the baseline.
     """
+
+    drawn_by: ClassVar[str] = "batch"
 
     lr: float = rate(0.02)
     hidden: int = count(100, 8192)

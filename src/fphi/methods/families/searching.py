@@ -51,6 +51,8 @@ class SearchMethod(_Search):
     usual_evaluations: ClassVar[int] = 16
     # Epochs of a whole training with an augmentation, where nobody says.
     usual_augmented_epochs: ClassVar[int] = 8
+    # The option that says how many candidates come before what was learned of others; empty: there is none.
+    drawn_by: ClassVar[str] = ""
 
     @abstractmethod
     def optimizer(self, space: Space, seed: int) -> SearchOptimizer:
@@ -70,6 +72,20 @@ class SearchMethod(_Search):
 
     def require_budget(self, evaluations: int | None, epochs: int) -> None:
         """Raise an `FphiError` if nothing can come of so many evaluations, of trainings of ``epochs``."""
+
+    def doubt(self, evaluations: int | None) -> str:
+        """What a user should know of so few evaluations, in a line; "" if they teach the search anything.
+
+        Args:
+            evaluations: that there will be; None: nobody knows.
+        """
+        drawn = getattr(self, self.drawn_by) if self.drawn_by else 0
+        if evaluations is None or evaluations > drawn:
+            return ""
+        return (
+            f"nothing is learned in this search: the first {drawn} candidates (--{self.drawn_by}) are drawn "
+            f"at random, and there are {evaluations}; give more --evaluations, or a smaller --{self.drawn_by}"
+        )
 
     def most(self, epochs: int) -> int | None:
         """How many candidates there are at most; None: any number."""
