@@ -8,6 +8,7 @@ from fphi.methods.families.searching import SupernetMethod
 from fphi.optimize.epochs import EpochRow
 from fphi.run.search.supernet import TellEpoch, restore, train_supernet
 from fphi.tasks.supervised import Supervised
+from fphi.within.training import NetworkTraining
 
 __all__ = ["supernet_search"]
 
@@ -27,4 +28,7 @@ def supernet_search(
     if resume is not None:
         restore(search, resume)
     rows = train_supernet(search, out=out, tell=tell)
-    return search.result(), [*rows[:-1], rows[-1] | dict(method.conclude(search, space, data))]
+    return search.result(), [
+        *rows[:-1],
+        rows[-1] | dict(method.conclude(search, space, data, NetworkTraining())),
+    ]

@@ -1,6 +1,7 @@
 """Searches in a supernet through the command line: their directory, a stop after an epoch, and going on."""
 
 import csv
+import math
 import shutil
 import signal
 from collections.abc import Callable, Iterator
@@ -42,6 +43,28 @@ def test_a_supernet_is_compared_with_a_number_of_random_candidates(
     for picture in ("architecture.png", "search.png"):
         assert (tmp_path / picture).read_bytes().startswith(b"\x89PNG")
     assert not package.load(tmp_path).training
+
+
+def test_tau_is_in_the_result_and_in_what_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = (
+        *SEARCHES["enas-macro"],
+        *TRAINING,
+        "--epochs",
+        1,
+        "--control",
+        "false",
+        "--tau",
+        3,
+        "--tau-epochs",
+        1,
+    )
+    assert fphi("search", "enas-macro", "--out", tmp_path, *words) == 0
+    with (tmp_path / "history.csv").open(newline="") as file:
+        tau = float(list(csv.DictReader(file))[-1]["kendall_tau"])
+    said = result(tmp_path)["kendall_tau"]
+    assert said == tau or (said is None and math.isnan(tau))
+    line = next(line for line in capsys.readouterr().out.splitlines() if "Kendall's τ" in line)
+    assert ("undefined" if said is None else f"{said:.2f}") in line
 
 
 def test_the_budget_of_random_search_can_be_given(tmp_path: Path) -> None:

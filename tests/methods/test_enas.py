@@ -13,11 +13,15 @@ from fphi.learnable.architecture import NASBench201Space, SharingSpace
 from fphi.learnable.architecture.enas_controller import MacroController, MicroController
 from fphi.learnable.controller import LSTMController, skip_divergence
 from fphi.learnable.policy import IndependentPolicy
+from fphi.learnable.space import Candidate
 from fphi.methods.enas import ENAS, ENASMacro
 from fphi.methods.families.weight_sharing import SharingMethod
+from fphi.objective.candidate_loss import TrainAndTest
+from fphi.objective.outcome import Outcome
 from fphi.optimize.sharing_phases import ControllerPhase
 from fphi.optimize.weight_sharing import WeightSharing
 from fphi.run.search.supernet import restore, train_supernet
+from fphi.within.training import NetworkTraining
 from waiting import Clock
 
 # The controllers.
@@ -120,7 +124,7 @@ def test_a_search_that_broke_off_comes_to_the_same_end(
     assert train_supernet(whole, tell=lambda row, _: told.append(row)) == told
     assert [row["epoch"] for row in told] == [1, 2]
     # Four minibatches and twice two samples in each epoch.
-    assert settings.conclude(whole, space, DATA)["children"] == 2 * (4 + 4)
+    assert settings.conclude(whole, space, DATA, NetworkTraining())["children"] == 2 * (4 + 4)
     assert space.check(whole.result()) == whole.result()
 
     train_supernet(replace(settings, epochs=1).begin(space, DATA, 4), out=tmp_path)
@@ -137,9 +141,28 @@ def test_tau_is_part_of_the_result(clock: Clock) -> None:
     settings = ENASMacro(epochs=1, batch_size=10, steps=1, samples=2, derive=2, tau=3, tau_epochs=1)
     search = settings.begin(MACRO, DATA, 0)
     train_supernet(search)
-    figures = settings.conclude(search, MACRO, DATA)
+    figures = settings.conclude(search, MACRO, DATA, NetworkTraining())
     assert -1 <= figures["kendall_tau"] <= 1 or math.isnan(figures["kendall_tau"])
     assert figures["seconds_alone"] > 0
+
+
+def test_tau_is_of_trainings_with_the_settings_of_candidates_and_no_test(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[TrainAndTest] = []
+
+    def evaluate(self: TrainAndTest, candidate: Candidate) -> Outcome:
+        asked.append(self)
+        return Outcome(candidate.number / 10, 1.0)
+
+    monkeypatch.setattr(TrainAndTest, "__call__", evaluate)
+    settings = ENASMacro(epochs=1, batch_size=10, steps=1, samples=2, derive=2, tau=2, tau_epochs=7)
+    search = settings.begin(MACRO, DATA, 0)
+    train_supernet(search)
+    given = NetworkTraining(epochs=3, lr=0.001, batch_size=9, limit_seconds=4)
+    settings.conclude(search, MACRO, DATA, given)
+    assert [one.training for one in asked] == [replace(given, epochs=7, limit_seconds=None)] * 2
+    assert not any(one.test for one in asked)
 
 
 def test_a_space_without_shared_weights_is_refused() -> None:

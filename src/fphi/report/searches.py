@@ -154,6 +154,8 @@ def _check_search(result: dict[str, Any]) -> None:
     whole(result[count], count, 1)
     number(result["seconds"], "seconds", 0, _LONGEST)
     number(result["validation_accuracy"], "validation_accuracy", 0, 1)
+    if result.get("kendall_tau") is not None:
+        number(result["kendall_tau"], "kendall_tau", -1, 1)
     _check_retrained(group(result["retrained"], "retrained"))
 
 

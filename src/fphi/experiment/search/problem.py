@@ -170,7 +170,7 @@ class LargeTask(Problem):
         return replace(self.training, epochs=self.last.retrain_epochs, limit_seconds=None)
 
     def conclude(self, method: EpochwiseMethod, search: SupernetSearch) -> Mapping[str, float]:
-        return method.conclude(search, self.space, self.data)
+        return method.conclude(search, self.space, self.data, self.training)
 
     def facts(self) -> dict[str, Any]:
         return {

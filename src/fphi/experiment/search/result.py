@@ -1,5 +1,6 @@
 """What a search leaves: result.json, tables, pictures; and what it says in the end."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,7 @@ def _record(run: SearchRun, found: Found, retrained: Retrained) -> dict[str, Any
     record: dict[str, Any] = {
         "method": found.method,
         **({"epochs": found.epochs} if found.epochs else {"evaluations": found.evaluations}),
+        **_agreement(found),
         "failures": found.failures,
         "seconds": round(found.seconds, 3),
         "validation_accuracy": found.validation,
@@ -99,6 +101,14 @@ def _record(run: SearchRun, found: Found, retrained: Retrained) -> dict[str, Any
         "retrained": retrained.to_json(),
     }
     return record
+
+
+def _agreement(found: Found) -> dict[str, float | None]:
+    """Kendall's τ of a search that was asked for it; None: it is not defined, all being equally good."""
+    tau = found.rows[-1].get("kendall_tau") if found.epochs else None
+    if not isinstance(tau, float):
+        return {}
+    return {"kendall_tau": None if math.isnan(tau) else tau}
 
 
 def summary(result: dict[str, Any]) -> Table:
@@ -121,6 +131,10 @@ def summary(result: dict[str, Any]) -> Table:
         header.append(f"Conv4, {result['conv4']['filters']} filters")
         columns.append(("", "", "", *_ends(result["conv4"])))
     lines = list(zip(names, *columns, strict=True))
+    if "kendall_tau" in result:
+        tau = result["kendall_tau"]
+        said = "undefined: all are equally good" if tau is None else f"{tau:.2f}"
+        lines.append(("Kendall's τ, weights shared and alone", said, *[""] * (len(columns) - 1)))
     if (gain := result.get("conv4", {}).get("difference")) is not None:
         said = points(gain["mean"], gain["ci95"])
         lines.append(("found − Conv4, points", said, *[""] * (len(columns) - 1)))

@@ -15,6 +15,7 @@ from fphi.optimize.ask_tell import Growth, SearchOptimizer
 from fphi.ranges import count
 from fphi.run.search.supernet import SupernetSearch
 from fphi.tasks.supervised import Supervised
+from fphi.within.training import NetworkTraining
 
 __all__ = ["EpochwiseMethod", "RelaxedMethod", "SearchMethod", "SupernetMethod"]
 
@@ -111,8 +112,17 @@ class EpochwiseMethod(_Search):
 
     control_evaluations: int = count(16, least=0)
 
-    def conclude(self, search: SupernetSearch, space: Space, data: Supervised) -> Mapping[str, float]:
-        """Figures for the row of the last epoch, taken when the search has ended."""
+    def conclude(
+        self, search: SupernetSearch, space: Space, data: Supervised, training: NetworkTraining
+    ) -> Mapping[str, float]:
+        """Figures for the row of the last epoch, taken when the search has ended.
+
+        Args:
+            search: at its end.
+            space: that was searched.
+            data: of the problem.
+            training: of a network by itself.
+        """
         return {}
 
 

@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 import torch
@@ -38,7 +38,7 @@ class SharingMethod(SupernetMethod):
         derive: children that are scored on a validation minibatch in the end; the best is the result.
         tau: architectures, drawn uniformly, that are also trained alone in the end, to compare their
             accuracies with those with shared weights; 0: none. The paper's claim wants at least 20.
-        tau_epochs: of training each of them.
+        tau_epochs: of training each of them, otherwise with the settings of --child-….
     """
 
     epochs: int = count(10, 100_000)
@@ -97,20 +97,26 @@ class SharingMethod(SupernetMethod):
             controller=self.controller_phase(),
         )
 
-    def conclude(self, search: SupernetSearch, space: Space, data: Supervised) -> Mapping[str, float]:
+    def conclude(
+        self, search: SupernetSearch, space: Space, data: Supervised, training: NetworkTraining
+    ) -> Mapping[str, float]:
         assert isinstance(search, WeightSharing)
         figures = {
             "derived": search.derive(self.derive)[1],
             "children": float(search.children_per_epoch * len(search.rows)),
         }
-        return figures | self._agreement(search, data)
+        return figures | self._agreement(search, data, training)
 
-    def _agreement(self, sharing: WeightSharing, data: Supervised) -> dict[str, float]:
+    def _agreement(
+        self, sharing: WeightSharing, data: Supervised, training: NetworkTraining
+    ) -> dict[str, float]:
         """Kendall's τ, and the mean time of training one architecture alone, if they were asked for."""
         if not self.tau:
             return {}
         assert isinstance(sharing.supernet, Supernet)
-        training = NetworkTraining(epochs=self.tau_epochs)
-        alone = TrainAndTest(sharing.supernet.space, data, training, seed=sharing.seed)
+        longer = replace(
+            training, epochs=self.tau_epochs, limit_seconds=None
+        )  # the limit is one of candidates
+        alone = TrainAndTest(sharing.supernet.space, data, longer, seed=sharing.seed, test=False)
         ranking = shared_versus_alone(sharing.supernet, data.validation, alone, self.tau, sharing.seed)
         return {"kendall_tau": ranking.tau, "seconds_alone": ranking.seconds / self.tau}
