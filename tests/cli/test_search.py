@@ -215,6 +215,10 @@ def test_build_gives_the_network_that_was_tested(run: Path, tmp_path: Path, caps
     with torch.no_grad():
         right = int((module(data.test.x).argmax(-1) == data.test.y).sum())
     assert right / 50 == result(run)["retrained"]["test_accuracy"]
+    assert data.levels is not None
+    images = (data.test.x * data.levels[1] + data.levels[0]).round().byte()
+    with torch.no_grad():
+        assert torch.equal(package.load(run, images=True)(images), module(data.test.x))
     assert fphi("build", run, "--out", tmp_path / "weights.safetensors") == 0
     assert (
         f"{result(run)['retrained']['parameters']:,} parameters, from 1 x 8 x 8 to 10"

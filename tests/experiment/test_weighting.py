@@ -107,6 +107,10 @@ def test_a_run_has_all_trainings_one_after_the_other(whole: tuple[str, Path]) ->
 def test_the_network_is_loaded_as_it_was_tested(whole: tuple[str, Path]) -> None:
     method, out = whole
     module = package.load(out)
+    images = torch.randint(256, (2, 1, 8, 8), dtype=torch.uint8)
+    standardise, inner = package.load(out, images=True).children()
+    assert torch.equal(inner(standardise(images)), module(standardise(images)))
+    assert standardise(images).std() > 0.1
     assert not module.training
     data = load_supervised("digits", train=120, validation=60, test=60)
     assert accuracy(module, data.test) == result_of(out)["trainings"][method]["test_accuracy"]

@@ -6,9 +6,11 @@ from pathlib import Path
 from random import Random
 
 import pytest
+from torch import nn
 
 from fphi.errors import FphiError
 from fphi.experiment.architecture import Architecture
+from fphi.experiment.levels import on_images
 from fphi.learnable.architecture import SPACES, Edge, Graph, NASBench201Space, NASBenchMacroSpace
 from fphi.objective.outcome import Outcome
 from fphi.optimize import AgingEvolution
@@ -134,7 +136,8 @@ def test_curves_are_drawn_from_rows() -> None:
 def test_an_architecture_is_read_as_it_was_written(space: str, tmp_path: Path) -> None:
     chosen = SPACES[space]()
     for seed in range(3):
-        written = Architecture(chosen, chosen.sample(Random(seed)), (3, 8, 8), 10)
+        levels = ((0.1, 2.0, 255.0), (1.0, 0.3, 3.0)) if seed else None  # files of before have none
+        written = Architecture(chosen, chosen.sample(Random(seed)), (3, 8, 8), 10, levels=levels)
         written.save(tmp_path)
         assert Architecture.read(tmp_path) == written
 
@@ -147,6 +150,22 @@ def test_an_architecture_of_no_space_is_refused(tmp_path: Path) -> None:
     path.write_text(path.read_text().replace("nasbench201", "no-space"))
     with pytest.raises(FphiError, match=r"architecture.json is damaged \('no-space'\); restore it"):
         Architecture.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "levels", ['{"mean": [1, 2, 3], "deviation": [1, 0, 1]}', '{"mean": [1], "deviation": [1]}', "[]", "{}"]
+)
+def test_levels_that_are_none_of_the_images_are_refused(levels: str, tmp_path: Path) -> None:
+    Architecture(NASBench201Space(), (0,) * 6, (3, 8, 8), 10).save(tmp_path)
+    path = tmp_path / "architecture.json"
+    path.write_text(path.read_text().replace('"outputs"', f'"levels": {levels}, "outputs"'))
+    with pytest.raises(FphiError, match=r"architecture.json is damaged"):
+        Architecture.read(tmp_path)
+
+
+def test_a_network_without_levels_takes_no_images(tmp_path: Path) -> None:
+    with pytest.raises(FphiError, match="does not tell by which grey levels"):
+        on_images(tmp_path, nn.Identity(), None)
 
 
 def test_results_of_searches_are_no_rows_of_the_table_of_tasks(tmp_path: Path) -> None:

@@ -69,8 +69,7 @@ def test_each_learned_row_has_its_training() -> None:
 @pytest.mark.parametrize("run", RUNS, ids=lambda run: f"{run.parent.name}-{run.name}")
 def test_a_training_loads_and_answers(run: Path) -> None:
     of_intents = run.parent.name == "intents"
-    named = {"network": f"{ROOT}/examples/intents.py:network"} if of_intents else {}
-    learner: Any = fphi.load(run, **named)
+    learner: Any = fphi.load(run, network=f"{ROOT}/examples/intents.py:network" if of_intents else None)
     side = 0 if of_intents else Config.read(run).part(TaskOptions).image_size
     shape = (512,) if of_intents else (1, side, side)
     generator = torch.Generator().manual_seed(0)

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from fphi.errors import FphiError
+from fphi.experiment.levels import Levels, levels_json, on_images, read_levels
 from fphi.learnable.architecture import SPACES, ArchitectureSpace
 from fphi.learnable.architecture.space import TakesNorm
 from fphi.learnable.space import Space, Tokens
@@ -39,6 +40,7 @@ class Architecture:
         outputs: classes; None: the network gives features.
         norm: where the statistics of its batch norms come from, as a few-shot learner's network; None: they
             are torch's own.
+        levels: by which images of grey levels were standardised for it; None: nothing tells.
     """
 
     space: ArchitectureSpace
@@ -46,6 +48,7 @@ class Architecture:
     input_shape: tuple[int, ...]
     outputs: int | None
     norm: Mode | None = None
+    levels: Levels | None = None
 
     @property
     def text(self) -> str:
@@ -84,6 +87,7 @@ class Architecture:
             "input_shape": self.input_shape,
             "outputs": self.outputs,
             **({"norm": self.norm} if self.norm is not None else {}),
+            **levels_json(self.levels),
         }
         replace_file(run / ARCHITECTURE, json.dumps(content, indent=2).encode() + b"\n")
 
@@ -109,7 +113,7 @@ class Architecture:
             if len(shape) != 3:
                 raise FphiError(f"input_shape {shortened(shape)} is none of an image")
             shape = tuple(whole(size, "input_shape", 1, _MOST) for size in shape)
-            return cls(space, tokens, shape, outputs, norm)
+            return cls(space, tokens, shape, outputs, norm, read_levels(content, shape[0]))
         except FileNotFoundError as error:
             if (run / AUGMENTATION).is_file():
                 raise FphiError(
@@ -132,11 +136,12 @@ def options_of(space: Space) -> dict[str, Any]:
     return {field.name: getattr(space, field.name) for field in fields(space)}  # type: ignore[arg-type]
 
 
-def load_architecture(run: Path) -> nn.Module:
+def load_architecture(run: Path, images: bool = False) -> nn.Module:
     """The network that a search found, with its retrained weights, ready for inference.
 
     Args:
         run: the search's directory.
+        images: whether it is to take images of grey levels 0 … 255, in place of standardised ones.
 
     Returns:
         ``[n, *input_shape]`` to ``[n, classes]``, in evaluation mode; of a search for few-shot learners what
@@ -149,7 +154,7 @@ def load_architecture(run: Path) -> nn.Module:
     require_fitting(run / BEST, architecture.outline())
     module = architecture.build()
     load_parameters(run / BEST, module)
-    return module.eval()
+    return on_images(run, module, architecture.levels) if images else module.eval()
 
 
 def _require_norm(space: ArchitectureSpace, outputs: int | None, norm: str | None) -> None:

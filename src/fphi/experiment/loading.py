@@ -33,13 +33,18 @@ _DTYPES = {plain(d): d for d in vars(torch).values() if isinstance(d, torch.dtyp
 
 @undisturbed()
 @checked()
-def load(run: Path | str, *, method: str | None = None, network: str | None = None) -> nn.Module:
+def load(
+    run: Path | str, *, method: str | None = None, network: str | None = None, images: bool = False
+) -> nn.Module:
     """What a run has learned, in evaluation mode; its data need not be there.
 
     Args:
         run: the folder of a few-shot training or of a search.
         method: where it is in a file of Python, that as ``FILE.py:NAME``.
         network: likewise.
+        images: of one network for one large task, whether it is to take images of grey levels 0 … 255. If
+            not, it takes what it was trained on: these less the mean of the training images, over their
+            deviation, which the run keeps.
 
     Returns:
         Of a few-shot run the learner, a `LearningAlgorithm` with the best parameters. Of a search the network
@@ -55,12 +60,14 @@ def load(run: Path | str, *, method: str | None = None, network: str | None = No
     """
     folder = Path(run)
     if (folder / ARCHITECTURE).is_file() or (folder / HISTORY).is_file():
-        return load_architecture(folder)
+        return load_architecture(folder, images)
     given = {"method": method, "network": network}
     allowed = {key: value for key, value in given.items() if value is not None}
     config = Config.read(folder, allowed=allowed)
     if isinstance(config.method, WeightingMethod):
-        return load_weighed(folder, config)
+        return load_weighed(folder, config, images)
+    if images:
+        raise FphiError(f"{folder} is a few-shot run, which takes tasks as they are: leave out images=True")
     trained = trained_run(folder, allowed)
     return load_learner(folder, trained, trained.with_network(noted_setting(folder, trained))).eval()
 

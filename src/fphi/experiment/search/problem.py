@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from fphi.experiment.architecture import Architecture
+from fphi.experiment.levels import levels_of
 from fphi.experiment.search.options import RetrainOptions
 from fphi.learnable.architecture import ArchitectureSpace
 from fphi.learnable.space import Candidate, Space, Tokens
@@ -188,7 +189,8 @@ class SupervisedProblem(LargeTask, ArchitectureProblem):
     space: ArchitectureSpace
 
     def architecture(self, tokens: Tokens) -> Architecture:
-        return Architecture(self.space, tokens, self.data.input_shape, self.data.classes)
+        levels = levels_of(self.data.levels)
+        return Architecture(self.space, tokens, self.data.input_shape, self.data.classes, levels=levels)
 
     def loss(self, weights: WeightFolder | None = None) -> TrainAndTest:
         return TrainAndTest(self.space, self.data, self.training, weights, self.seed, test=False)

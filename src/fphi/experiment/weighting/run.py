@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fphi.experiment.config import CONFIG, Config, written_fingerprint
+from fphi.experiment.levels import levels_json, levels_of
 from fphi.experiment.search.options import DataOptions, NetworkOptions
 from fphi.experiment.search.steps import StoppedError
 from fphi.experiment.weighting.options import BesideOptions, ExampleOptions
@@ -95,6 +96,7 @@ def _conclude(
 ) -> dict[str, Any]:
     data = trainings.task.data
     setting: Any = {"input_shape": list(data.input_shape), "classes": data.classes}
+    setting |= levels_json(levels_of(data.levels))
     note: Any = {"method": config.name, "setting": setting, "fingerprint": written_fingerprint(out)}
     save_parameters(out / BEST, trainings.module(standing), note)
     write_text(out / LOG, log_of(standing.rows))
