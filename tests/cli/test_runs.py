@@ -189,7 +189,9 @@ def test_two_runs_are_compared_task_by_task(run: Path, other: Path, tmp_path: Pa
             line for line in output.splitlines() if difference in line and "±" in line and "proto" in line
         )
         assert re.search(rf"proto .* maml .* {re.escape(difference)} ± {interval} .* 5 ", line)
-    assert "prototypical" in (tmp_path / "page.html").read_text()
+        page = (tmp_path / "page.html").read_text()
+        assert f"The same test tasks, {on} accuracy subtracted task by task" in page
+        assert f"{difference} ± {interval}" in page
 
 
 def test_a_run_without_a_result_is_tested_on_the_tasks_of_the_others(

@@ -157,7 +157,7 @@ def save_run(folder: Path, method: str, right: list[float], seed: int = 1) -> Pa
         "budget": {"meta_steps": 600},
     }
     run = folder / f"{method}-{seed}"
-    write_test(run, "5w1s", result, {"transductive": torch.tensor(right)})
+    write_test(run, "5w1s", result, {"inductive": torch.tensor(right)})
     write_text(run / "config.yaml", "inner_lr: 0.4\n")
     with (run / "log.csv").open("w", newline="") as file:
         csv.writer(file).writerows(

@@ -32,7 +32,7 @@ def run(arguments: list[str]) -> int:
         notes = "\n".join(f"- {source}" for source in sources(rows))
         write_text(o.markdown, "\n\n".join([*parts, notes]).rstrip() + "\n")
     if o.html is not None:
-        report_runs(o.html, list(compared.runs.values()))
+        report_runs(o.html, list(compared.runs.values()), on=o.on)
     for title, table in tables.items():
         table.show(title)
     return 0

@@ -42,7 +42,7 @@ class EvaluatedRun:
     config: str = ""
     scores: Mapping[str, Tensor] = field(default_factory=dict)
 
-    def task_scores(self, on: str = "transductive", name: str | None = None) -> TaskScores:
+    def task_scores(self, on: str = "inductive", name: str | None = None) -> TaskScores:
         """The values per task, to compare with another run's.
 
         Args:
@@ -131,11 +131,18 @@ def _is_whole(row: Mapping[str | None, object]) -> bool:
 
 
 def report_runs(
-    path: Path, runs: Sequence[EvaluatedRun], episodes: Mapping[str, Episode] | None = None
+    path: Path,
+    runs: Sequence[EvaluatedRun],
+    episodes: Mapping[str, Episode] | None = None,
+    on: str = "inductive",
 ) -> None:
     """Write the HTML report about tested runs.
 
-    ``episodes`` maps a caption (the method's name) to one task with that method's answers.
+    Args:
+        path: of the page.
+        runs: with their tests.
+        episodes: one task with a method's answers, by a caption (the method's name).
+        on: "inductive" or "transductive" accuracy, whose differences are shown; in regression it is the loss.
 
     Raises:
         FphiError: no run is given, or the page cannot be written.
@@ -147,14 +154,16 @@ def report_runs(
     tasks = ", ".join(dict.fromkeys(task_size(r["ways"], r["shots"]) for r in records))
     verb = "learns" if len(records) == 1 else "learn"
     intro = f"How well {methods} {verb} new tasks from few examples. Tasks: {tasks}."
-    write_report(path, f"{methods}: {tasks}", intro, report_sections(runs, episodes or {}))
+    write_report(path, f"{methods}: {tasks}", intro, report_sections(runs, episodes or {}, on))
 
 
-def report_sections(runs: Sequence[EvaluatedRun], episodes: Mapping[str, Episode]) -> list[Section]:
+def report_sections(
+    runs: Sequence[EvaluatedRun], episodes: Mapping[str, Episode], on: str = "inductive"
+) -> list[Section]:
     """Accuracy, learning curves, inner steps, one task, and how to repeat it; empty ones left out."""
     labels = _labels(runs)
     sections = [
-        Section("Accuracy on test tasks", _accuracy(labels)),
+        Section("Accuracy on test tasks", _accuracy(labels, on)),
         Section("Learning curves", _curves(labels)),
         Section("Accuracy by inner step", _steps(labels)),
         Section("One test task", [_drawing(name, episode) for name, episode in episodes.items()]),
@@ -174,7 +183,7 @@ def _labels(runs: Sequence[EvaluatedRun]) -> dict[str, EvaluatedRun]:
     return labels
 
 
-def _accuracy(labels: Mapping[str, EvaluatedRun]) -> list[Block]:
+def _accuracy(labels: Mapping[str, EvaluatedRun], on: str) -> list[Block]:
     named = len({run.record["method"] for run in labels.values()}) < len(labels)
     rows = [ResultRow.from_record(run.record, run=label if named else "") for label, run in labels.items()]
     text = (
@@ -183,19 +192,23 @@ def _accuracy(labels: Mapping[str, EvaluatedRun]) -> list[Block]:
     )
     notes = [f"Published {line}" for line in sources(rows)]
     gap = "In brackets: measured minus published, in points, where they can be compared." if notes else ""
-    return [text + gap, methods_table(rows), *([Notes(notes)] if notes else []), *_paired(labels)]
+    return [text + gap, methods_table(rows), *([Notes(notes)] if notes else []), *_paired(labels, on)]
 
 
-def _paired(labels: Mapping[str, EvaluatedRun]) -> list[Block]:
+def _paired(labels: Mapping[str, EvaluatedRun], on: str) -> list[Block]:
     """A paired comparison for every group of runs that were tested on the same tasks."""
     groups: dict[str, list[TaskScores]] = {}
     for name, run in labels.items():
         if run.scores and run.record["tasks"] > 1:
-            scores = run.task_scores(name=name)
+            scores = run.task_scores(on, name)
             groups.setdefault(f"{scores.settings} {scores.kind}", []).append(scores)
-    tables = [comparison_table(compare(group)) for group in groups.values() if len(group) > 1]
-    text = "The same test tasks, subtracted task by task (clear: 0 lies outside the interval):"
-    return [text, *tables] if tables else []
+    paired = [group for group in groups.values() if len(group) > 1]
+    what = dict.fromkeys("loss" if group[0].kind == "loss" else f"{on} accuracy" for group in paired)
+    text = (
+        f"The same test tasks, {' and '.join(what)} subtracted task by task "
+        "(clear: 0 lies outside the interval):"
+    )
+    return [text, *(comparison_table(compare(group)) for group in paired)] if paired else []
 
 
 def _curves(labels: Mapping[str, EvaluatedRun]) -> list[Block]:
