@@ -14,9 +14,14 @@ from torch import Tensor
 
 from cli_helpers import TINY, contents, evaluated, fphi, quietly, refused, save_images, trained
 from fphi.cli import demo
+from fphi.errors import FphiError
 from fphi.experiment.config import Config
+from fphi.experiment.loading import load
 from fphi.methods.maml import MAML
 from fphi.report.files import read_tests
+from fphi.report.results import read_rows, results_csv
+from fphi.report.runs import read_run
+from fphi.run.disk.checkpoint import read_note, save_parameters
 from fphi.run.meta.training import Training
 from fphi.tasks.options import TaskOptions
 
@@ -235,6 +240,37 @@ def test_of_runs_with_several_test_sets_those_with_the_same_are_paired(
         [" third ", f" {other.name} ", " 3 "]
     ]
     capsys.readouterr()
+
+
+def test_a_test_of_parameters_that_a_run_had_before_is_none_of_it(tmp_path: Path, capsys: Capture) -> None:
+    run = trained(tmp_path / "run", steps=1)
+    evaluated(capsys, run, "--test-tasks", 3)
+    best = run / "best.safetensors"
+    learner, note = load(run), read_note(best)
+    next(learner.parameters()).data += 1
+    save_parameters(best, learner, note)  # as a training does that is gone on with
+
+    assert read_tests(run) == {}
+    with pytest.raises(FphiError, match="no tests of the parameters that it has"):
+        read_run(run)
+    assert read_rows(tmp_path) == []
+    assert results_csv(tmp_path).count("\n") == 1
+    assert "5w1s.json is left out: it measured other parameters" in capsys.readouterr().err
+    quietly("compare", run, "--test-tasks", 2)
+    assert (read_tests(run)["5w1s"]["tasks"], len(read_rows(tmp_path))) == (2, 1)
+
+
+def test_a_test_of_before_that_does_not_say_what_it_measured_counts(tmp_path: Path, capsys: Capture) -> None:
+    run = trained(tmp_path / "run", steps=1)
+    evaluated(capsys, run, "--test-tasks", 2)
+    path = run / "tests" / "5w1s.json"
+    record = json.loads(path.read_text())
+    del record["parameters"]
+    for mark, tests in (({}, 1), ({"parameters": "0" * 16}, 0)):
+        path.write_text(json.dumps(record | mark))
+        assert len(read_tests(run)) == tests
+    (run / "best.safetensors").unlink()  # of a number alone, nobody can say that it is another's
+    assert len(read_tests(run)) == 1
 
 
 def test_regression_has_a_loss_and_no_accuracy(tmp_path: Path, capsys: Capture) -> None:

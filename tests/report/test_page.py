@@ -202,7 +202,7 @@ def test_runs_on_different_tasks_are_not_compared(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_was_not_evaluated_is_named(tmp_path: Path) -> None:
-    with pytest.raises(FphiError, match="no tests; evaluate the run first"):
+    with pytest.raises(FphiError, match="no tests of the parameters that it has; evaluate the run first"):
         read_run(tmp_path)
     with pytest.raises(FphiError, match="at least one run"):
         report_runs(tmp_path / "report.html", [])

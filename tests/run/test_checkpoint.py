@@ -24,8 +24,10 @@ from fphi.run.disk.checkpoint import (
     read_checkpoint,
     save_checkpoint,
     save_parameters,
+    sign_again,
 )
 from fphi.run.disk.files import read_sealed, replace_file, write_sealed, write_text
+from fphi.run.disk.mark import parameters_mark
 from fphi.run.disk.packing import pack, unpack
 
 Optimizer = torch.optim.Optimizer
@@ -163,6 +165,21 @@ def test_kept_parameters_are_exact_if_small_and_rounded_weights_if_large(tmp_pat
             wanted = tensor.half().float() if rounded and name == "0.weight" else tensor
             assert torch.equal(loaded.state_dict()[name], wanted)
             assert loaded.state_dict()[name].dtype == tensor.dtype
+
+
+def test_the_mark_of_parameters_is_of_their_values_and_names_alone(tmp_path: Path) -> None:
+    path, layer = tmp_path / "best", nn.Linear(2, 2)
+    save_parameters(path, layer, {"step": 1})
+    mark = parameters_mark(path)
+    sign_again(path, "another")
+    assert parameters_mark(path) == mark
+    keep_parameters(path, tmp_path / "kept", {"step": 2})
+    assert parameters_mark(tmp_path / "kept") == mark
+    save_parameters(path, nn.Sequential(layer))
+    assert parameters_mark(path) != mark
+    layer.bias.data[0] += 1
+    save_parameters(path, layer, {"step": 1})
+    assert parameters_mark(path) != mark
 
 
 def test_other_tools_can_read_the_file(saved: Path) -> None:

@@ -28,6 +28,7 @@ from fphi.ranges import count, number, require_ranges
 from fphi.report.files import TestRecord, test_name, write_test
 from fphi.run.disk.checkpoint import BEST, read_note
 from fphi.run.disk.finite import only_finite
+from fphi.run.disk.mark import parameters_mark
 from fphi.run.meta.evaluate import How, Measured, calibrate_on, joined, measure, parts_of
 from fphi.run.meta.evaluate import evaluate as evaluate_learner
 from fphi.run.meta.evaluation import Evaluation
@@ -191,8 +192,9 @@ def evaluate_run(
         FphiError: the run is damaged, its learner cannot solve such tasks, or it was trained on given ones
             and none are given.
     """
-    trained, tasks, learner = _loaded(run, test, given)
     trained_on_given = trained_run(run, test.allowed).options.tasks == GIVEN
+    mark = parameters_mark(run / BEST)  # before they are loaded: a training may replace them meanwhile
+    trained, tasks, learner = _loaded(run, test, given)
     for line in tasks.changes:
         say(line)
     count = _count(tasks, test)
@@ -207,7 +209,7 @@ def evaluate_run(
         parts = [future.result() for future in futures]
     evaluation = joined(parts)
     scores = {name: values.contiguous() for name, values in evaluation.per_task().items()}
-    record = _record(run, trained, tasks, test, evaluation)
+    record = _record(run, trained, tasks, test, evaluation) | {"parameters": mark}
     if test.calibrate:
         development = trained.tasks(trained.training.seed)
         development = development if device is None else development.on(device)

@@ -8,7 +8,6 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from types import UnionType
 from typing import Any, NotRequired, TypedDict
 
 from safetensors import SafetensorError
@@ -16,7 +15,10 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from fphi.errors import FphiError
+from fphi.report.checking import problem_of
+from fphi.run.disk.checkpoint import BEST
 from fphi.run.disk.files import disk_errors, parse_json, replace_file, write_text
+from fphi.run.disk.mark import parameters_mark
 
 __all__ = [
     "TESTS",
@@ -24,6 +26,7 @@ __all__ = [
     "StartRecord",
     "StepRecord",
     "TestRecord",
+    "is_current",
     "read_record",
     "read_scores",
     "read_tests",
@@ -33,9 +36,6 @@ __all__ = [
 ]
 
 TESTS = "tests"  # in the folder of a run
-
-_WHOLE = ("shots", "tasks", "queries", "turns", "test_steps", "threads")
-_TEXTS = ("method", "protocol", "data", "command", "split", "images")
 
 
 class IntervalRecord(TypedDict):
@@ -70,8 +70,8 @@ class TestRecord(TypedDict):
     ``ways`` is None in regression. ``accuracy`` has ``inductive``, and ``transductive`` too where the
     network has batch statistics. ``split`` is "test" where it is left out, ``turns`` 1; ``test_steps``
     are inner steps before the answer, if not the run's own. ``threads`` are torch's, on which the last digits
-    depend. ``differs`` says in words what keeps the number
-    from being comparable with a published one.
+    depend. ``parameters`` are the mark of those that were measured. ``differs`` says in words what keeps
+    the number from being comparable with a published one.
     """
 
     method: str
@@ -95,6 +95,7 @@ class TestRecord(TypedDict):
     images: NotRequired[str]
     turns: NotRequired[int]
     test_steps: NotRequired[int]
+    parameters: NotRequired[str]
     differs: NotRequired[list[str]]
 
 
@@ -143,7 +144,7 @@ def write_test(run: Path, name: str, record: Mapping[str, Any], scores: Mapping[
     """
     path = run / TESTS / f"{name}.json"
     finite = _finite(dict(record))
-    if problem := _problem(finite):
+    if problem := problem_of(finite, TestRecord.__required_keys__):
         raise FphiError(f"the record of test {name} {problem}; give all of a TestRecord")
     if "differs" not in finite and (earlier := _said_to_differ(path)):
         finite |= {"differs": earlier}
@@ -157,11 +158,24 @@ def write_test(run: Path, name: str, record: Mapping[str, Any], scores: Mapping[
 def read_tests(run: Path) -> dict[str, TestRecord]:
     """The tests of a run by name, in alphabetical order; none if it was not tested.
 
+    Those of parameters that it had before do not count: see `is_current`.
+
     Raises:
-        FphiError: a file is not one that `write_test` wrote.
+        FphiError: a file is not one that `write_test` wrote, or the parameters are damaged.
     """
     paths = {path.stem: path for path in (run / TESTS).glob("*.json")}
-    return {name: read_record(paths[name]) for name in sorted(paths)}
+    records = {name: read_record(paths[name]) for name in sorted(paths)}
+    return {name: record for name, record in records.items() if is_current(run, record)}
+
+
+def is_current(run: Path, record: TestRecord) -> bool:
+    """Whether a test measured the parameters that its run has now.
+
+    It counts as such where that cannot be known: where the record is of an fphi that kept no mark, or the run
+    is without its parameters.
+    """
+    mark, best = record.get("parameters"), run / BEST
+    return mark is None or not best.is_file() or mark == parameters_mark(best)
 
 
 def read_record(path: Path) -> TestRecord:
@@ -176,7 +190,7 @@ def read_record(path: Path) -> TestRecord:
         raise FphiError(f"{path} is not valid JSON: {error}; evaluate the run again") from error
     if not isinstance(record, dict):
         raise FphiError(f"{path} holds no JSON object; evaluate the run again")
-    if problem := _problem(record):
+    if problem := problem_of(record, TestRecord.__required_keys__):
         raise FphiError(f"{path} {problem}; evaluate the run again")
     checked: TestRecord = record  # type: ignore[assignment]
     return checked
@@ -211,79 +225,6 @@ def _said_to_differ(path: Path) -> list[str]:
         return read_record(path).get("differs", []) if path.is_file() else []
     except FphiError:
         return []
-
-
-def _problem(record: Mapping[str, object]) -> str:
-    """What is wrong with a record, as far as the reports read it; "" if nothing is."""
-    missing = sorted(TestRecord.__required_keys__ - record.keys())
-    if missing:
-        return f"lacks {', '.join(missing)}"
-    wrong = [key for key in _WHOLE if not _is_count(record.get(key, 0))]
-    wrong += [] if type(record["seed"]) is int and abs(record["seed"]) < 2**64 else ["seed"]
-    wrong += [] if record["ways"] is None or _is_positive(record["ways"]) else ["ways"]
-    wrong += [key for key in _TEXTS if not isinstance(record.get(key, ""), str)]
-    intervals = {"loss": record["loss"]} if "loss" in record else {}
-    for name in ("accuracy", "measures"):
-        group = record.get(name, {})
-        intervals |= group if isinstance(group, dict) else {name: group}
-    wrong += [key for key, interval in intervals.items() if not _is_interval(interval)]
-    accuracies = record.get("accuracy", {})
-    if isinstance(accuracies, dict):
-        wrong += [
-            key for key, value in accuracies.items() if key not in wrong and not _is_fraction(value["mean"])
-        ]
-    groups = {"versions": str, "budget": object, "start": str | None}
-    wrong += [key for key, kind in groups.items() if not _is_group(record.get(key, {}), kind)]
-    wrong += [] if _are_steps(record.get("by_step", [])) else ["by_step"]
-    wrong += [] if _are_lines(record.get("differs", [])) else ["differs"]
-    return f"has no valid {', '.join(wrong)}" if wrong else ""
-
-
-def _is_interval(record: object) -> bool:
-    return isinstance(record, dict) and all(_is_number(record.get(key, "")) for key in ("mean", "ci95"))
-
-
-def _is_positive(value: object) -> bool:
-    return _is_count(value) and value != 0
-
-
-def _is_count(value: object) -> bool:
-    return type(value) is int and 0 <= value < 2**63
-
-
-def _is_fraction(value: object) -> bool:
-    return value is None or (_is_number(value) and 0 <= float(str(value)) <= 1)
-
-
-def _is_group(values: object, kind: type | UnionType) -> bool:
-    return isinstance(values, dict) and all(isinstance(value, kind) for value in values.values())
-
-
-def _are_steps(records: object) -> bool:
-    """Whether these are records of inner steps, all with an accuracy or none."""
-    return (
-        isinstance(records, list)
-        and all(
-            isinstance(r, dict)
-            and _is_count(r.get("step"))
-            and all(map(_is_number, r.values()))
-            and r.get("accuracy", 0.0) is not None
-            and _is_fraction(r.get("accuracy", 0.0))
-            for r in records
-        )
-        and len({"accuracy" in r for r in records}) < 2
-    )
-
-
-def _are_lines(texts: object) -> bool:
-    return isinstance(texts, list) and all(isinstance(text, str) for text in texts)
-
-
-def _is_number(value: object) -> bool:
-    """Whether a value of JSON is a number, or what stands for one that is not finite."""
-    return value is None or (
-        isinstance(value, int | float) and type(value) is not bool and math.isfinite(value)
-    )
 
 
 def _finite(value: Any) -> Any:

@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from fphi.errors import FphiError
-from fphi.report.files import TESTS, read_record, read_tests, read_text
+from fphi.report.files import TESTS, TestRecord, is_current, read_record, read_tests, read_text
 from fphi.report.rows import ResultRow, methods_table, sources
 from fphi.report.searches import draw_searches, read_searches, searches_section
 from fphi.report.summary import summary_of
 from fphi.report.tables import Table, as_markdown
 from fphi.run.disk.checkpoint import BEST
 from fphi.run.disk.files import replace_file, write_text
+from fphi.run.show.say import say
 
 __all__ = [
     "BEGIN",
@@ -33,15 +34,24 @@ END = "<!-- results:end -->"
 def read_rows(folder: Path) -> list[ResultRow]:
     """One row for each test of each run below ``folder``, sorted by protocol, size of task and method.
 
-    A row's ``run`` is the path of the run below ``folder``.
+    A row's ``run`` is the path of the run below ``folder``. Tests of parameters that it had before have none.
     """
-    paths = [path for path in folder.rglob("*.json") if path.parent.name == TESTS]
-    rows = [_row(path, folder) for path in paths]
+    rows = [
+        ResultRow.from_record(record, path.parent.parent.relative_to(folder).as_posix())
+        for path, record in _tests(folder)
+        if is_current(path.parent.parent, record)
+    ]
     return sorted(rows, key=lambda r: (r.protocol, r.ways or 0, r.shots, r.method, r.run, r.split, r.turns))
 
 
-def _row(path: Path, folder: Path) -> ResultRow:
-    return ResultRow.from_record(read_record(path), path.parent.parent.relative_to(folder).as_posix())
+def _tests(folder: Path) -> list[tuple[Path, TestRecord]]:
+    return [(path, read_record(path)) for path in folder.rglob("*.json") if path.parent.name == TESTS]
+
+
+def _say_what_is_left_out(folder: Path) -> None:
+    for path, record in _tests(folder):
+        if not is_current(path.parent.parent, record):
+            say(f"{path} is left out: it measured other parameters than its run has now; evaluate that again")
 
 
 _LEGEND = (
@@ -111,6 +121,7 @@ def _trainings(folder: Path) -> str:
 
 def results_csv(folder: Path) -> str:
     """All rows as CSV: accuracies as fractions, with the half widths of their 95 % intervals."""
+    _say_what_is_left_out(folder)
     rows = read_rows(folder)
     measures = list(dict.fromkeys(name for row in rows for name in row.measures))
     file = io.StringIO()
@@ -147,6 +158,7 @@ def write_results(readme: Path, folder: Path, check: bool = False) -> list[Path]
     """
     if not folder.is_dir():
         raise FphiError(f"{folder} is not a folder; give the folder that holds the results")
+    _say_what_is_left_out(folder)
     docs = readme.parent / "docs"
     searches = read_searches(folder / "searches")
     texts: dict[Path, Callable[[], str]] = {

@@ -70,11 +70,11 @@ def read_run(path: Path, test: str | None = None) -> EvaluatedRun:
             first by name.
 
     Raises:
-        FphiError: the run was not tested, or has no such test.
+        FphiError: the run was not tested with the parameters that it has, or has no such test.
     """
     tests = read_tests(path)
     if not tests:
-        raise FphiError(f"{path} holds no tests; evaluate the run first")
+        raise FphiError(f"{path} holds no tests of the parameters that it has; evaluate the run first")
     config = read_text(path / "config.yaml") if (path / "config.yaml").is_file() else ""
     name = test or next((own for own in _own_tests(config) if own in tests), next(iter(tests)))
     if name not in tests:
