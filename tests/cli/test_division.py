@@ -117,6 +117,37 @@ def test_a_resumed_training_keeps_its_classes(place: Path) -> None:
     assert sum(map(len, classes(whole).values())) == 14
 
 
+def test_runs_that_were_tested_on_other_classes_of_one_folder_are_not_compared(
+    place: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    gain(place / "images", *(f"new{i}" for i in range(12)))
+    words = ("--tasks", place / "images", "--ways", 2, "--queries", 1, "--image-size", 16)
+    later = trained(place / "later", *words, method="prototypical", steps=1)
+    runs = (place / "run", later, shutil.copytree(later, place / "again"))
+    for run in runs:
+        quietly("evaluate", run, "--test-tasks", 3)
+    message = refused(capsys, "compare", *runs[:2])
+    assert "tested on different tasks: classes is 2 with 8 images (" in message
+    page, table = tmp_path / "page.html", tmp_path / "table.md"
+    quietly("compare", *runs, "--html", page, "--markdown", table)
+    pairs = table.read_text().split("**Differences")[1]
+    assert (pairs.count("±"), pairs.count(" again "), page.read_text().count("Against")) == (1, 1, 1)
+
+    record = runs[2] / "tests" / "2w1s.json"
+    before = json.loads(record.read_text())
+    del before["classes"]  # of an fphi that did not tell them: they may be the same
+    record.write_text(json.dumps(before))
+    quietly("compare", runs[0], runs[2])
+
+
+def test_data_are_told_by_their_full_path(
+    place: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(place)
+    record = evaluated(capsys, place / "run", "--tasks", "images", "--test-tasks", 2)
+    assert Path(record["data"]) == place / "images"
+
+
 @pytest.mark.parametrize(
     "content",
     ["", "[]", "{}", "3", '{"train": "abc"}', '{"train": [1]}', '{"train": ["a"], "test": ["a"]}',

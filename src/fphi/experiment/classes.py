@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 
 from fphi.errors import FphiError
@@ -10,7 +11,7 @@ from fphi.run.disk.files import parse_json
 from fphi.tasks import FewShotTasks, TaskDistribution
 from fphi.tasks.division import Division
 
-__all__ = ["CLASSES", "classes_of", "classes_text", "read_division"]
+__all__ = ["CLASSES", "classes_of", "classes_text", "classes_told", "read_division"]
 
 CLASSES = "classes.json"
 
@@ -18,6 +19,16 @@ CLASSES = "classes.json"
 def classes_of(tasks: TaskDistribution) -> Mapping[str, Sequence[str]]:
     """The names of the classes of each split; none of tasks without classes by name."""
     return tasks.classes if isinstance(tasks, FewShotTasks) else {}
+
+
+def classes_told(tasks: TaskDistribution, split: str) -> dict[str, str]:
+    """The classes of a split in short, for a record: equal texts, equal names and numbers of images."""
+    if not isinstance(tasks, FewShotTasks):
+        return {}
+    pool = tasks.pool(split)
+    named = json.dumps([*zip(pool.names, pool.sizes.tolist(), strict=True)], ensure_ascii=False)
+    digest = sha256(named.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    return {"classes": f"{len(pool)} with {pool.sizes.sum()} images ({digest})"}
 
 
 def classes_text(classes: Mapping[str, Sequence[str]]) -> str:

@@ -9,7 +9,7 @@ from fphi.errors import FphiError
 from fphi.experiment.config import CONFIG, has_tasks
 from fphi.experiment.evaluation import EvaluationOptions, evaluate_run
 from fphi.ranges import checked
-from fphi.report.compare import Comparison, TaskScores
+from fphi.report.compare import Comparison, TaskScores, of_same_tasks
 from fphi.report.compare import compare as compare_scores
 from fphi.report.files import read_tests
 from fphi.report.runs import EvaluatedRun, read_run
@@ -93,11 +93,7 @@ def _paired(scores: list[TaskScores]) -> list[Comparison]:
     Raises:
         FphiError: no two were; it says in what the first two differ.
     """
-    groups: dict[tuple[object, ...], list[TaskScores]] = {}
-    for one in scores:
-        groups.setdefault((len(one.values), *one.settings.values()), []).append(one)
-    same = [group for group in groups.values() if len(group) > 1]
-    return [pair for group in same or [scores] for pair in compare_scores(group)]
+    return [pair for group in of_same_tasks(scores) or [scores] for pair in compare_scores(group)]
 
 
 def _names(paths: list[Path]) -> list[str]:

@@ -20,7 +20,15 @@ from fphi.report.files import read_text
 from fphi.tasks import GIVEN, NAMED
 from fphi.tasks.supervised import SUPERVISED
 
-__all__ = ["CONFIG", "FROM_FILES", "Config", "has_tasks", "read_values", "written_fingerprint"]
+__all__ = [
+    "CONFIG",
+    "FROM_FILES",
+    "Config",
+    "has_tasks",
+    "read_values",
+    "tasks_in_full",
+    "written_fingerprint",
+]
 
 T = TypeVar("T")
 
@@ -197,12 +205,15 @@ def read_values(path: Path) -> dict[str, Any]:
 
 def has_tasks(run: Path, named: str) -> bool:
     """Whether the tasks that a run was trained on are those of this name."""
+    return tasks_in_full(str(read_values(run / CONFIG).get("tasks"))) == tasks_in_full(named)
 
-    def full(text: str) -> str:
-        path = os.path.abspath
-        return in_file(text, path) if is_in_file(text) else path(text) if Path(text).exists() else text
 
-    return full(str(read_values(run / CONFIG).get("tasks"))) == full(named)
+def tasks_in_full(named: str) -> str:
+    """The name of tasks, or the path of their folder or file in full."""
+    if named in _NAMES["tasks"]:
+        return named
+    path = os.path.abspath
+    return in_file(named, path) if is_in_file(named) else path(named) if Path(named).exists() else named
 
 
 def written_fingerprint(run: Path) -> str:

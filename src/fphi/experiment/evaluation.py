@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from fphi.errors import FphiError
-from fphi.experiment.config import CONFIG, has_tasks
+from fphi.experiment.classes import classes_told
+from fphi.experiment.config import CONFIG, has_tasks, tasks_in_full
 from fphi.experiment.connections import require_data
 from fphi.experiment.loading import load_learner, trained_run
 from fphi.experiment.plugins import is_in_file
@@ -34,7 +35,7 @@ from fphi.run.meta.evaluate import evaluate as evaluate_learner
 from fphi.run.meta.evaluation import Evaluation
 from fphi.run.search.executors import Executor
 from fphi.run.show.say import say
-from fphi.tasks import GIVEN, Task, TaskDistribution
+from fphi.tasks import GIVEN, NAMED, Task, TaskDistribution
 from fphi.within.randomness import undisturbed
 
 __all__ = ["EvaluationOptions", "RunEvaluation", "evaluate", "evaluate_run"]
@@ -276,7 +277,8 @@ def _record(
     record = {
         "method": trained.config.name,
         "protocol": tasks.protocol or options.tasks,
-        "data": options.tasks,
+        "data": tasks_in_full(options.tasks),
+        **({} if options.tasks in NAMED else classes_told(tasks, test.split)),
         **({"split": test.split} if test.split != "test" else {}),
         **({"turns": test.turns} if test.turns > 1 else {}),
         **({} if steps is None else {"test_steps": steps}),

@@ -7,7 +7,7 @@ from types import UnionType
 __all__ = ["problem_of"]
 
 _WHOLE = ("shots", "tasks", "queries", "turns", "test_steps", "threads")
-_TEXTS = ("method", "protocol", "data", "command", "split", "images", "parameters")
+_TEXTS = ("method", "protocol", "data", "command", "split", "images", "parameters", "classes")
 
 
 def problem_of(record: Mapping[str, object], required: Collection[str]) -> str:

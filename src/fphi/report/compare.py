@@ -13,7 +13,7 @@ from torch import Tensor
 from fphi.errors import FphiError
 from fphi.report.tables import Table, percent, points
 
-__all__ = ["Comparison", "TaskScores", "compare", "comparison_table", "paired_difference"]
+__all__ = ["Comparison", "TaskScores", "compare", "comparison_table", "of_same_tasks", "paired_difference"]
 
 Kind = Literal["accuracy", "loss"]
 
@@ -26,7 +26,8 @@ class TaskScores:
         name: of the method or run.
         values: ``[tasks]``: accuracies, fractions in 0..1, or losses; task i is the same for every method
             compared.
-        settings: what fixes the tasks (protocol, ways, shots, queries, seed); it must agree.
+        settings: what fixes the tasks (protocol, ways, shots, queries, seed); what two methods both tell of
+            it must agree.
         kind: what the values are.
     """
 
@@ -93,6 +94,15 @@ def compare(scores: Sequence[TaskScores]) -> list[Comparison]:
     return [_against(first, other) for other in others]
 
 
+def of_same_tasks(scores: Sequence[TaskScores]) -> list[list[TaskScores]]:
+    """Those that were tested on the tasks of another one, together with it; the first is compared with."""
+    groups: list[list[TaskScores]] = []
+    for one in scores:
+        group = next((group for group in groups if _have_same_tasks(group[0], one)), None)
+        groups.append([one]) if group is None else group.append(one)
+    return [group for group in groups if len(group) > 1]
+
+
 def comparison_table(comparisons: Sequence[Comparison]) -> Table:
     """One line per comparison; a difference of accuracies is in per cent points, ± 95 % interval.
 
@@ -119,6 +129,14 @@ def _against(first: TaskScores, other: TaskScores) -> Comparison:
     return Comparison(other.name, first.name, own, mean, ci95, len(other.values), other.kind)
 
 
+def _have_same_tasks(first: TaskScores, other: TaskScores) -> bool:
+    try:
+        _check_same_tasks(first, other)
+    except FphiError:
+        return False
+    return True
+
+
 def _check_same_tasks(first: TaskScores, other: TaskScores) -> None:
     pair = f"{first.name} and {other.name}"
     if first.values.shape != other.values.shape:
@@ -128,8 +146,8 @@ def _check_same_tasks(first: TaskScores, other: TaskScores) -> None:
         raise FphiError(f"{pair} were tested on fewer than 2 tasks; an interval needs more")
     if first.kind != other.kind:
         raise FphiError(f"{pair} have {first.kind} and {other.kind}; compare runs of one kind")
-    for key in sorted(first.settings.keys() | other.settings.keys()):
-        values = (first.settings.get(key), other.settings.get(key))
+    for key in sorted(first.settings.keys() & other.settings.keys()):
+        values = (first.settings[key], other.settings[key])
         if values[0] != values[1]:
             message = f"{pair} were tested on different tasks: {key} is {values[0]} and {values[1]}"
             raise FphiError(f"{message}; evaluate both with the same {key}")

@@ -70,8 +70,9 @@ class TestRecord(TypedDict):
     ``ways`` is None in regression. ``accuracy`` has ``inductive``, and ``transductive`` too where the
     network has batch statistics. ``split`` is "test" where it is left out, ``turns`` 1; ``test_steps``
     are inner steps before the answer, if not the run's own. ``threads`` are torch's, on which the last digits
-    depend. ``parameters`` are the mark of those that were measured. ``differs`` says in words what keeps
-    the number from being comparable with a published one.
+    depend. ``parameters`` are the mark of those that were measured. ``classes`` are those of the split,
+    where data may gain and lose some, as a number and a digest. ``differs`` says in words what keeps the
+    number from being comparable with a published one.
     """
 
     method: str
@@ -96,6 +97,7 @@ class TestRecord(TypedDict):
     turns: NotRequired[int]
     test_steps: NotRequired[int]
     parameters: NotRequired[str]
+    classes: NotRequired[str]
     differs: NotRequired[list[str]]
 
 

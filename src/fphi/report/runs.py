@@ -12,7 +12,7 @@ import yaml
 from torch import Tensor
 
 from fphi.errors import FphiError
-from fphi.report.compare import TaskScores, compare, comparison_table
+from fphi.report.compare import TaskScores, compare, comparison_table, of_same_tasks
 from fphi.report.files import TestRecord, read_scores, read_tests, read_text, test_name
 from fphi.report.page import Block, Code, Notes, Picture, Section, write_report
 from fphi.report.plots import Episode, accuracy_by_step, draw_episode, learning_curve
@@ -58,6 +58,7 @@ class EvaluatedRun:
         if values is None or values.shape != (self.record["tasks"],):
             raise FphiError(f"{self.name} lacks the values per task: evaluate it again with fphi evaluate")
         settings = {key: self.record.get(key) for key in _SAME_TASKS}
+        settings |= {"classes": self.record["classes"]} if "classes" in self.record else {}
         return TaskScores(name or self.name, values, settings, "accuracy" if accuracies else "loss")
 
 
@@ -197,12 +198,8 @@ def _accuracy(labels: Mapping[str, EvaluatedRun], on: str) -> list[Block]:
 
 def _paired(labels: Mapping[str, EvaluatedRun], on: str) -> list[Block]:
     """A paired comparison for every group of runs that were tested on the same tasks."""
-    groups: dict[str, list[TaskScores]] = {}
-    for name, run in labels.items():
-        if run.scores and run.record["tasks"] > 1:
-            scores = run.task_scores(on, name)
-            groups.setdefault(f"{scores.settings} {scores.kind}", []).append(scores)
-    paired = [group for group in groups.values() if len(group) > 1]
+    kept = {name: run for name, run in labels.items() if run.scores and run.record["tasks"] > 1}
+    paired = of_same_tasks([run.task_scores(on, name) for name, run in kept.items()])
     what = dict.fromkeys("loss" if group[0].kind == "loss" else f"{on} accuracy" for group in paired)
     text = (
         f"The same test tasks, {' and '.join(what)} subtracted task by task "
