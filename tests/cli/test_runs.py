@@ -212,6 +212,48 @@ def test_a_run_without_a_result_is_tested_on_the_tasks_of_the_others(
     assert (result["tasks"], result["seed"]) == (3, 9)
 
 
+def test_a_test_that_is_named_is_made_as_another_run_has_it(
+    other: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    runs = [Path(shutil.copytree(other, tmp_path / name)) for name in ("one", "two")]
+    for run in runs:
+        shutil.rmtree(run / "tests", ignore_errors=True)
+    assert "none of the runs has a test 7w1s-turns4" in refused(
+        capsys, "compare", *runs, "--test", "7w1s-turns4"
+    )
+    words = ("--ways", 7, "--queries", 2, "--turns", 4, "--seed", 5)
+    evaluated(capsys, runs[0], "--test-tasks", 3, *words)
+    before = evaluated(capsys, runs[1], "--test-tasks", 4)
+    quietly("compare", *runs, "--test", "7w1s-turns4")
+    assert read_tests(runs[1]).keys() == {"5w1s", "7w1s-turns4"}
+    assert read_tests(runs[1])["5w1s"] == before
+    quietly("compare", *runs, "--test", "5w1s", "--test-tasks", 4)  # of their own sizes, one has it
+    assert read_tests(runs[0])["5w1s"]["tasks"] == 4
+
+
+def test_a_head_is_not_tested_at_other_sizes_for_a_comparison(
+    run: Path, other: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    evaluated(capsys, other, "--test-tasks", 3, "--ways", 7)
+    mine = Path(shutil.copytree(run, tmp_path / "mine"))
+    evaluated(capsys, mine, "--test-tasks", 3)
+    before = contents(mine)
+    assert "bound to that" in refused(capsys, "compare", other, mine, "--test", "7w1s")
+    assert contents(mine) == before
+
+
+@pytest.mark.parametrize("words", [("--ways", 7), ("--turns", 4)])
+def test_a_run_with_another_test_alone_is_tested_at_its_own_sizes(
+    words: tuple[object, ...], run: Path, other: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    mine = Path(shutil.copytree(other, tmp_path / "mine"))
+    shutil.rmtree(mine / "tests", ignore_errors=True)
+    evaluated(capsys, mine, "--test-tasks", 2, *words)
+    evaluated(capsys, run, "--test-tasks", 3)
+    quietly("compare", mine, run)
+    assert read_tests(mine)["5w1s"]["tasks"] == 3
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

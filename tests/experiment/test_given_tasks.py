@@ -129,6 +129,8 @@ def test_runs_are_compared_on_the_tasks_that_are_given_again(tmp_path: Path) -> 
     compared = fphi.compare(runs, test_tasks=2, tasks=Shades())
     assert [run.record["protocol"] for run in compared.runs.values()] == ["shades", "shades"]
     assert [pair.tasks for pair in compared.pairs] == [2]
+    again = fphi.compare(runs, test_tasks=3)  # whatever sizes these tasks have, they were tested so
+    assert [pair.tasks for pair in again.pairs] == [2]
 
 
 @pytest.mark.parametrize("tasks", [None, Shades()])

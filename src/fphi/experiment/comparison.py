@@ -1,19 +1,21 @@
 """Several runs on the same test tasks, pair by pair."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fphi.errors import FphiError
 from fphi.experiment.config import CONFIG, has_tasks
 from fphi.experiment.evaluation import EvaluationOptions, evaluate_run
+from fphi.experiment.plugins import is_in_file
 from fphi.ranges import checked
 from fphi.report.compare import Comparison, TaskScores, of_same_tasks
 from fphi.report.compare import compare as compare_scores
-from fphi.report.files import read_tests
-from fphi.report.runs import EvaluatedRun, read_run
+from fphi.report.files import TESTS, read_record, read_tests
+from fphi.report.runs import EvaluatedRun, own_test, read_run
 from fphi.tasks import GIVEN, TaskDistribution
+from fphi.tasks.sources import WITHOUT_PROTOCOL
 
 __all__ = ["Compared", "compare"]
 
@@ -36,7 +38,7 @@ def compare(
     tasks: str | TaskDistribution | None = None,
     **files: str,
 ) -> Compared:
-    """Compare runs; those that were not tested so yet are tested, on as many tasks as the others.
+    """Compare runs; those that were not tested so yet are tested, on the tasks of the others.
 
     Args:
         runs: folders; of those with the same test tasks the first is compared with.
@@ -68,23 +70,45 @@ def _test_missing(
 ) -> None:
     """Test what was not tested yet, on the tasks of the first that was."""
     tested = [path for path in paths if _has_test(path, name)]
-    if tested and test.test_tasks is None:
+    if tested:
         like = read_run(tested[0], name).record
-        test = replace(test, test_tasks=like["tasks"], seed=like["seed"])
+        test = replace(test, test_tasks=test.test_tasks or like["tasks"], seed=like["seed"])
     for path in paths:
         if path in tested:
             continue
         takes = given is not None and (path / CONFIG).is_file() and has_tasks(path, GIVEN)
-        made = evaluate_run(path, test, given=given if takes else None)
+        asked = test if name is None or own_test(path, [name]) else _as_in(paths, name, test)
+        made = evaluate_run(path, asked, given=given if takes else None)
         if not made.of_run:
             raise FphiError(f"{path} was trained on tasks of another protocol than those given; give its own")
+        if name is not None and made.name != name:
+            raise FphiError(f"{path} has no test {name}, and its tasks have other sizes: leave --test out")
         made.keep(path)
 
 
 def _has_test(path: Path, name: str | None) -> bool:
     """Whether it was tested so; one whose tests are damaged is refused, not tested anew."""
     tests = read_tests(path)
-    return bool(tests) if name is None else name in tests
+    return own_test(path, tests) is not None if name is None else name in tests
+
+
+def _as_in(paths: list[Path], name: str, test: EvaluationOptions) -> EvaluationOptions:
+    """With the sizes, split, turns and inner steps of the test of this name that a run has.
+
+    Raises:
+        FphiError: none has.
+    """
+    files = [path / TESTS / f"{name}.json" for path in paths]
+    kept = [read_record(file) for file in files if file.is_file()]
+    if not kept:
+        raise FphiError(f"none of the runs has a test {name}; evaluate one so first, or leave --test out")
+    like, sizes = kept[0], ["test_steps"]
+    told: Mapping[str, object] = like
+    data = like.get("data", "")
+    if data != GIVEN and not is_in_file(data):  # whose tasks say themselves how large they are
+        sizes += ["ways", "shots"] if data in WITHOUT_PROTOCOL else ["ways", "shots", "queries"]
+    other = {size: told[size] for size in sizes if told.get(size) is not None}
+    return replace(test, split=like.get("split", "test"), turns=like.get("turns", 1), other=other)
 
 
 def _paired(scores: list[TaskScores]) -> list[Comparison]:

@@ -4,7 +4,7 @@ import csv
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,8 +18,9 @@ from fphi.report.page import Block, Code, Notes, Picture, Section, write_report
 from fphi.report.plots import Episode, accuracy_by_step, draw_episode, learning_curve
 from fphi.report.rows import ResultRow, methods_table, sources, task_size
 from fphi.report.tables import Table
+from fphi.tasks import GIVEN
 
-__all__ = ["EvaluatedRun", "read_log", "read_run", "report_runs", "report_sections"]
+__all__ = ["EvaluatedRun", "own_test", "read_log", "read_run", "report_runs", "report_sections"]
 
 _SAME_TASKS = ("data", "protocol", "split", "ways", "shots", "queries", "tasks", "seed")  # fixes test tasks
 
@@ -77,7 +78,7 @@ def read_run(path: Path, test: str | None = None) -> EvaluatedRun:
     if not tests:
         raise FphiError(f"{path} holds no tests of the parameters that it has; evaluate the run first")
     config = read_text(path / "config.yaml") if (path / "config.yaml").is_file() else ""
-    name = test or next((own for own in _own_tests(config) if own in tests), next(iter(tests)))
+    name = test or own_test(path, tests) or next(iter(tests))
     if name not in tests:
         raise FphiError(f"{path} has no test {name}, but {', '.join(tests)}; choose one of these")
     return EvaluatedRun(
@@ -101,16 +102,23 @@ def _of_this_test(record: TestRecord, scores: dict[str, Tensor]) -> dict[str, Te
     return scores if same else {}
 
 
-def _own_tests(config: str) -> list[str]:
-    """The names of tests on tasks as the configuration has them."""
+def own_test(path: Path, tests: Collection[str]) -> str | None:
+    """Which of these tests is on tasks as the run's configuration has them; None: none is.
+
+    Tasks that say themselves how large they are, given in Python or in a file, are tested so where nothing
+    else is asked for, and so is whatever a folder without a configuration holds: of these it is the first.
+    """
+    config = path / "config.yaml"
     try:
-        options = yaml.safe_load(config)
+        options = yaml.safe_load(read_text(config)) if config.is_file() else None
     except yaml.YAMLError:
-        return []  # whoever reads the configuration will say what is wrong
+        options = None  # whoever reads the configuration will say what is wrong
     if not isinstance(options, dict) or not isinstance(shots := options.get("shots"), int):
-        return []
-    ways = options.get("ways")
-    return [test_name(ways if isinstance(ways, int) else None, shots), test_name(None, shots)]
+        return next(iter(tests), None)
+    ways, tasks = options.get("ways"), str(options.get("tasks"))
+    own = (test_name(ways if isinstance(ways, int) else None, shots), test_name(None, shots))
+    plain = [name for name in tests if "-" not in name] if tasks == GIVEN or ".py:" in tasks else []
+    return next((name for name in (*own, *plain) if name in tests), None)
 
 
 def read_log(path: Path) -> list[dict[str, str]]:
