@@ -90,6 +90,15 @@ def test_without_json_a_table_is_printed(table: Path, capsys: Capture) -> None:
         ("--table TABLE --evaluations 5 --seeds 0", r"--seeds is 0; it must be at least 1"),
         ("--table TABLE --evaluations 5 --out x", r"a search on a table leaves no directory; leave --out"),
         ("--table TABLE --evaluations 5 --executor processes", r"leave --executor and --workers out"),
+        ("--dataset cifar10 --evaluations 5", r"--dataset is of a table: give --table too, or --data for"),
+        (
+            "--table TABLE --evaluations 5 --data mnist --child-epochs 3 --control true --seeds 2",
+            r"a search on a table looks up .*; leave --data, --child-epochs, --control out",
+        ),
+        (
+            "--table TABLE --evaluations 5 --retrain-epochs 10 --channels 8",
+            r"--channels, --retrain-epochs out",
+        ),
         ("--table no.json --evaluations 5", r"there is no table no.json; give the path of the file"),
         ("--evaluations 0", r"--evaluations is 0; it must be at least 1"),
         ("--evaluations few", r"--evaluations is 'few'; it must be a whole number"),

@@ -17,7 +17,7 @@ from fphi.experiment.search.augmenting_result import recommendation
 from fphi.experiment.search.options import TableOptions, spaces
 from fphi.experiment.search.result import summary
 from fphi.experiment.search.steps import StoppedError
-from fphi.experiment.search.table import search_table, summary_of_table
+from fphi.experiment.search.table import require_fitting_table, search_table, summary_of_table
 from fphi.experiment.seeds import SEEDS, seed_folder, seeds_in, train_seeds_as_configured
 from fphi.experiment.training import train_as_configured
 from fphi.experiment.verdict import verdict
@@ -71,13 +71,19 @@ def _run(word: str, arguments: list[str]) -> int:
     parser.add_dataclass(SeedsOptions)
     parser.add_dataclass(LaunchOptions)
     parser.add_dataclass(TableOptions if searches else ExecutorOptions)
-    values = parser.read(arguments if name is None else arguments[1:]).as_dict()
+    options = arguments if name is None else arguments[1:]
+    values = parser.read(options).as_dict()
     config = prepared.config(values)
+    tables = fields_of(TableOptions, values)
+    if searches:
+        require_fitting_table(
+            config, tables, parser.given(options), of_directory=early.resume or early.out is not None
+        )
     seeds, out = fields_of(SeedsOptions, values).seeds or len(kept) or 1, folder
     launch = fields_of(LaunchOptions, values)
     if launch.launcher is not None:
         return _submit(word, arguments, launch, config, out)
-    if (seeds > 1 or kept) and values.get("table") is None:
+    if (seeds > 1 or kept) and tables.table is None:
         executor = fields_of(ExecutorOptions, values)
         return _seeds(word, config, out, seeds, executor, resume=early.resume, as_json=values["json"])
     if issubclass(prepared.schema.method, WeightingMethod):
@@ -86,8 +92,6 @@ def _run(word: str, arguments: list[str]) -> int:
     if not searches:
         _require_seeds(fields_of(ExecutorOptions, values))
         return _few_shot(config, out, resume=early.resume, as_json=values["json"])
-    tables = fields_of(TableOptions, values)
-    _require_fitting_table(config, tables, of_directory=early.resume or early.out is not None)
     return _search(config, tables, out, seeds, resume=early.resume, as_json=values["json"])
 
 
@@ -197,21 +201,6 @@ def _files(config: Config, *but: str) -> list[str]:
 
 def _resume(word: str, config: Config, out: Path) -> str:
     return shlex.join(["fphi", word, config.name, *_files(config, "method"), "--out", str(out), "--resume"])
-
-
-def _require_fitting_table(config: Config, tables: TableOptions, *, of_directory: bool) -> None:
-    """Raise if a table is asked for together with what it cannot have, or its options without it."""
-    if tables.table is None:
-        return
-    if config.learner is not None:
-        raise FphiError(
-            f"--table {tables.table} and --few-shot {config.learner[0]}: tables hold no few-shot trainings; "
-            "leave --table out to meta-train candidates, or --few-shot to look them up"
-        )
-    if of_directory:
-        raise FphiError("a search on a table leaves no directory; leave --out and --resume out")
-    if config.part(ExecutorOptions) != ExecutorOptions():
-        raise FphiError("a search on a table evaluates nothing; leave --executor and --workers out")
 
 
 def _usage(word: str) -> None:

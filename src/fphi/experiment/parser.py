@@ -74,6 +74,10 @@ class Parser(ArgumentParser):
         except Exception as error:  # jsonargparse's errors have no common base but this
             self.error(str(error))
 
+    def given(self, arguments: Sequence[str]) -> frozenset[str]:
+        """The options among arguments that `read` has taken, by the keys of a configuration file."""
+        return frozenset(_flat(self.parse_args(list(arguments), defaults=False).as_dict()))
+
     def check(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Values from a file, checked like those of the command line; defaults where there are none."""
         try:

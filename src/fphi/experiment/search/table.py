@@ -1,7 +1,8 @@
 """A search on a tabular benchmark: many seeds, in simulated seconds."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import closing
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from statistics import fmean, stdev
@@ -9,19 +10,59 @@ from typing import Any
 
 from fphi.errors import FphiError
 from fphi.experiment.config import Config
-from fphi.experiment.parser import at_least
+from fphi.experiment.parser import at_least, flag
+from fphi.experiment.running import ExecutorOptions
 from fphi.experiment.search.fitting import searchable
 from fphi.experiment.search.options import BudgetOptions, TableOptions
 from fphi.experiment.search.steps import StoppedError
+from fphi.methods.base import Method
 from fphi.methods.families.searching import SearchMethod
 from fphi.report.tables import Table
 from fphi.run.search.loop import Budget, search
 from fphi.run.search.processes import ProcessDiedError, Processes
 from fphi.run.search.tabular import TabularBenchmark, load_table
 
-__all__ = ["search_table", "summary_of_table"]
+__all__ = ["require_fitting_table", "search_table", "summary_of_table"]
 
 _FOR_TWO = 20  # so many searches are worth a second process
+
+
+def require_fitting_table(
+    config: Config, options: TableOptions, given: Collection[str], *, of_directory: bool
+) -> None:
+    """Raise if a table is asked for together with what it cannot have, or its options without it.
+
+    Args:
+        config: of the search.
+        options: of the table.
+        given: the options that the user gave, as a configuration file names them.
+        of_directory: whether the search is to have a directory.
+    """
+    if options.table is None:
+        if "dataset" in given:
+            data = "--data" if config.learner is None else "--tasks"
+            raise FphiError(f"--dataset is of a table: give --table too, or {data} for what is trained on")
+        return
+    if config.learner is not None:
+        raise FphiError(
+            f"--table {options.table} and --few-shot {config.learner[0]}: tables hold no few-shot trainings; "
+            "leave --table out to meta-train candidates, or --few-shot to look them up"
+        )
+    if of_directory:
+        raise FphiError("a search on a table leaves no directory; leave --out and --resume out")
+    if config.part(ExecutorOptions) != ExecutorOptions():
+        raise FphiError("a search on a table evaluates nothing; leave --executor and --workers out")
+    unused = [flag(key) for key in _of_trainings(config) if key in given]
+    if unused:
+        raise FphiError(
+            f"a search on a table looks up how its networks were trained; leave {', '.join(unused)} out"
+        )
+
+
+def _of_trainings(config: Config) -> list[str]:
+    """The options of all but the method and its budget: of networks, their trainings, what comes of them."""
+    kinds = [(key, kind) for key, kind in config.schema.parts if not issubclass(kind, Method | BudgetOptions)]
+    return [f"{key}.{field.name}" if key else field.name for key, kind in kinds for field in fields(kind)]  # type: ignore[arg-type]
 
 
 def search_table(config: Config, options: TableOptions, seeds: int = 1) -> dict[str, Any]:
