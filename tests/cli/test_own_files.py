@@ -10,6 +10,8 @@ from safetensors.torch import load_file
 import fphi as library
 from cli_helpers import TINY, evaluated, fphi, quietly, refused
 from own_file import write_own
+from search_helpers import TINY as TINY_SEARCH
+from search_helpers import events
 
 Capture = pytest.CaptureFixture[str]
 QUICK = (*TINY, "--steps", 3)
@@ -151,3 +153,41 @@ def test_what_is_wrong_with_a_file_is_told(
 def test_a_plain_help_names_files(capsys: Capture) -> None:
     assert fphi("train") == 0
     assert "FILE.py:NAME" in capsys.readouterr().out
+
+
+CHAIN = """
+from dataclasses import dataclass
+from typing import ClassVar
+import fphi.optimize
+from fphi.learnable.space import Candidate
+from fphi.methods.families.searching import SearchMethod
+from fphi.methods.table import method
+
+class Chain(fphi.optimize.SearchOptimizer):
+    def propose(self, number, rng):
+        return Candidate(number, self.space.sample(rng), parent=number - 1 if number else None)
+
+    def learn(self, candidate, loss):
+        pass
+
+@method("chain", paper="each is the next one's parent")
+@dataclass(frozen=True)
+class ChainSearch(SearchMethod):
+    usual_space: ClassVar[str] = "nasbench-macro"
+    inherits: ClassVar[bool] = True
+
+    def optimizer(self, space, seed):
+        return Chain(space, seed)
+"""
+
+
+def test_children_inherit_from_whatever_parent_an_optimizer_of_a_file_names(tmp_path: Path) -> None:
+    """It does not say whose weights are to be kept."""
+    own, run = tmp_path / "chain.py", tmp_path / "run"
+    own.write_text(CHAIN)
+    quietly(
+        "search", f"{own}:ChainSearch", "--out", run, *TINY_SEARCH, "--evaluations", 3, "--control", False
+    )
+    inherited = [event["measures"]["inherited"] for event in events(run / "history.jsonl") if "told" in event]
+    assert inherited[0] == 0
+    assert min(inherited[1:]) > 0

@@ -86,9 +86,12 @@ class SearchOptimizer(ABC):
         """Take note of a candidate's loss; `tell` has checked both, and knows by ``failed`` who failed."""
 
     @property
-    def parents(self) -> Collection[int]:
-        """Numbers of the candidates that may yet have children."""
-        return ()
+    def parents(self) -> Collection[int] | None:
+        """Numbers of the candidates that may yet have children; None: any may.
+
+        Where children inherit, the weights of all others are deleted.
+        """
+        return None
 
     def standing(self) -> Mapping[str, float]:
         """Figures of how the search goes, e.g. the population's mean loss, for its history."""

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,7 +77,7 @@ def by_evaluations(
     Args:
         run: the search.
         method: its title is the search's; where it inherits, candidates begin with their parents' weights,
-            and those of the dead are deleted.
+            and those of the dead are deleted, where the optimizer knows who they are.
         optimizer: new; it proposes the candidates.
         budget: when it ends.
         file: of the history.
@@ -94,8 +94,8 @@ def by_evaluations(
         with search_line(method.title, budget) as show:
 
             def tell(history: History) -> None:
-                if weights is not None:
-                    weights.keep_only(_with_heirs(optimizer, history))
+                if weights is not None and optimizer.parents is not None:
+                    weights.keep_only(_with_heirs(optimizer.parents, history))
                 show(history)
 
             search(
@@ -129,10 +129,10 @@ def by_evaluations(
     )
 
 
-def _with_heirs(optimizer: SearchOptimizer, history: History) -> set[int]:
-    """The candidates that have children to come, or in training, or that are in training themselves."""
+def _with_heirs(to_come: Collection[int], history: History) -> set[int]:
+    """The candidates that have children ``to_come``, or in training, or that are in training themselves."""
     parents = {candidate.parent for candidate in history.in_flight.values() if candidate.parent is not None}
-    return {*optimizer.parents, *history.in_flight, *parents}
+    return {*to_come, *history.in_flight, *parents}
 
 
 def by_epochs(run: SearchRun, method: EpochwiseMethod) -> Found:
