@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, dropout
 
 from darts_helpers import DATA, SPACES, bilevel, values
 from fphi.errors import FphiError
@@ -26,11 +26,18 @@ TRAIN = Examples(DATA.train.x[:8], DATA.train.y[:8])
 VALIDATION = Examples(DATA.validation.x[:8], DATA.validation.y[:8])
 
 
+def dropping(space: DartsSpace | NASBench201Space, drop: float = 0.3, **options: Any) -> Bilevel:
+    """Of a mixture whose answers are dropped at random."""
+    search = bilevel(space, **options)
+    search.supernet.register_forward_hook(lambda module, _, out: dropout(out, drop, module.training))
+    return search
+
+
 def in_float64(
-    space: DartsSpace | NASBench201Space, smooth: bool = False
+    space: DartsSpace | NASBench201Space, smooth: bool = False, drop: float = 0.0
 ) -> tuple[Bilevel, Examples, Examples]:
     torch.set_default_dtype(torch.float64)
-    search = bilevel(space)
+    search = dropping(space, drop)
     for parent in list(search.supernet.modules()) if smooth else []:
         for name, child in parent.named_children():
             if isinstance(child, nn.ReLU):
@@ -42,10 +49,10 @@ def in_float64(
 
 
 def errors_of(
-    space: DartsSpace | NASBench201Space, scale: float, smooth: bool = False
+    space: DartsSpace | NASBench201Space, scale: float, smooth: bool = False, drop: float = 0.0
 ) -> tuple[float, float]:
     """How far the finite difference, and the first order, are from the exact gradient."""
-    search, train, validation = in_float64(space, smooth)
+    search, train, validation = in_float64(space, smooth, drop)
     gradients = []
     for phase in (BilevelPhase(derivative="exact"), BilevelPhase(scale=scale), BilevelPhase(order=1)):
         search.phase = phase
@@ -130,6 +137,26 @@ def test_the_gradient_of_the_weights_is_clipped() -> None:
     search.weight_step(TRAIN)
     moved = [(before[k] - w.detach()).flatten() for k, w in search.supernet.weights().items()]
     assert float(torch.cat(moved).norm()) == pytest.approx(0.025 * 1e-3, rel=1e-2)
+
+
+@pytest.mark.parametrize("options", [{}, {"derivative": "exact"}, {"order": 1}], ids=str)
+def test_what_a_mixture_drops_is_a_function_of_the_seed(options: dict[str, Any]) -> None:
+    ends = []
+    for other in range(2):
+        search = dropping(SPACES[1], **options)
+        torch.manual_seed(other)
+        before = torch.get_rng_state()
+        search.step()
+        assert torch.equal(before, torch.get_rng_state())
+        ends.append(values(search.supernet))
+    assert all(torch.equal(value, ends[1][name]) for name, value in ends[0].items())
+
+
+def test_the_terms_of_a_difference_and_the_step_after_them_drop_the_same() -> None:
+    search = dropping(SPACES[1])
+    loss = search.loss(TRAIN, search.theta, search.supernet.architecture())
+    assert search.weight_step(TRAIN) == pytest.approx(loss.item())
+    assert errors_of(SPACES[1], 1e-7, drop=0.3)[0] < 1e-6
 
 
 def test_alphas_optimizer_and_the_cosine_are_the_papers() -> None:

@@ -115,10 +115,9 @@ class Dada(TwoLevel):
         return self.policy.derive(self.phase.sub_policies)
 
     def epoch(self, number: int) -> EpochRow:
-        """See `TwoLevel.epoch`; what the network itself draws comes from (seed, epoch) too."""
+        """See `TwoLevel.epoch`."""
         self._squares = []
-        with torch.random.fork_rng(devices=[]):
-            return super().epoch(number)
+        return super().epoch(number)
 
     def learn(self, batch: Examples, validation: Examples, generator: torch.Generator) -> float:
         """A step of the policy, one of the control variate, and one of the network on the same images."""

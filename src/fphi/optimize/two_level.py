@@ -86,6 +86,7 @@ class TwoLevel(ABC):
         """Epoch ``number``, from 0: what is learned from each training minibatch.
 
         Its row has the mean training loss, the network's accuracy on all validation examples, and `figures`.
+        What the network itself draws comes from (seed, epoch) too.
         """
         generator = torch.Generator().manual_seed(Random(f"{self.seed}/{number}").getrandbits(63))
         size, layout = self.phase.batch_size, self._layout
@@ -93,7 +94,9 @@ class TwoLevel(ABC):
         validation = _endless(self.data.validation, size, generator, layout)
         lr = self.rate(number)
         self.sgd.param_groups[0]["lr"] = lr
-        losses = [self.learn(batch, next(validation), generator) for batch in batches]
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(generator.initial_seed())  # for dropout
+            losses = [self.learn(batch, next(validation), generator) for batch in batches]
         return {
             "epoch": number + 1,
             "train_loss": sum(losses) / len(losses),
@@ -125,10 +128,14 @@ class TwoLevel(ABC):
         return Step(group["lr"], group["momentum"], group["weight_decay"], velocity)
 
     def loss(self, batch: Examples, theta: Parameters, phi: Parameters) -> Tensor:
-        """The mean loss with θ and φ in place of the network's own; it changes nothing."""
+        """The mean loss with θ and φ in place of the network's own; it changes nothing.
+
+        Nor the random state: until θ's step all losses are taken with the same masks of dropout.
+        """
         # Batch norms write their running statistics into these copies.
         buffers = {name: b.clone() for name, b in self._network.named_buffers()}
-        logits = functional_call(self._network, {**buffers, **theta, **phi}, (batch.x,))
+        with torch.random.fork_rng(devices=[]):
+            logits = functional_call(self._network, {**buffers, **theta, **phi}, (batch.x,))
         return cross_entropy(logits, batch.y)
 
     def weight_step(self, batch: Examples) -> float:
