@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy, dropout
 
-from darts_helpers import DATA, SPACES, bilevel, values
+from darts_helpers import DATA, SPACES, bilevel, mixture_of, values
 from fphi.errors import FphiError
 from fphi.learnable.architecture import DartsSpace, EnasMicroSpace, NASBench201Space
 from fphi.methods.darts import DARTS
@@ -157,6 +157,17 @@ def test_the_terms_of_a_difference_and_the_step_after_them_drop_the_same() -> No
     loss = search.loss(TRAIN, search.theta, search.supernet.architecture())
     assert search.weight_step(TRAIN) == pytest.approx(loss.item())
     assert errors_of(SPACES[1], 1e-7, drop=0.3)[0] < 1e-6
+
+
+@pytest.mark.parametrize("options", [{}, {"derivative": "exact"}, {"order": 1}], ids=str)
+def test_frozen_weights_stay_and_all_others_learn(options: dict[str, Any]) -> None:
+    supernet = mixture_of(SPACES[1])
+    frozen, *_ = supernet.weights()
+    supernet.get_parameter(frozen).requires_grad_(False)
+    before = values(supernet)
+    search = Bilevel(supernet, DATA, 0, BilevelPhase(epochs=1, batch_size=8, **options))
+    search.step()
+    assert {name for name, p in supernet.named_parameters() if torch.equal(p, before[name])} == {frozen}
 
 
 def test_alphas_optimizer_and_the_cosine_are_the_papers() -> None:

@@ -53,6 +53,6 @@ class Mixture(nn.Module):
         return {f"alphas.{kind}": alpha for kind, alpha in self.alphas.items()}
 
     def weights(self) -> Parameters:
-        """θ: all other parameters by name."""
+        """θ: all other parameters by name, but for frozen ones."""
         known = self.architecture()
-        return {name: p for name, p in self.named_parameters() if name not in known}
+        return {name: p for name, p in self.named_parameters() if name not in known and p.requires_grad}
