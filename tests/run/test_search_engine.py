@@ -4,9 +4,13 @@ import json
 import math
 import os
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 from fphi.errors import FphiError
 from fphi.learnable.space import Candidate
@@ -174,6 +178,54 @@ def test_who_failed_is_never_the_best_and_a_replay_knows_it(
         search(make(1), _large, Budget(COUNT), history=resumed)
         resumed.close()
         assert resumed.records == whole.records
+
+
+@pytest.mark.parametrize(
+    "number", [np.float32(0.5), np.float64(0.5), np.array([0.5]), torch.tensor(0.5), 0.5]
+)
+def test_numbers_of_every_library_are_kept(number: Any, tmp_path: Path) -> None:
+    evaluated = Outcome(number, number, measures={"one": number})
+    with closing(History(tmp_path / "h")) as history:
+        search(RandomSearch(SPACE), lambda c: evaluated, Budget(2), history=history)
+    with closing(History(tmp_path / "h")) as again:
+        again.replay(RandomSearch(SPACE))
+        assert [record.outcome for record in again.records] == [Outcome(0.5, 0.5, measures={"one": 0.5})] * 2
+
+
+@pytest.mark.parametrize(
+    ("given", "wrong"),
+    [
+        (Outcome(True, 1.0), "loss is True, no number"),
+        (Outcome(torch.zeros(2), 1.0), "loss is tensor([0., 0.]), no number"),  # type: ignore[arg-type]
+        (Outcome(0.5, -1.0), "seconds is -1.0, not in 0..1e+15"),
+        (Outcome(0.5, math.nan), "seconds is nan, not in 0..1e+15"),
+        (Outcome(0.5, 1.0, measures={"x": "text"}), "x is 'text', no number"),  # type: ignore[dict-item]
+        (Outcome(0.5, 1.0, measures={"x": True}), "x is True, no number"),
+        (Outcome(0.5, 1.0, None), "failure is None, no text"),  # type: ignore[arg-type]
+        (0.5, "0.5 is none"),
+    ],
+)
+def test_an_outcome_that_a_history_cannot_hold_is_a_failure(given: Any, wrong: str, tmp_path: Path) -> None:
+    with closing(History(tmp_path / "h")) as history:
+        search(RandomSearch(SPACE), lambda c: given, Budget(2), history=history)
+    with closing(History(tmp_path / "h")) as again:
+        again.replay(RandomSearch(SPACE))
+        outcomes = [record.outcome for record in again.records]
+    said = f"the evaluation gave no outcome: {wrong}"
+    assert [(o.loss, o.failure, o.measures) for o in outcomes] == [(WORST, said, {})] * 2
+
+
+def test_figures_of_an_optimizer_are_numbers() -> None:
+    class Telling(RandomSearch):
+        def standing(self) -> dict[str, float]:
+            return {"mean": np.float32(0.5) if self.asked == 1 else "half"}  # type: ignore[dict-item]
+
+    history = History()
+    with pytest.raises(
+        FphiError, match=r"standing\(\) of Telling gives no numbers: mean is 'half', no number"
+    ):
+        search(Telling(SPACE), lambda c: Outcome(0.5, 1.0), Budget(2), history=history)
+    assert [type(record.standing["mean"]) for record in history.records] == [float]
 
 
 def test_the_best_is_the_first_of_equals_and_progress_hears_of_each() -> None:

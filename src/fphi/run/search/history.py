@@ -16,7 +16,7 @@ from fphi.optimize.ask_tell import SearchOptimizer
 from fphi.run.disk.lines import LineFile
 from fphi.run.disk.schema import number, numbers, require, shortened, text, whole
 
-__all__ = ["HISTORY", "History", "Record"]
+__all__ = ["HISTORY", "History", "Record", "checked_outcome"]
 
 HISTORY = "history.jsonl"
 _MEND = "restore it, or search anew in another folder"
@@ -131,6 +131,20 @@ class History:
             self._file.add(_content(event))
 
 
+def checked_outcome(loss: Any, seconds: Any, failure: Any, measures: Any) -> Outcome:
+    """An outcome of what a history can hold, whose loss need not be finite.
+
+    Raises:
+        ValueError: it cannot hold one of them.
+    """
+    return Outcome(
+        number(loss, "loss"),
+        number(seconds, "seconds", 0, _LONGEST),
+        text(failure, "failure"),
+        numbers(measures, "measures"),
+    )
+
+
 def _content(event: _Event) -> dict[str, Any]:
     if isinstance(event, Candidate):
         return {"asked": event.number, "tokens": event.tokens, "parent": event.parent}
@@ -171,12 +185,7 @@ def _event(content: dict[str, Any]) -> _Event:
         require(isinstance(content["tokens"], list), f"tokens {shortened(content['tokens'])} are no list")
         tokens = tuple(whole(token) for token in content["tokens"])
         return Candidate(_number(content["asked"]), tokens, None if parent is None else _number(parent))
-    outcome = Outcome(
-        number(content["loss"], "loss"),
-        number(content["seconds"], "seconds", 0, _LONGEST),
-        text(content["failure"], "failure"),
-        numbers(content["measures"], "measures"),
-    )
+    outcome = checked_outcome(*(content[key] for key in ("loss", "seconds", "failure", "measures")))
     require(math.isfinite(outcome.loss), f"loss is {outcome.loss}")
     return _Told(_number(content["told"]), outcome, numbers(content["standing"], "standing"))
 

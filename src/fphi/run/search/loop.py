@@ -3,17 +3,21 @@
 import math
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from numbers import Real
+from typing import Any
 
 from fphi.errors import FphiError
 from fphi.learnable.space import Candidate
 from fphi.objective.outcome import Evaluate, Outcome, failed
 from fphi.optimize.ask_tell import SearchOptimizer
 from fphi.run.disk.interrupt import interrupts
+from fphi.run.disk.schema import numbers, shortened
 from fphi.run.search.executors import Executor, InThisProcess
-from fphi.run.search.history import History
+from fphi.run.search.history import History, checked_outcome
 
 __all__ = ["Budget", "search"]
 
@@ -63,8 +67,9 @@ def search(
 
     Args:
         optimizer: new, then it is brought to where the history ends; or the one that the history is of.
-        evaluate: a candidate's loss. One that raises, or whose process dies, has the worst loss so far and
-            the reason on record, and is never the best; the search goes on.
+        evaluate: a candidate's loss. One that raises, whose process dies, or whose outcome is none (a loss or
+            a measure that is no number, seconds below 0) has the worst loss so far and the reason on record,
+            and is never the best; the search goes on.
         budget: of evaluations or of their seconds.
         history: to be continued. What was being evaluated when it broke off is evaluated first.
         executor: where candidates are evaluated; by default here, one after another.
@@ -94,7 +99,7 @@ def search(
                 candidate = running[future].candidate
                 outcome = _outcome(future, running.pop(future).start, history.worst)
                 optimizer.tell(candidate, outcome.loss, failed=bool(outcome.failure))
-                history.told(candidate, outcome, dict(optimizer.standing()))
+                history.told(candidate, outcome, _standing(optimizer))
                 if progress is not None:
                     progress(history)
     return history
@@ -114,7 +119,43 @@ def _outcome(future: Future[Outcome], start: float, worst: float) -> Outcome:
     error = future.exception()
     if error is not None:  # its time counts: a search whose candidates all fail must come to its end
         return replace(failed(error, time.monotonic() - start), loss=worst)
-    outcome = future.result()
+    try:
+        outcome = _plain(future.result())
+    except (ValueError, OverflowError) as wrong:
+        return Outcome(worst, time.monotonic() - start, f"the evaluation gave no outcome: {wrong}")
     if not math.isfinite(outcome.loss):
         outcome = replace(outcome, failure=outcome.failure or f"diverged: its loss is {outcome.loss}")
     return replace(outcome, loss=worst) if outcome.failure else outcome
+
+
+def _plain(given: object) -> Outcome:
+    """An outcome whose numbers are Python's own.
+
+    Raises:
+        ValueError: it is none, or has something else in place of numbers.
+    """
+    if not isinstance(given, Outcome):
+        raise ValueError(f"{shortened(given)} is none")
+    loss, seconds = _number(given.loss), _number(given.seconds)
+    return checked_outcome(loss, seconds, given.failure, _numbers(given.measures))
+
+
+def _standing(optimizer: SearchOptimizer) -> dict[str, float]:
+    """An optimizer's figures as a history can hold them."""
+    try:
+        return numbers(_numbers(optimizer.standing()), "standing")
+    except ValueError as error:
+        name = type(optimizer).__name__
+        raise FphiError(f"standing() of {name} gives no numbers: {error}; mend the optimizer") from error
+
+
+def _numbers(values: Any) -> Any:
+    return {str(k): _number(v) for k, v in values.items()} if isinstance(values, Mapping) else values
+
+
+def _number(value: Any) -> Any:
+    """A number of NumPy or torch as Python has it; what is no single number as it is."""
+    if hasattr(value, "item"):
+        with suppress(ValueError, RuntimeError):  # there are several in it
+            value = value.item()
+    return float(value) if type(value) is not bool and isinstance(value, Real) else value
