@@ -13,7 +13,7 @@ from fphi import FphiError, adam, learned_rate, sgd, train
 from fphi.experiment.evaluation import EvaluationOptions
 from fphi.experiment.parser import fields_of
 from fphi.experiment.search.options import BudgetOptions, MetaOptions, RetrainOptions
-from fphi.learnable.architecture import SPACES
+from fphi.learnable.architecture import SPACES, NASBenchMacroSpace
 from fphi.methods.meta_sgd import MetaSGD
 from fphi.methods.table import methods
 from fphi.run.meta.training import Training
@@ -51,6 +51,10 @@ def test_an_empty_text_is_none(options: type) -> None:
 def test_every_default_is_within_its_range() -> None:
     for options in OPTIONS:
         fields_of(options, {})
+
+
+def test_sizes_of_the_papers_are_within_their_ranges() -> None:
+    assert fields_of(NASBenchMacroSpace, {"channels": 32, "features": 1280}).features == 1280
 
 
 @pytest.mark.parametrize(

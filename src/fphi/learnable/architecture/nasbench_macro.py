@@ -10,6 +10,7 @@ from fphi.errors import FphiError
 from fphi.learnable.architecture.space import ArchitectureSpace, Edge, Graph
 from fphi.learnable.space import Decision, FixedSpace, Tokens
 from fphi.networks.channels_last import channels_last
+from fphi.ranges import count
 
 __all__ = ["OPERATIONS_MACRO", "NASBenchMacroSpace"]
 
@@ -31,7 +32,7 @@ class NASBenchMacroSpace(FixedSpace, ArchitectureSpace):
     name: ClassVar[str] = "nasbench-macro"
 
     channels: int = 8
-    features: int = 128
+    features: int = count(128, 4096)
 
     def __post_init__(self) -> None:
         """Refuse networks without channels."""
