@@ -48,19 +48,23 @@ class Zero(nn.Module):
 
 
 class FactorizedReduce(nn.Module):
-    """Half the size without losing every second pixel: two 1x1 convolutions, one shifted by a pixel."""
+    """Half the size without losing every second pixel: two 1x1 convolutions, one shifted by a pixel.
+
+    A single channel has the shifted one alone.
+    """
 
     def __init__(self, channels_in: int, channels_out: int, norm: Norm = nn.BatchNorm2d) -> None:
         super().__init__()
         half = channels_out // 2
-        self.even = nn.Conv2d(channels_in, half, 1, stride=2, bias=False)
+        self.even = nn.Conv2d(channels_in, half, 1, stride=2, bias=False) if half else None
         self.odd = nn.Conv2d(channels_in, channels_out - half, 1, stride=2, bias=False)
         self.norm = norm(channels_out)
 
     def forward(self, x: Tensor) -> Tensor:
         x = x.relu()
         shifted = nn.functional.pad(x, (0, 1, 0, 1))[..., 1:, 1:]
-        out: Tensor = self.norm(torch.cat([self.even(x), self.odd(shifted)], 1))
+        halves = [self.odd(shifted)] if self.even is None else [self.even(x), self.odd(shifted)]
+        out: Tensor = self.norm(torch.cat(halves, 1))
         return out
 
 

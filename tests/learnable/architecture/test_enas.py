@@ -18,6 +18,7 @@ from fphi.learnable.space import Tokens
 from fphi.networks.operations import batch_statistics
 
 SPACES = [MICRO, MACRO, EnasMicroSpace(layers=3, channels=2), EnasMacroSpace(layers=1, channels=2)]
+SPACES += [EnasMicroSpace(layers=3, channels=1), EnasMacroSpace(layers=3, channels=1)]
 BOTH = pytest.mark.parametrize("space", [MICRO, MACRO], ids=lambda s: s.name)
 
 
