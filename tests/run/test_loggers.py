@@ -1,18 +1,23 @@
 """The loggers that a run is told to by name: its options, numbers, picture and table arrive there."""
 
+import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 import fphi
 from fphi.errors import FphiError
 from fphi.experiment.config import read_values
 from fphi.run.meta.loggers import logger_names, named_loggers
+from fphi.run.meta.named_logger import NamedLogger
 from fphi.run.meta.training import Training
 
 SMALL: dict[str, Any] = {
@@ -44,7 +49,8 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What both services have of a run that went on once, trained in a process of its own."""
     for service in ("mlflow", "wandb"):
         pytest.importorskip(service, reason=f"needs the extra fphi[{service}]")
-    return _in_a_process(tmp_path_factory.mktemp("told"), "csv,mlflow,wandb", _READ_MLFLOW + _READ_WANDB)
+    script = _TRAIN + _READ_MLFLOW + _READ_WANDB
+    return _in_a_process(tmp_path_factory.mktemp("told"), script, "csv,mlflow,wandb", json.dumps(SMALL))
 
 
 def test_mlflow_is_told_all_in_a_folder_of_files(told: dict[str, Any]) -> None:
@@ -67,6 +73,75 @@ def test_wandb_is_told_all_offline(told: dict[str, Any]) -> None:
     assert found["losses"] == pytest.approx(told["log"])
     assert {"learning_curve", "result"} <= set(found["keys"])
     assert len(found["ids"]) == 1
+
+
+def test_a_run_leaves_the_next_one_in_its_process_its_own_place(told: dict[str, Any]) -> None:
+    """And no variable of a service behind."""
+    assert told["left"] == {}
+
+
+def test_mlflow_has_each_row_once_wherever_the_run_is(tmp_path: Path) -> None:
+    """After a kill past the last checkpoint, after a move, and, as a new run, where its folder is gone."""
+    pytest.importorskip("mlflow", reason="needs the extra fphi[mlflow]")
+    first = "tell('run', 0, (1, 2, 3, 4))\ntell('other', 0, (1,))\ntell('run', 2, (3, 4, 5))"
+    assert _in_a_process(tmp_path, _TELL + first + _READ) == {
+        "run": [[1, 2, 3, 4, 5], ["result.md"], "1"],
+        "other": [[1], ["result.md"], "1"],
+        "set": False,
+    }
+    (tmp_path / "run").rename(tmp_path / "moved")
+    shutil.rmtree(tmp_path / "other" / "mlruns")
+    then = "tell('moved', 5, (6,), 'again.md')\ntell('other', 1, (2,))"
+    assert _in_a_process(tmp_path, _TELL + then + _READ) == {
+        "moved": [[1, 2, 3, 4, 5, 6], ["again.md", "result.md"], "1"],
+        "other": [[2], ["result.md"], "1"],
+        "set": False,
+    }
+    assert not (tmp_path / "run").exists()
+
+
+class Broken(NamedLogger):
+    """A service that sets variables for itself, and then raises."""
+
+    name = "broken"
+    needs = ()
+
+    def __init__(self, out: Path, error: Exception) -> None:
+        self.error = error
+        super().__init__(out, 0)
+
+    def made(self) -> Any:
+        os.environ.update(BROKEN_MODE="own", BROKEN_PLACE="own")
+        raise self.error
+
+    def picture(self, name: str, image: Image.Image) -> None:
+        """Never reached."""
+
+    def table(self, header: Sequence[str], body: Sequence[Sequence[str]]) -> None:
+        """Never reached."""
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (
+            LookupError("there is\nno such run"),
+            r"the logger broken failed \(there is no such run\); check its",
+        ),
+        (ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused"), "the logger broken failed"),
+        (OSError(errno.ENOSPC, "No space left on device"), "the disk is full"),
+        (PermissionError(errno.EACCES, "Permission denied", "x"), "cannot write .*; check the folder"),
+    ],
+)
+def test_whatever_a_service_raises_is_told_in_a_line(
+    error: Exception, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BROKEN_MODE", "the caller's")
+    with pytest.raises(FphiError, match=message):
+        Broken(tmp_path, error)
+    assert {key: value for key, value in os.environ.items() if key.startswith("BROKEN")} == {
+        "BROKEN_MODE": "the caller's"
+    }
 
 
 def test_tensorboard_is_told_all(tmp_path: Path) -> None:
@@ -109,12 +184,13 @@ def test_the_old_name_of_the_option_is_understood(tmp_path: Path) -> None:
 
 
 _TRAIN = """
-import json, logging, sys
+import json, os, sys
 from pathlib import Path
 import fphi
 
 out, logger, small = Path("run"), sys.argv[1], json.loads(sys.argv[2])
 fphi.train("prototypical", out=out, logger=logger, log_every=1, **small)
+left = {key: value for key, value in os.environ.items() if key.startswith(("MLFLOW_", "WANDB_"))}
 fphi.train("prototypical", out=out, resume=True, **{**small, "steps": 3})
 log = [float(line.split(",")[1]) for line in (out / "log.csv").read_text().splitlines()[1:]]
 """
@@ -172,14 +248,48 @@ wandb = {
     "steps": [int(row["trainer/global_step"]) for row in told],
     "losses": [float(row["train_loss"]) for row in told],
 }
-print(json.dumps({"mlflow": mlflow, "wandb": wandb, "log": log}))
+print(json.dumps({"mlflow": mlflow, "wandb": wandb, "log": log, "left": left}))
+"""
+
+_TELL = """
+import json, os
+from pathlib import Path
+from fphi.run.meta.loggers import named_loggers
+
+def tell(name, start, steps, table="result.md"):
+    out = Path(name)
+    out.mkdir(exist_ok=True)
+    (logger,) = named_loggers("csv,mlflow", out, start)
+    if logger.is_new:
+        logger.describe({"a": 1})
+    for step in steps:
+        logger.log_metrics({"loss": 1 / step}, step)
+    logger.conclude({}, ["x"], [["1"]])
+    if table != "result.md":
+        logger.logger.experiment.log_text(logger.logger.run_id, "1", table)
+
+"""
+
+_READ = """
+import mlflow
+from mlflow.tracking import MlflowClient
+
+found = {"set": mlflow.is_tracking_uri_set()}
+os.environ["MLFLOW_ALLOW_FILE_STORE"] = "true"
+for out in (path.parent for path in Path().glob("*/mlruns")):
+    client = MlflowClient((out / "mlruns").absolute().as_uri())
+    (run,) = client.search_runs([client.get_experiment_by_name("fphi").experiment_id])
+    steps = [one.step for one in client.get_metric_history(run.info.run_id, "loss")]
+    artifacts = sorted(one.path for one in client.list_artifacts(run.info.run_id))
+    found[out.name] = steps, artifacts, run.data.params["a"]
+print(json.dumps(found))
 """
 
 
-def _in_a_process(folder: Path, logger: str, read: str) -> dict[str, Any]:
-    """Train twice, and read what was told; services leave threads, and files in the home folder."""
+def _in_a_process(folder: Path, code: str, *words: str) -> dict[str, Any]:
+    """What the last line of a script says; services leave threads, and files in the home folder."""
     script = folder / "script.py"
-    script.write_text(_TRAIN + read)
+    script.write_text(code)
     away = {key: value for key, value in os.environ.items() if not key.startswith(("WANDB_", "MLFLOW_"))}
     environment = {
         **away,
@@ -188,7 +298,7 @@ def _in_a_process(folder: Path, logger: str, read: str) -> dict[str, Any]:
         "PYTHONPATH": os.pathsep.join(sys.path),
     }
     run = subprocess.run(
-        [sys.executable, str(script), logger, json.dumps(SMALL)],
+        [sys.executable, str(script), *words],
         cwd=folder, env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert run.returncode == 0, run.stderr

@@ -1,10 +1,8 @@
 """Loggers by name: those of Lightning, for TensorBoard, Weights & Biases and MLflow."""
 
-import io
-import json
 import os
-from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -12,93 +10,19 @@ import numpy as np
 from PIL import Image
 
 from fphi.errors import FphiError
-from fphi.run.disk.files import Json, disk_errors, parse_json, write_text
+from fphi.run.meta.mlflow_logger import MLflow
+from fphi.run.meta.named_logger import NamedLogger, keep, markdown
 
-__all__ = ["LOGGERS", "NamedLogger", "logger_names", "named_loggers"]
+__all__ = ["LOGGERS", "logger_names", "named_loggers", "require_loggers"]
 
 LOGGERS = ("csv", "tensorboard", "wandb", "mlflow")
-_KEPT = "loggers.json"
-"""What a run is called where it is logged, so that one that goes on is the same there."""
-
-
-class NamedLogger(ABC):
-    """A service that shows runs: told of a run's options, of each row of its log, and of what it comes to.
-
-    Args:
-        out: the run's folder, where it keeps what is not sent anywhere.
-        step: meta-steps done, where the run goes on.
-    """
-
-    name: str
-
-    def __init__(self, out: Path, step: int) -> None:
-        self.out, self.step = out, step
-        self.logger = self.made()
-
-    @abstractmethod
-    def made(self) -> Any:
-        """Lightning's logger."""
-
-    @abstractmethod
-    def picture(self, name: str, image: Image.Image) -> None:
-        """Show one."""
-
-    @abstractmethod
-    def table(self, header: Sequence[str], body: Sequence[Sequence[str]]) -> None:
-        """Show the table of results."""
-
-    def describe(self, options: Mapping[str, Any]) -> None:
-        """Tell the run's options."""
-        with disk_errors(self.out):
-            self.logger.log_hyperparams(dict(options))
-
-    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        """Tell numbers of a step."""
-        with disk_errors(self.out):
-            self.logger.log_metrics(metrics, step)
-
-    def conclude(
-        self, pictures: Mapping[str, bytes], header: Sequence[str], body: Sequence[Sequence[str]]
-    ) -> None:
-        """Tell what came of the run.
-
-        Args:
-            pictures: PNG files by name.
-            header: of the table of results.
-            body: its lines.
-        """
-        with disk_errors(self.out):
-            for name, png in pictures.items():
-                self.picture(name, Image.open(io.BytesIO(png)).convert("RGB"))
-            self.table(header, body)
-
-    def save(self) -> None:
-        """Put on disk what has been told so far."""
-        with disk_errors(self.out):
-            self.logger.save()
-
-    def finalize(self, status: str) -> None:
-        """No more is told."""
-        with disk_errors(self.out):
-            self.logger.finalize(status)
-
-    def _known(self, own: str | None = None) -> str | None:
-        """What the run is called there; ``own`` is kept as its name from now on."""
-        path = self.out / _KEPT
-        kept: dict[str, Json] = {}
-        if path.is_file():
-            found = parse_json(path.read_text(encoding="utf-8"))
-            kept = found if isinstance(found, dict) else {}
-        if own is not None:
-            write_text(path, json.dumps({**kept, self.name: own}) + "\n")
-        known = kept.get(self.name)
-        return own or (known if isinstance(known, str) else None)
 
 
 class _TensorBoard(NamedLogger):
     """Event files in the folder ``tensorboard``."""
 
     name = "tensorboard"
+    needs = ("lightning_fabric.loggers.tensorboard", "tensorboard")
 
     def made(self) -> Any:
         from lightning_fabric.loggers.tensorboard import TensorBoardLogger
@@ -108,35 +32,37 @@ class _TensorBoard(NamedLogger):
         return TensorBoardLogger(self.out, name="", version="tensorboard", purge_step=purged)
 
     def describe(self, options: Mapping[str, Any]) -> None:
-        with disk_errors(self.out):
-            self.logger.experiment.add_text("options", _markdown(("option", "value"), options.items()), 0)
+        with self._asked():
+            self.logger.experiment.add_text("options", markdown(("option", "value"), options.items()), 0)
 
     def picture(self, name: str, image: Image.Image) -> None:
         self.logger.experiment.add_image(name, np.asarray(image), dataformats="HWC")
 
     def table(self, header: Sequence[str], body: Sequence[Sequence[str]]) -> None:
-        self.logger.experiment.add_text("result", _markdown(header, body))
+        self.logger.experiment.add_text("result", markdown(header, body))
 
 
 class _WandB(NamedLogger):
     """Weights & Biases; offline, in the folder ``wandb``, unless WANDB_MODE says otherwise."""
 
     name = "wandb"
+    needs = ("pytorch_lightning.loggers", "wandb")
 
     def made(self) -> Any:
         from pytorch_lightning.loggers import WandbLogger
 
         offline = os.environ.get("WANDB_MODE", "offline") == "offline"
         os.environ.setdefault("WANDB_SILENT", "true")
-        project = os.environ.get("WANDB_PROJECT", "fphi")
+        project, known = os.environ.get("WANDB_PROJECT", "fphi"), self._known()
         logger = WandbLogger(
             self.out.resolve().name,
             save_dir=self.out,
-            version=self._known(),
+            version=known,
             offline=offline,
             project=project,
         )
-        self._known(str(logger.experiment.id))
+        keep(self.out, wandb=str(logger.experiment.id))
+        self.is_new = known is None
         return logger
 
     def picture(self, name: str, image: Image.Image) -> None:
@@ -147,37 +73,11 @@ class _WandB(NamedLogger):
 
     def finalize(self, status: str) -> None:
         super().finalize(status)
-        self.logger.experiment.finish()
+        with self._asked():
+            self.logger.experiment.finish()
 
 
-class _MLflow(NamedLogger):
-    """MLflow; in the folder ``mlruns``, unless MLFLOW_TRACKING_URI says otherwise."""
-
-    name = "mlflow"
-
-    def made(self) -> Any:
-        from pytorch_lightning.loggers import MLFlowLogger
-
-        server = os.environ.get("MLFLOW_TRACKING_URI")
-        if server is None:  # it would rather have a database, and asks who wants files to say so
-            os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
-        logger = MLFlowLogger(
-            os.environ.get("MLFLOW_EXPERIMENT_NAME", "fphi"),
-            run_name=self.out.resolve().name,
-            tracking_uri=server or (self.out / "mlruns").absolute().as_uri(),
-            run_id=self._known(),
-        )
-        self._known(str(logger.run_id))
-        return logger
-
-    def picture(self, name: str, image: Image.Image) -> None:
-        self.logger.experiment.log_image(self.logger.run_id, image, f"{name}.png")
-
-    def table(self, header: Sequence[str], body: Sequence[Sequence[str]]) -> None:
-        self.logger.experiment.log_text(self.logger.run_id, _markdown(header, body), "result.md")
-
-
-_KINDS: dict[str, type[NamedLogger]] = {kind.name: kind for kind in (_TensorBoard, _WandB, _MLflow)}
+_KINDS: dict[str, type[NamedLogger]] = {kind.name: kind for kind in (_TensorBoard, _WandB, MLflow)}
 
 
 def logger_names(text: str) -> tuple[str, ...]:
@@ -193,8 +93,8 @@ def logger_names(text: str) -> tuple[str, ...]:
     return names
 
 
-def named_loggers(text: str, out: Path, step: int = 0) -> list[NamedLogger]:
-    """The loggers of a list such as ``csv,mlflow``, but for ``log.csv``, which every run has.
+def named_loggers(text: str, out: Path, step: int = 0) -> Iterator[NamedLogger]:
+    """The loggers of a list such as ``csv,mlflow``, but for ``log.csv``, which every run has, one by one.
 
     Args:
         text: the list.
@@ -202,22 +102,20 @@ def named_loggers(text: str, out: Path, step: int = 0) -> list[NamedLogger]:
         step: meta-steps done, where the run goes on.
 
     Raises:
-        FphiError: there is none of that name, or its extra is not installed.
+        FphiError: there is none of that name, its extra is not installed, or its service refuses.
     """
-    found = []
+    require_loggers(text)
+    return (_KINDS[name](out, step) for name in logger_names(text) if name != "csv")
+
+
+def require_loggers(text: str) -> None:
+    """Raise an `FphiError` if the extra of a logger in the list is not installed."""
     for name in logger_names(text):
-        if name == "csv":
-            continue
         try:
-            found.append(_KINDS[name](out, step))
+            for module in () if name == "csv" else _KINDS[name].needs:
+                import_module(module)
         except ImportError as error:
             reason = " ".join(str(error).split())[:200]
             raise FphiError(
                 f"the logger {name} cannot be loaded ({reason}); pip install 'fphi[{name}]', or leave it out"
             ) from error
-    return found
-
-
-def _markdown(header: Sequence[str], body: Any) -> str:
-    lines = [header, ["---"] * len(header), *body]
-    return "\n".join(f"| {' | '.join(str(cell) for cell in line)} |" for line in lines)

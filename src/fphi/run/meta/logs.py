@@ -3,15 +3,17 @@
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol
 
 from fphi.run.disk.files import disk_errors, replace_file
 from fphi.run.disk.lines import whole_lines
 from fphi.run.disk.temporary import open_to_append
-from fphi.run.meta.loggers import NamedLogger, named_loggers
+from fphi.run.meta.loggers import named_loggers
+from fphi.run.meta.named_logger import NamedLogger
 
 __all__ = ["CsvLog", "Log", "LogRow", "LoggerLog", "MetricsLogger", "conclude", "open_logs"]
 
@@ -136,18 +138,15 @@ def open_logs(
         loggers: told of each row too.
         options: of the run, which those with a name are told.
     """
-    logs: list[Log] = []
-    try:
-        logs.append(CsvLog(out / "log.csv", step))
-        for named in named_loggers(names, out, step):
-            logs.append(LoggerLog(named))
-            if step == 0 and options:
-                named.describe(options)
-        logs += [LoggerLog(logger) for logger in loggers]
+    with ExitStack() as stack:  # one that fails keeps no other from being closed
+        logs: list[Log] = [CsvLog(out / "log.csv", step)]
+        stack.callback(logs[0].close)
+        for logger in chain(named_loggers(names, out, step), loggers):
+            logs.append(LoggerLog(logger))
+            stack.callback(logs[-1].close)
+            if isinstance(logger, NamedLogger) and logger.is_new and options:
+                logger.describe(options)
         yield logs
-    finally:
-        for log in logs:
-            log.close()
 
 
 def conclude(
