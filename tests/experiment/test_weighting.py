@@ -20,9 +20,12 @@ from safetensors.torch import load_file
 import fphi as package
 from cli_helpers import fphi, quietly, refused, save_images
 from fphi.errors import DataError, FphiError
+from fphi.experiment.config import written_fingerprint
 from fphi.experiment.search.options import DataOptions
 from fphi.experiment.weighting.options import ExampleOptions
+from fphi.experiment.weighting.standing import read_standing, save_standing
 from fphi.report.weighting import WeightPicture, advice, draw_weights, read_weighting, weighting_summary
+from fphi.run.disk.files import read_sealed
 from fphi.tasks import load_folder
 from fphi.tasks.clean import load_clean
 from fphi.tasks.corruption import corrupted
@@ -204,6 +207,25 @@ def test_a_run_that_is_stopped_after_every_epoch_comes_to_the_same_bytes(
             assert fphi("train", method, "--out", tmp_path, "--resume") == 130
     quietly("train", method, "--out", tmp_path, "--resume")
     require_same(out, tmp_path)
+
+
+@pytest.mark.parametrize("whole", ["reweight"], indirect=True)
+def test_a_run_goes_on_whatever_options_a_later_fphi_has(whole: tuple[str, Path], tmp_path: Path) -> None:
+    """One of them stands for an option that there was not yet when the run began."""
+    method, out = whole
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("fphi.run.disk.interrupt.Interrupt.requested", True)
+        assert fphi("train", method, "--out", tmp_path, *TINY) == 130
+    lines = (tmp_path / "config.yaml").read_text().splitlines(keepends=True)
+    earlier = "".join(line for line in lines if not line.startswith("weight_decay:"))
+    assert earlier != "".join(lines)
+    (tmp_path / "config.yaml").write_text(earlier)
+    content: Any = read_sealed(tmp_path / "last.safetensors")[1]
+    standing = read_standing(tmp_path / "last.safetensors", content["fingerprint"])
+    data = content["fingerprint"].split()[1]
+    save_standing(tmp_path / "last.safetensors", standing, f"{written_fingerprint(tmp_path)} {data}")
+    quietly("train", method, "--out", tmp_path, "--resume")
+    assert (result_of(tmp_path), log_of(tmp_path)) == (result_of(out), log_of(out))
 
 
 def test_an_ended_run_is_shown_again(whole: tuple[str, Path], capsys: Capture) -> None:

@@ -56,7 +56,7 @@ def run_weighting(
         if not resume:
             write_text(out / _COMMAND, command + "\n")
             write_text(out / CONFIG, config.to_yaml(out))  # from now on it can be resumed
-        standing = _train(trainings, config, out, progress)
+        standing = _train(trainings, out, progress)
         kept = read_text(out / _COMMAND).strip() if (out / _COMMAND).is_file() else command
         return _conclude(trainings, standing, config, out, kept)
 
@@ -72,9 +72,9 @@ def _trainings(config: Config) -> Trainings:
     return made
 
 
-def _train(trainings: Trainings, config: Config, out: Path, progress: bool) -> Standing:
+def _train(trainings: Trainings, out: Path, progress: bool) -> Standing:
     """Go on to the end, with a checkpoint after each epoch."""
-    fingerprint = f"{config.fingerprint(out)} {trainings.task.digest()}"
+    fingerprint = f"{written_fingerprint(out)} {trainings.task.digest()}"
     standing = read_standing(out / LAST, fingerprint) if (out / LAST).is_file() else Standing()
     with interrupts() as interrupt:
         while (name := trainings.next(standing)) is not None:
