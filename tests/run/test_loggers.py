@@ -157,15 +157,17 @@ def test_tensorboard_is_told_all(tmp_path: Path) -> None:
     assert "validation loss" in texts["result/text_summary"]
 
 
-@pytest.mark.parametrize("method", ["random-search", "reweight"])
+EXAMPLES = {"train_examples": 60, "validation_examples": 20, "test_examples": 20}
+FEW: dict[str, dict[str, Any]] = {
+    "random-search": {**EXAMPLES, "evaluations": 2, "retrain_epochs": 1, "child": {"epochs": 1}},
+    "reweight": {**EXAMPLES, "epochs": 2, "clean_examples": 20, "control": False},
+}
+
+
+@pytest.mark.parametrize("method", FEW)
 def test_searches_and_weights_of_examples_are_told_in_the_end(method: str, tmp_path: Path) -> None:
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    small: dict[str, Any] = {"train_examples": 60, "validation_examples": 20, "test_examples": 20}
-    if method == "random-search":
-        small |= {"evaluations": 2, "retrain_epochs": 1, "child": {"epochs": 1}}
-    else:
-        small |= {"epochs": 2, "clean_examples": 20, "control": False}
-    options: dict[str, Any] = {"out": tmp_path / "run", "logger": "tensorboard", **small}
+    options: dict[str, Any] = {"out": tmp_path / "run", "logger": "tensorboard", **FEW[method]}
     fphi.train(method, **options)
     fphi.train(method, resume=True, **options)  # it has ended, and is not told again
     (path,) = (tmp_path / "run" / "tensorboard").iterdir()
@@ -174,6 +176,31 @@ def test_searches_and_weights_of_examples_are_told_in_the_end(method: str, tmp_p
     assert [event.step for event in events.Scalars(name)] == [0, 1]
     assert events.Tags()["images"]
     assert "result/text_summary" in events.Tags()["tensors"]
+
+
+def test_one_that_failed_is_told_when_the_run_is_resumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And one whose extra is missing is known before the work begins."""
+    pytest.importorskip("tensorboard")
+    out = tmp_path / "run"
+    options: dict[str, Any] = {"out": out, "logger": "csv,tensorboard", **FEW["reweight"]}
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "tensorboard", None)
+        with pytest.raises(FphiError, match=r"pip install 'fphi\[tensorboard\]', or leave it out"):
+            fphi.train("reweight", **options)
+    assert not out.exists()
+
+    def refuse(self: Any) -> None:
+        raise LookupError("no such server")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("fphi.run.meta.loggers._TensorBoard.made", refuse)
+        with pytest.raises(FphiError, match=r"the logger tensorboard failed \(no such server\)"):
+            fphi.train("reweight", **options)
+    assert (out / "result.json").is_file()
+    fphi.train("reweight", out=out, resume=True)
+    assert list((out / "tensorboard").iterdir())
 
 
 def test_the_old_name_of_the_option_is_understood(tmp_path: Path) -> None:

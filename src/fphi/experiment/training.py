@@ -12,6 +12,7 @@ from fphi.experiment.config import CONFIG, Config
 from fphi.experiment.few_shot import train_few_shot
 from fphi.experiment.prepare import Named, prepare
 from fphi.experiment.publishing import publish
+from fphi.experiment.running import LoggerOptions
 from fphi.experiment.search.result import summary
 from fphi.experiment.search.run import run_search
 from fphi.experiment.setup import FewShotRun
@@ -24,6 +25,7 @@ from fphi.methods.table import methods
 from fphi.ranges import checked
 from fphi.report.weighting import weighting_summary
 from fphi.run.disk.directory import beside
+from fphi.run.meta.loggers import require_loggers
 from fphi.run.meta.logs import MetricsLogger
 from fphi.run.meta.training import TrainingResult
 from fphi.tasks import GIVEN, TaskDistribution
@@ -140,15 +142,14 @@ def train_as_configured(
     if isinstance(config.method, FewShotMethod):
         run = FewShotRun(config, given, read_division(out) if resume else None)
         return train_few_shot(run, out, resume=resume, command=command, progress=progress, loggers=loggers)
-    had_ended = (out / "result.json").is_file()
+    require_loggers(config.part(LoggerOptions).logger)  # before the work, whose end they are told of
     if isinstance(config.method, WeightingMethod):
         result = run_weighting(config, out, resume=resume, command=command, progress=progress)
         rows, table = LOG, weighting_summary(result)
     else:
         result = run_search(config, out, resume=resume, command=command)
         rows, table = "history.csv", summary(result)
-    if not had_ended:
-        publish(config, out, rows, table)
+    publish(config, out, rows, table)
     return result
 
 
