@@ -191,6 +191,11 @@ def test_the_configuration_names_learner_and_data(run: Path) -> None:
         (METHOD, "--few-shot maml --space enas-micro", r"space enas-micro have batch norms of their own"),
         (
             METHOD,
+            "--few-shot maml --space graphs",
+            r"space graphs come with a learning rate, .* their own: choose one of [^g]*, amoebanet",
+        ),
+        (
+            METHOD,
             "--few-shot maml --space nasbench201 --table x --evaluations 5",
             r"--table x and --few-shot maml: tables hold no few-shot trainings; leave --table out to",
         ),
@@ -232,7 +237,9 @@ def test_candidates_that_cannot_be_trained_are_on_record(
     )
 
 
-@pytest.mark.parametrize("space", [name for name, cls in SPACES.items() if hasattr(cls, "network")])
+@pytest.mark.parametrize(
+    "space", [name for name, cls in SPACES.items() if hasattr(cls, "network") and name != "graphs"]
+)
 def test_every_pair_has_options_of_its_own(space: str, capsys: Capture) -> None:
     """No two parts of a search have an option of one name."""
     for method in ("hierarchical-evolution", "nasnet", "random-search", METHOD, "reinforce", "zoph-le"):

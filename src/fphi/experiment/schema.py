@@ -27,6 +27,7 @@ from fphi.methods.base import FewShotMethod, Method
 from fphi.methods.families.searching import EpochwiseMethod, SearchMethod, SupernetMethod
 from fphi.methods.families.weighting import WeightingMethod
 from fphi.methods.table import methods
+from fphi.objective.candidate_loss import ChoosesRate
 from fphi.run.meta.training import Training
 from fphi.tasks.options import TaskOptions
 from fphi.within.training import NetworkTraining
@@ -188,13 +189,26 @@ def _learner(
             f"{method} {why}, and few-shot candidates are meta-trained one by one from new weights: "
             f"choose one of {able}"
         )
-    if not issubclass(space, TakesNorm | AugmentationSpace):
-        able = ", ".join(title for title, cls in spaces().items() if issubclass(cls, TakesNorm))
-        raise FphiError(
-            f"networks of the space {space.name} have batch norms of their own, and few-shot learners need "
-            f"theirs: choose one of {able}"
-        )
+    _require_for_few_shot(space)
     return name, learner
+
+
+def _require_for_few_shot(space: type[Space]) -> None:
+    """Raise unless few-shot learners can be trained with what is in a space."""
+    if issubclass(space, AugmentationSpace):
+        return
+    if issubclass(space, ChoosesRate):
+        why = "come with a learning rate, and few-shot learners have their own"
+    elif not issubclass(space, TakesNorm):
+        why = "have batch norms of their own, and few-shot learners need theirs"
+    else:
+        return
+    able = [
+        title
+        for title, cls in spaces().items()
+        if issubclass(cls, TakesNorm) and not issubclass(cls, ChoosesRate)
+    ]
+    raise FphiError(f"networks of the space {space.name} {why}: choose one of {', '.join(able)}")
 
 
 def _one_by_one(kind: type[Method]) -> TypeGuard[type[SearchMethod]]:
