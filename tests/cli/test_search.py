@@ -22,6 +22,7 @@ from fphi.methods.families.searching import EpochwiseMethod, SearchMethod
 from fphi.run.disk.directory import claim
 from policy_helpers import everything
 from search_helpers import EVOLUTION, TINY, TINY_DATA, events, result, searched, small_table
+from waiting import Clock
 
 Capture = pytest.CaptureFixture[str]
 
@@ -336,6 +337,17 @@ def test_candidates_that_cannot_be_trained_are_on_record(tmp_path: Path, capsys:
         r"none of 8 candidates of regularized-evolution could be trained; the first: diverged", said
     )
     assert all(event["failure"] for event in events(tmp_path / "history.jsonl") if "told" in event)
+
+
+def test_candidates_whose_time_is_up_need_a_longer_limit(
+    tmp_path: Path, capsys: Capture, clock: Clock
+) -> None:
+    clock.tick = 0.5
+    words = (*TINY, "--evaluations", 2, "--child-limit-seconds", 0.25)
+    assert fphi("search", "random-search", "--out", tmp_path, *words) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert "out of time: 0.25 s were over in epoch 1 of 2; search anew in another folder" in said
+    assert "with a longer --child-limit-seconds" in said
 
 
 @pytest.mark.parametrize(

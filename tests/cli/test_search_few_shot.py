@@ -233,7 +233,8 @@ def test_candidates_that_cannot_be_trained_are_on_record(
     assert fphi("search", METHOD, *words) == 2
     said = capsys.readouterr().err.splitlines()[-1]
     assert re.search(
-        r"none of 3 candidates .*: out of time: .*; try a smaller --learner-outer-lr or smaller", said
+        r"none of 3 candidates .*: out of time: .*; search anew in another folder with a longer --limit-seconds",
+        said,
     )
 
 

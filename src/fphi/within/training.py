@@ -23,6 +23,7 @@ from fphi.within.trained import TrainedNetwork, accuracy
 from fphi.within.uncompiled import uncompiled
 
 __all__ = [
+    "OUT_OF_TIME",
     "Augment",
     "BatchLoss",
     "NetworkTraining",
@@ -41,6 +42,10 @@ Augment = Callable[[Tensor, int, torch.Generator], Tensor]
 
 # Of a network that is about to be trained, and its optimizer.
 Objective = Callable[[nn.Module, torch.optim.Optimizer], BatchLoss]
+
+
+OUT_OF_TIME = "out of time"
+"""How the message of a `TrainingFailedError` begins where a limit was passed."""
 
 
 class TrainingFailedError(Exception):
@@ -231,7 +236,7 @@ class NetworkTraining:
             )
         if self.limit_seconds is not None and seconds > self.limit_seconds:
             raise TrainingFailedError(
-                f"out of time: {self.limit_seconds:g} s were over in epoch {epoch + 1} of {self.epochs}"
+                f"{OUT_OF_TIME}: {self.limit_seconds:g} s were over in epoch {epoch + 1} of {self.epochs}"
             )
 
     def _augmented(self, x: Tensor, generator: torch.Generator) -> Tensor:

@@ -20,7 +20,7 @@ from fphi.run.meta.loop import meta_train
 from fphi.run.meta.training import Training
 from fphi.tasks import FewShotTasks
 from fphi.within.randomness import own_randomness
-from fphi.within.training import TrainingFailedError
+from fphi.within.training import OUT_OF_TIME, TrainingFailedError
 
 __all__ = ["MetaTraining", "NetworkLearner", "PolicyLearner", "architecture_builder"]
 
@@ -83,7 +83,7 @@ class MetaTraining:
             done = meta_train(learner, optimizer, tasks, training)
         if done < steps:
             raise TrainingFailedError(
-                f"out of time: {seconds:g} s were over in meta-step {done + 1} of {steps}"
+                f"{OUT_OF_TIME}: {seconds:g} s were over in meta-step {done + 1} of {steps}"
             )
         return learner
 

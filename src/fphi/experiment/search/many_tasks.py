@@ -61,6 +61,7 @@ class ManyTasks(Problem):
     """
 
     rate: ClassVar[str] = "--learner-outer-lr"
+    limit: ClassVar[str] = "--limit-seconds"
 
     learner: NetworkLearner | PolicyLearner
     name: str

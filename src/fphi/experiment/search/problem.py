@@ -57,6 +57,8 @@ class Problem(ABC):
 
     rate: ClassVar[str]
     """The option that has the learning rate of candidates."""
+    limit: ClassVar[str]
+    """The option that has the time limit of candidates."""
     what: ClassVar[str]
     """What is searched for, a word."""
 
@@ -146,6 +148,7 @@ class LargeTask(Problem):
     """One large task: a candidate's loss is its error on validation examples."""
 
     rate = "--child-lr"
+    limit = "--child-limit-seconds"
 
     space: Space
     seed: int

@@ -27,6 +27,7 @@ from fphi.run.search.supernet import restore, train_supernet
 from fphi.run.search.weights import WeightFolder
 from fphi.run.show.say import say
 from fphi.run.show.search_progress import epoch_line, search_line
+from fphi.within.training import OUT_OF_TIME
 
 __all__ = [
     "SearchRun",
@@ -112,10 +113,7 @@ def by_evaluations(
         raise StoppedError(f"after {len(history.records)} evaluations of {method.title}")
     failures = sum(record.outcome.failure != "" for record in history.records)
     if history.best is None:
-        raise FphiError(
-            f"none of {failures} candidates of {method.title} could be trained; the first: "
-            f"{history.records[0].outcome.failure}; try a smaller {run.problem.rate} or smaller networks"
-        )
+        raise _none_trained(run, method, history)
     told = [(r.candidate, math.inf if r.outcome.failure else r.outcome.loss) for r in history.records]
     return Found(
         method.variant,
@@ -126,6 +124,18 @@ def by_evaluations(
         failures,
         0,
         history_rows(history, space),
+    )
+
+
+def _none_trained(run: SearchRun, method: SearchMethod, history: History) -> FphiError:
+    """Why a search has no result, and what to do: to go on with it would lead to the same."""
+    first = history.records[0].outcome.failure
+    advice = f"try a smaller {run.problem.rate} or smaller networks"
+    if first.startswith(OUT_OF_TIME):
+        advice = f"search anew in another folder with a longer {run.problem.limit} or smaller networks"
+    count = len(history.records)
+    return FphiError(
+        f"none of {count} candidates of {method.title} could be trained; the first: {first}; {advice}"
     )
 
 
