@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from random import Random
 
 import pytest
 import torch
@@ -55,6 +56,16 @@ def test_no_network_is_built_of_half_an_architecture(name: str) -> None:
     space = SPACES[name]()
     with pytest.raises(FphiError, match="0 tokens are too few for the space"):
         space.build((), (1, 16, 16), 10)
+
+
+@pytest.mark.parametrize("name", ["layers", "cells", "amoebanet", "hierarchical"])
+def test_a_space_made_of_lists_is_that_of_tuples(name: str) -> None:
+    usual = SPACES[name]()
+    lists = {key: list(value) for key, value in vars(usual).items() if isinstance(value, tuple)}
+    assert lists
+    space = SPACES[name](**lists)
+    assert (space, hash(space)) == (usual, hash(usual))
+    assert space.sample(Random(0)) == usual.sample(Random(0))
 
 
 def test_a_token_is_a_whole_number() -> None:

@@ -9,7 +9,7 @@ from typing import ClassVar, SupportsIndex
 
 from fphi.errors import FphiError
 
-__all__ = ["Candidate", "Decision", "FixedSpace", "Space", "Tokens"]
+__all__ = ["Candidate", "Decision", "FixedSpace", "Space", "Tokens", "lists_as_tuples"]
 
 # What was chosen: the answers to the space's decisions, in order. It is what optimizers and histories hold.
 Tokens = tuple[int, ...]
@@ -121,6 +121,13 @@ class Space(ABC):
         if self.decision(prefix) is not None:
             raise FphiError(f"{len(tokens)} tokens are too few for the space {self.name}")
         return prefix
+
+
+def lists_as_tuples(space: Space) -> None:
+    """Turn a space's options that are lists into tuples, for its ``__post_init__``: a space has a hash."""
+    for name, value in list(vars(space).items()):
+        if isinstance(value, list):
+            object.__setattr__(space, name, tuple(value))
 
 
 class FixedSpace(Space):

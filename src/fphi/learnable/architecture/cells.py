@@ -9,7 +9,7 @@ from torch import nn
 
 from fphi.errors import FphiError
 from fphi.learnable.architecture.space import ArchitectureSpace, Edge, Graph
-from fphi.learnable.space import Decision, FixedSpace, Tokens
+from fphi.learnable.space import Decision, FixedSpace, Tokens, lists_as_tuples
 from fphi.networks.cells import INPUTS, CellNetwork, CellPlan, Link, Node
 from fphi.networks.operations import OPERATIONS, Norm
 
@@ -66,6 +66,7 @@ class CellSpace(FixedSpace, ArchitectureSpace):
 
     def __post_init__(self) -> None:
         """Refuse what no cell can be made of."""
+        lists_as_tuples(self)
         for given, known in ((self.operations, OPERATIONS), (self.combinations, _SIGNS)):
             if not given or sorted(set(given) & set(known)) != sorted(given):
                 raise FphiError(f"{given} of a cell: give one or more, each once, of {', '.join(known)}")

@@ -10,7 +10,7 @@ from torch import nn
 
 from fphi.errors import FphiError
 from fphi.learnable.architecture.space import ArchitectureSpace, Edge, Graph
-from fphi.learnable.space import Decision, FixedSpace, Tokens
+from fphi.learnable.space import Decision, FixedSpace, Tokens, lists_as_tuples
 from fphi.networks.motifs import Arrow, Motif, MotifNetwork, flatten
 from fphi.networks.operations import OPERATIONS, Norm
 
@@ -63,6 +63,7 @@ class HierarchicalSpace(FixedSpace, ArchitectureSpace):
 
     def __post_init__(self) -> None:
         """Refuse what has no motifs, and levels that do not fit."""
+        lists_as_tuples(self)
         if len(self.nodes) != len(self.motifs) + 1 or min(self.motifs, default=1) < 1 or min(self.nodes) < 2:
             raise FphiError(
                 f"motifs={self.motifs}, nodes={self.nodes}: give one number of nodes, at least 2, for each "

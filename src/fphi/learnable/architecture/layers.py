@@ -12,7 +12,7 @@ from torch import nn
 
 from fphi.errors import FphiError
 from fphi.learnable.architecture.space import ArchitectureSpace, Edge, Graph
-from fphi.learnable.space import Decision, FixedSpace, Tokens
+from fphi.learnable.space import Decision, FixedSpace, Tokens, lists_as_tuples
 from fphi.networks.layers import Layer, LayerNetwork, loose_layers
 from fphi.networks.operations import Norm
 
@@ -52,6 +52,7 @@ class LayerSpace(FixedSpace, ArchitectureSpace):
 
     def __post_init__(self) -> None:
         """Refuse what no network can be made of."""
+        lists_as_tuples(self)
         if self.depth < 1:
             raise FphiError(f"a network of {self.depth} layers is none; give a depth of at least 1")
         for question, values in self._lists.items():
