@@ -87,8 +87,13 @@ def test_a_size_that_no_image_has_is_refused(tmp_path: Path, capsys: Capture) ->
     assert refused(capsys, *words) == "--image-size is 0; it must be at least 1"
 
 
-def test_the_table_says_of_which_kind_a_method_is(capsys: Capture) -> None:
+def test_the_table_has_room_on_a_narrow_terminal(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "20")
+    assert fphi("methods") == 0
+    assert "maml" in capsys.readouterr().out
 
+
+def test_the_table_says_of_which_kind_a_method_is(capsys: Capture) -> None:
     assert fphi("methods") == 0
     kinds = {line.split()[1]: line.split()[3] for line in capsys.readouterr().out.splitlines() if "│" in line}
     assert (kinds["maml"], kinds["darts"], kinds["reweight"]) == ("few-shot", "search", "weighting")

@@ -16,7 +16,7 @@ def run(arguments: list[str]) -> int:
     """Print each method with the kind of thing that it learns and its paper, a line each."""
     Parser("methods", "List the methods with their papers, a line each.").read(arguments)
     listed = methods()
-    room = get_terminal_size().columns - max(map(len, listed)) - len("weighting") - 10  # the lines between
+    room = max(20, get_terminal_size().columns - max(map(len, listed)) - len("weighting") - 10)  # the lines
     lines = [(name, _kind(cls), shorten(_paper(cls), room, placeholder=" …")) for name, cls in listed.items()]
     Table(("Method", "Kind", "Paper"), tuple(lines)).show()
     return 0
