@@ -201,6 +201,11 @@ def follow_until(follow: Any) -> Any:
 def test_what_does_not_fit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(FphiError, match="give --launcher slurm, or leave it out"):
         LaunchOptions(job="partition=gpu")
+    with pytest.raises(
+        FphiError, match=r"--launcher local: foo is for SLURM alone; .* has timeout_min, mem_gb"
+    ):
+        LaunchOptions("local", "timeout-min=9,foo=1")
+    assert LaunchOptions("local", "timeout-min=9").parameters["timeout_min"] == 9
     with pytest.raises(FphiError, match="it must be NAME=VALUE, separated by commas"):
         submit(LaunchOptions("local", "gpu"), job(tmp_path, 1), tmp_path / "jobs")
     with pytest.raises(FphiError, match=r"2 machines and --launcher local: this is one"):

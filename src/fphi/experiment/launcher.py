@@ -48,6 +48,12 @@ class LaunchOptions:
             raise FphiError(
                 f"--job {self.job} says what a job asks for: give --launcher slurm, or leave it out"
             )
+        own = self.parameters["slurm_additional_parameters"]
+        if self.launcher == "local" and own:
+            raise FphiError(
+                f"--job {self.job} and --launcher local: {', '.join(own)} is for SLURM alone; a job of this "
+                f"machine has {', '.join(_SHARED)}"
+            )
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -62,8 +68,9 @@ class LaunchOptions:
             name, equals, value = (part.strip() for part in item.partition("="))
             if not name or not equals or not value:
                 raise FphiError(f"--job has {item!r}; it must be NAME=VALUE, separated by commas")
+            name = name.replace("-", "_")
             of = found if name in _SHARED else own
-            of[name.replace("-", "_")] = int(value) if value.isdecimal() else value
+            of[name] = int(value) if value.isdecimal() else value
         return found
 
 
