@@ -1,6 +1,7 @@
 """Many seeds as one command: the same runs as one by one, side by side, resumed as a whole."""
 
 import json
+import os
 import signal
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import fphi
 from cli_helpers import fphi as command
 from cli_helpers import refused
 from fphi.experiment import seeds as module
-from fphi.experiment.seeds import train_seeds
+from fphi.experiment.seeds import seeds_in, train_seeds
 from fphi.report.seed_runs import SeedRun, SeedRuns
 from fphi.run.meta.training import TrainingResult
 
@@ -68,6 +69,9 @@ def test_a_seed_that_fails_leaves_the_others_alone(tmp_path: Path, monkeypatch: 
     runs = train_seeds("prototypical", 2, out=tmp_path, workers=1, **SMALL)
     assert [run.failure for run in runs.runs] == ["", "it diverged"]
     assert runs.table().body[1][-1] == "it diverged"
+    assert runs.table().body[2][0] == "mean of 1 of 2"
+    found = runs.to_json()
+    assert (found["ended"], found["failed"], found["mean"]["validation loss"]["runs"]) == (1, 1, 1)
     with pytest.raises(fphi.FphiError, match="none of 1 runs came to its end; the first failed: it diverged"):
         train_seeds("prototypical", 1, out=tmp_path / "other", workers=1, seed=1, **SMALL)
 
@@ -98,7 +102,9 @@ def test_the_mean_over_seeds_has_students_interval() -> None:
     assert runs.table().body[-1] == ("mean", "92.00 % ± 1.96 %")
     single = SeedRuns("maml", runs.runs[:1])
     assert single.table().body[-1] == ("mean", "90.00 %")
-    assert single.to_json()["mean"]["validation accuracy"] == {"mean": 0.9, "ci95": None}
+    assert single.to_json()["mean"]["validation accuracy"] == {"mean": 0.9, "ci95": None, "runs": 1}
+    some = SeedRuns("darts", (*runs.runs[:1], SeedRun(1, {"seconds": 2.0})))
+    assert some.table().body[-1] == ("mean", "90.00 % (of 1)", "2 (of 1)")
 
 
 def test_the_command(
@@ -122,6 +128,32 @@ def test_the_command(
     assert "give --seeds, or leave it out" in refused(capsys, *begin, "--executor", "processes")
     Path("many/seeds.json").write_text("{}")
     assert "is damaged: it has to be a list of seeds" in refused(capsys, *resume)
+
+
+def test_the_command_fails_where_a_run_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    train_seeds("prototypical", 2, out="many", workers=1, **SMALL)
+    os.truncate("many/seed-1/last.safetensors", 1000)
+    assert command("train", "prototypical", "--workers", 1, "--out", "many", "--resume") == 1
+    output = capsys.readouterr().out
+    assert "mean of 1 of 2" in output
+    assert "is damaged" in output
+
+
+def test_a_refused_option_leaves_room_for_the_mended_one(tmp_path: Path) -> None:
+    with pytest.raises(fphi.FphiError, match="none of 2 runs came to its end"):
+        train_seeds("prototypical", 2, out=tmp_path, workers=1, train_classes=3, **SMALL)
+    assert not list(tmp_path.rglob("*.json")) + list(tmp_path.rglob("*.yaml"))
+    assert train_seeds("prototypical", 2, out=tmp_path, workers=1, **SMALL).ended == 2
+
+
+def test_seeds_may_be_negative_and_none_is_forgotten(tmp_path: Path) -> None:
+    train_seeds("prototypical", 3, out=tmp_path, workers=1, seed=-1, **SMALL)
+    runs = train_seeds("prototypical", 1, out=tmp_path, workers=1, resume=True, **SMALL)
+    assert [run.seed for run in runs.runs] == [-1, 0, 1]
+    assert seeds_in(tmp_path) == (-1, 0, 1)
 
 
 def test_a_search(tmp_path: Path) -> None:

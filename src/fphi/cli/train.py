@@ -79,7 +79,7 @@ def _run(word: str, arguments: list[str]) -> int:
         require_fitting_table(
             config, tables, parser.given(options), of_directory=early.resume or early.out is not None
         )
-    seeds, out = fields_of(SeedsOptions, values).seeds or len(kept) or 1, folder
+    seeds, out = max(fields_of(SeedsOptions, values).seeds or 1, len(kept)), folder
     launch = fields_of(LaunchOptions, values)
     if launch.launcher is not None:
         return _submit(word, arguments, launch, config, out)
@@ -120,7 +120,7 @@ def _seeds(
         say(f"stopped after {len(runs.runs)} of {seeds} seeds; go on with: {_resume(word, config, out)}")
         return 130
     _shown(runs.to_json(), runs.table(), as_json)
-    return 0
+    return 0 if runs.ended == len(runs.runs) else 1
 
 
 def _require_seeds(executor: ExecutorOptions) -> None:

@@ -16,8 +16,8 @@ class SeedsOptions:
 
     Args:
         seeds: runs, with seeds from --seed on, each in a folder of its own within --out, side by side in the
-            processes or on the Ray cluster that the options of the executor name. If not given 1, or with
-            --resume as many as there are.
+            processes or on the Ray cluster that the options of the executor name. If not given 1; with
+            --resume at least as many as there are.
     """
 
     seeds: int | None = count(None, 10_000)

@@ -2,9 +2,9 @@
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from fphi.experiment.search.options import BudgetOptions
 from fphi.experiment.search.steps import StoppedError
 from fphi.experiment.training import configured, folder_for, named_method, train
 from fphi.experiment.weighting.options import ExampleOptions
+from fphi.experiment.weighting.result import RESULT
 from fphi.methods.base import FewShotMethod, Method
 from fphi.ranges import checked
 from fphi.report.files import read_text
@@ -26,6 +27,7 @@ from fphi.run.disk.files import parse_json, write_text
 from fphi.run.disk.interrupt import interrupts
 from fphi.run.meta.training import Training, TrainingResult
 from fphi.run.search.executors import Executor, ExecutorKind, make_executor
+from fphi.run.search.history import HISTORY
 from fphi.run.show.say import say
 from fphi.tasks import TaskDistribution
 
@@ -41,6 +43,7 @@ __all__ = [
 
 SEEDS = "seeds.json"
 """What a folder of such runs has: their seeds."""
+_RESULTS = (LAST, HISTORY, RESULT)  # what a run has kept once it has come to anything
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ def seeds_in(out: Path) -> tuple[int, ...]:
         return ()
     with suppress(ValueError, TypeError):
         seeds = parse_json(read_text(path))
-        if isinstance(seeds, list) and seeds and all(type(seed) is int and seed >= 0 for seed in seeds):
+        if isinstance(seeds, list) and seeds and all(type(seed) is int for seed in seeds):
             return tuple(seeds)
     raise FphiError(f"{path} is damaged: it has to be a list of seeds; restore it")
 
@@ -91,7 +94,8 @@ def train_seeds(
 
     Args:
         method: its name, ``FILE.py:NAME``, or a method with options.
-        seeds: runs, with seeds from the option ``seed`` on, each in ``out/seed-N``.
+        seeds: runs, with seeds from the option ``seed`` on, each in ``out/seed-N``; with ``resume`` at least
+            those that there are.
         out: the folder of folders; ``runs/METHOD`` if None.
         resume: go on with the runs there; those that have ended are not repeated, further ones begin.
         progress: whether to say on stderr how each ended.
@@ -126,23 +130,38 @@ def train_seeds_as_configured(
 ) -> SeedRuns:
     """Train with seeds from the configuration's on; see `train_seeds`."""
     first = _seeded(config).seed
-    seeds = range(first, first + count)
+    seeds = sorted({*range(first, first + count), *(seeds_in(out) if resume else ())})
     held = LAST if isinstance(config.method, FewShotMethod) else CONFIG
     own = [_of_seed(config, seed) for seed in seeds]
     jobs = [
         _Job(one.to_dict(), seed_folder(out, seed), seed, held) for seed, one in zip(seeds, own, strict=True)
     ]
-    with claim(out, resume, (SEEDS, CONFIG)):
+    new = [out / SEEDS, *(job.folder / CONFIG for job in jobs if not (job.folder / CONFIG).is_file())]
+    with claim(out, resume, (SEEDS, CONFIG)), _gone_if_refused([] if resume else new, jobs):
         for job, one in zip(jobs, own, strict=True):  # from now on all of them can be resumed
             if not (job.folder / CONFIG).is_file():
                 write_text(job.folder / CONFIG, one.to_yaml(job.folder))
-        write_text(out / SEEDS, json.dumps(list(seeds)) + "\n")
-        with closing(_executor(executor, count)) as made:
+        write_text(out / SEEDS, json.dumps(seeds) + "\n")
+        with closing(_executor(executor, len(seeds))) as made:
             runs, stopped = _run(made, jobs, progress)
-    found = SeedRuns(config.name, tuple(sorted(runs, key=lambda run: run.seed)), stopped)
-    if not stopped and all(run.failure for run in runs):
-        raise FphiError(f"none of {count} runs came to its end; the first failed: {found.runs[0].failure}")
+        found = SeedRuns(config.name, tuple(sorted(runs, key=lambda run: run.seed)), stopped)
+        if not stopped and not found.ended:
+            raise FphiError(
+                f"none of {len(seeds)} runs came to its end; the first failed: {found.runs[0].failure}"
+            )
     return found
+
+
+@contextmanager
+def _gone_if_refused(new: Sequence[Path], jobs: Sequence[_Job]) -> Iterator[None]:
+    """Take files away again where no run has kept anything: they would keep the mended command out."""
+    try:
+        yield
+    except FphiError:
+        if not any((job.folder / name).is_file() for job in jobs for name in _RESULTS):
+            for path in new:
+                path.unlink(missing_ok=True)
+        raise
 
 
 def _run(executor: Executor, jobs: Sequence[_Job], progress: bool) -> tuple[list[SeedRun], bool]:

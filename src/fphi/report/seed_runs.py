@@ -41,6 +41,11 @@ class SeedRuns:
     stopped: bool = False
 
     @property
+    def ended(self) -> int:
+        """How many came to their end; the others failed."""
+        return sum(not run.failure for run in self.runs)
+
+    @property
     def names(self) -> tuple[str, ...]:
         """Of the numbers."""
         return tuple(dict.fromkeys(name for run in self.runs for name in run.numbers))
@@ -60,17 +65,25 @@ class SeedRuns:
         factor = float(t.ppf(0.975, len(values) - 1))
         return fmean(values), factor * stdev(values) / math.sqrt(len(values))
 
+    def _count(self, name: str) -> int:
+        """How many runs have a number."""
+        return sum(name in run.numbers for run in self.runs)
+
+    def _mean(self, name: str) -> str:
+        """As the table has it; of how many, where some runs that came to their end have no such number."""
+        mean, ci95 = self.interval(name)
+        text = f"{shown(name, mean)} ± {shown(name, ci95)}" if math.isfinite(ci95) else shown(name, mean)
+        count = self._count(name)
+        return text if count == self.ended else f"{text} (of {count})"
+
     def table(self) -> Table:
-        """A line for each seed, and one for their mean with its interval."""
+        """A line for each seed, and one for their mean with its interval, of those that came to their end."""
         lines = [
             (str(run.seed), *(shown(name, run.numbers.get(name)) for name in self.names), run.failure)
             for run in self.runs
         ]
-        means = [
-            f"{shown(name, mean)} ± {shown(name, ci95)}" if math.isfinite(ci95) else shown(name, mean)
-            for name, (mean, ci95) in ((name, self.interval(name)) for name in self.names)
-        ]
-        whole = Table(("Seed", *self.names, "Failure"), (*lines, ("mean", *means, "")))
+        of = "mean" if self.ended == len(self.runs) else f"mean of {self.ended} of {len(self.runs)}"
+        whole = Table(("Seed", *self.names, "Failure"), (*lines, (of, *map(self._mean, self.names), "")))
         return whole.without_empty_columns()
 
     def to_json(self) -> dict[str, Any]:
@@ -80,9 +93,11 @@ class SeedRuns:
             "method": self.method,
             "runs": [asdict(run) for run in self.runs],
             "mean": {
-                name: {"mean": mean, "ci95": ci95 if math.isfinite(ci95) else None}
+                name: {"mean": mean, "ci95": ci95 if math.isfinite(ci95) else None, "runs": self._count(name)}
                 for name, (mean, ci95) in means.items()
             },
+            "ended": self.ended,
+            "failed": len(self.runs) - self.ended,
         }
 
 
