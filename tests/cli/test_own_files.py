@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 
 import fphi as library
 from cli_helpers import TINY, evaluated, fphi, quietly, refused
+from fphi.serve.answering import Learned
 from own_file import write_own
 from search_helpers import TINY as TINY_SEARCH
 from search_helpers import events
@@ -111,6 +112,52 @@ def test_problems_that_say_their_own_size_have_no_other(tmp_path: Path, capsys: 
     assert "have 10 shots, whatever is asked for" in refused(capsys, "evaluate", run, "--shots", 3)
     assert "are regression, and have no ways" in refused(capsys, "evaluate", run, "--ways", 3)
     assert evaluated(capsys, run, "--test-tasks", 2, "--seed", 7)["seed"] == 7
+
+
+@pytest.fixture
+def lettered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A run on tasks of a file that is broken now."""
+    letters = tmp_path / "letters.py"
+    letters.write_text("import fphi\n\nletters = fphi.load_tasks('hershey', ways=3)\n")
+    monkeypatch.chdir(tmp_path)
+    words = ("--tasks", "letters.py:letters", "--train-ways", 3, "--out", "run")
+    quietly("train", "prototypical", *words, *QUICK)
+    letters.rename(tmp_path / "kept.py")
+    letters.write_text("raise SystemExit('it ran')")
+    return Path("run")
+
+
+def test_what_was_learned_is_used_without_the_file_of_its_tasks(lettered: Path, capsys: Capture) -> None:
+    assert library.load(lettered).training is False
+    assert Learned(lettered).limits.classes == 20
+    assert evaluated(capsys, lettered, "--tasks", "hershey", "--test-tasks", 2)["data"] == "hershey"
+    tasks = library.load_tasks("hershey", ways=3)
+    assert library.evaluate(lettered, tasks, test_tasks=2)["ways"] == 3
+    assert library.evaluate(lettered, "hershey", test_tasks=2)["tasks"] == 2
+    assert fphi("train", "maml", "--start-from", lettered, "--network", "conv4-pool", *QUICK) == 0
+    assert "its tasks, letters.py:letters, are not named here" in capsys.readouterr().err
+    record = evaluated(capsys, Path("runs/maml"), "--test-tasks", 2)
+    assert record["start"] == {"run": "run", "method": "prototypical", "frozen": None}
+
+
+def test_tasks_of_a_file_are_drawn_when_they_are_named(lettered: Path, capsys: Capture) -> None:
+    said = refused(capsys, "draw", lettered)
+    assert said.endswith("only when you name it: fphi draw run --tasks letters.py:letters")
+    assert fphi("draw", lettered, "--tasks", "hershey", "--out", "other") == 0
+    Path("kept.py").rename("letters.py")
+    assert fphi("draw", lettered, "--tasks", "letters.py:letters") == 0
+    assert (lettered / "episode.png").is_file()
+
+
+def test_a_run_whose_network_is_of_a_file_is_a_start(tmp_path: Path, capsys: Capture) -> None:
+    own, start = write_own(tmp_path), tmp_path / "start"
+    network = ("--network", f"{own}:Net")
+    quietly("train", "maml", *network, "--out", start, *QUICK)
+    words = (*network, "--start-from", start)
+    said = refused(capsys, "train", "maml", *words, "--protocol", "fraction", "--out", tmp_path / "no")
+    assert said.startswith(f"{start} learned from ")
+    assert fphi("train", "maml", *words, "--out", tmp_path / "run", *QUICK) == 0
+    assert "begins with 4 of 4 tensors" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

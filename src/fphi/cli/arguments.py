@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fphi.errors import FphiError
+from fphi.experiment.parser import Parser
 
-__all__ = ["FILES", "command_line", "files_named", "look_ahead", "require_no_folder"]
+__all__ = ["add_files", "command_line", "files_named", "look_ahead", "require_no_folder"]
 
-FILES = {
+_FILES = {
     "method": "the run's method, where it is in a file: FILE.py:NAME",
     "network": "the run's network, where it is in a file: FILE.py:NAME",
 }
@@ -35,9 +36,15 @@ def look_ahead(arguments: Sequence[str], *names: str) -> argparse.Namespace:
         return argparse.Namespace(config=[], out=None, resume=False, **dict.fromkeys(names))
 
 
+def add_files(parser: Parser) -> None:
+    """The options that name what a run has in files of Python."""
+    for name, text in _FILES.items():
+        parser.add_option(f"--{name}", str, None, text)
+
+
 def files_named(options: object) -> dict[str, str]:
     """What a command names of what is in files of Python."""
-    given = {key: getattr(options, key, None) for key in (*FILES, "tasks")}
+    given = {key: getattr(options, key, None) for key in (*_FILES, "tasks")}
     return {key: value for key, value in given.items() if value is not None}
 
 

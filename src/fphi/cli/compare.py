@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from fphi.cli.arguments import FILES, files_named, require_no_folder
+from fphi.cli.arguments import add_files, files_named, require_no_folder
 from fphi.experiment.comparison import compare
 from fphi.experiment.parser import Parser, at_least
 from fphi.report.compare import comparison_table
@@ -55,7 +55,6 @@ def _parser() -> Parser:
     option("--on", str, "inductive", "inductive or transductive accuracy; of regression it is the loss")
     option("--html", Path, None, "write a report to this file too")
     option("--markdown", Path, None, "write the tables to this file too")
-    for name, text in FILES.items():
-        option(f"--{name}", str, None, text)
+    add_files(parser)
     option("--tasks", str, None, "the runs' tasks, where they are in a file: FILE.py:NAME")
     return parser

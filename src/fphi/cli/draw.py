@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from fphi.cli.arguments import FILES, files_named
+from fphi.cli.arguments import add_files, files_named
 from fphi.experiment.draw import Drawing, draw_run
 from fphi.experiment.parser import Parser, at_least
 from fphi.run.disk.files import replace_file
@@ -15,7 +15,7 @@ def run(arguments: list[str]) -> int:
     o = _parser().read(arguments)
     at_least(0, index=o.index)
     at_least(2, classes=o.classes, each=o.each)
-    pictures = draw_run(o.run, Drawing(o.index, o.classes, o.each, o.data_root, files_named(o)))
+    pictures = draw_run(o.run, Drawing(o.index, o.classes, o.each, o.data_root, files_named(o), o.tasks))
     out = o.run if o.out is None else o.out
     out.mkdir(parents=True, exist_ok=True)
     for name, picture in pictures.items():
@@ -32,7 +32,7 @@ def _parser() -> Parser:
     option("--index", int, 0, "number of the test task that is drawn")
     option("--classes", int, 10, "test classes in the picture of the embedding, or all that there are")
     option("--each", int, 15, "examples of each of them, or all that there are")
+    option("--tasks", str, None, "other data to draw a task of, or the run's, where they are in a file")
     option("--data-root", str, None, "folder that data sets are looked for in; the run's if not given")
-    for name, text in FILES.items():
-        option(f"--{name}", str, None, text)
+    add_files(parser)
     return parser

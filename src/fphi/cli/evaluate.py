@@ -5,7 +5,7 @@ from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import get_args
 
-from fphi.cli.arguments import FILES, files_named
+from fphi.cli.arguments import add_files, files_named
 from fphi.errors import FphiError
 from fphi.experiment.evaluation import EvaluationOptions, evaluate_run
 from fphi.experiment.parser import Parser, at_least, fields_of
@@ -23,11 +23,10 @@ def run(arguments: list[str]) -> int:
     o = _parser().read(arguments)
     other = {"ways": o.ways, "shots": o.shots, "queries": o.queries, "test_steps": o.test_steps}
     at_least(1, test_tasks=o.test_tasks, chunk_size=o.chunk_size, **other)
-    other |= {"adapt": o.adapt}
     at_least(0, steps=o.steps)
     if o.tasks is not None and o.tasks.isdigit():
         raise FphiError(f"--tasks is the data; for {o.tasks} test tasks write --test-tasks {o.tasks}")
-    other |= {"data_root": o.data_root, "tasks": o.tasks}
+    other |= {"adapt": o.adapt, "data_root": o.data_root, "tasks": o.tasks}
     test = EvaluationOptions(
         o.test_tasks,
         o.seed,
@@ -86,8 +85,7 @@ def _parser() -> Parser:
         help="kind of device; auto: the best there is",
     )
     option("--data-root", str, None, "folder that data sets are looked for in; the run's if not given")
-    for name, text in FILES.items():
-        option(f"--{name}", str, None, text)
+    add_files(parser)
     parser.add_argument(
         "--calibrate",
         action="store_true",

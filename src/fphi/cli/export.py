@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from fphi.cli.arguments import FILES, files_named, require_no_folder
+from fphi.cli.arguments import add_files, files_named, require_no_folder
 from fphi.errors import FphiError
 from fphi.experiment.parser import Parser
 from fphi.export import export_html, export_onnx
@@ -18,8 +18,7 @@ def run(arguments: list[str]) -> int:
     option = parser.add_option
     option("--html", Path, None, "a page to draw and ask, one file that opens without a server")
     option("--onnx", Path, None, "an ONNX model that learns a task when it is run: examples and queries in")
-    for name, text in FILES.items():
-        option(f"--{name}", str, None, text)
+    add_files(parser)
     o = parser.read(arguments)
     asked = [(path, write) for path, write in ((o.html, export_html), (o.onnx, export_onnx)) if path]
     if not asked:

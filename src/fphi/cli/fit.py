@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import get_args
 
-from fphi.cli.arguments import FILES, files_named, require_no_folder
+from fphi.cli.arguments import add_files, files_named, require_no_folder
 from fphi.experiment.parser import Parser, at_least
 from fphi.few_shot.classifier import FewShotClassifier
 from fphi.few_shot.encoders import Channels
@@ -53,8 +53,7 @@ def predict(arguments: list[str]) -> int:
     )
     parser.add_argument("--json", action="store_true", help="print a JSON list")
     parser.add_argument("--csv", action="store_true", help="print comma-separated values")
-    for name, text in FILES.items():
-        parser.add_option(f"--{name}", str, None, text)
+    add_files(parser)
     o = parser.read(arguments)
     answers = predict_files(FewShotClassifier.load(o.model, **files_named(o)), o.files)
     if o.json:
@@ -92,7 +91,6 @@ def _parser() -> Parser:
     parser.add_argument("--channels", choices=get_args(Channels), default="auto", help="of images")
     option("--image-size", int, None, "pixels of a side that the descriptor sees; 32 if not given")
     option("--seed", int, 0, "of the splits by which is chosen")
-    for name, text in FILES.items():
-        option(f"--{name}", str, None, text)
+    add_files(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
     return parser

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from fphi.cli.arguments import FILES, files_named
+from fphi.cli.arguments import add_files, files_named
 from fphi.experiment.parser import Parser
 from fphi.serve import serve
 
@@ -16,8 +16,7 @@ def run(arguments: list[str]) -> int:
     option = parser.add_option
     option("--host", str, "127.0.0.1", "address to listen on; the usual one is this machine's alone")
     option("--port", int, 8000, "port of that address; 0: one that is free")
-    for name, text in FILES.items():
-        option(f"--{name}", str, None, text)
+    add_files(parser)
     o = parser.read(arguments)
     serve(o.run, host=o.host, port=o.port, allowed=files_named(o))
     return 0

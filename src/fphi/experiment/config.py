@@ -1,7 +1,7 @@
 """The configuration of a run, few-shot training and search alike: typed here, flat in ``config.yaml``."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -25,6 +25,7 @@ __all__ = [
     "FROM_FILES",
     "Config",
     "has_tasks",
+    "read_run",
     "read_values",
     "tasks_in_full",
     "written_fingerprint",
@@ -100,27 +101,30 @@ class Config:
         return cls(schema, tuple(parts))
 
     @classmethod
-    def read(cls, run: Path, *, allowed: Mapping[str, str] | None = None, command: str = "") -> Self:
+    def read(
+        cls,
+        run: Path,
+        *,
+        allowed: Mapping[str, str] | None = None,
+        command: str = "",
+        needed: Collection[str] = FROM_FILES,
+    ) -> Self:
         """Read a run's ``config.yaml``.
 
         Args:
             run: the folder.
             allowed: what the command names of what is in files of Python, by option.
             command: how the user can name it, for the message; the command that evaluates if not given.
+            needed: what of it the command runs; the others stay as they are written, unless it names them.
 
         Raises:
             FphiError: it is missing, damaged, holds what no option can be, or names a file of Python that the
                 command does not.
         """
-        path = run / CONFIG
-        if not path.is_file():
-            raise FphiError(f"{run} is no run directory (no {CONFIG}): give the --out of an fphi train")
-        values = read_values(path)
+        path, values, named = run / CONFIG, read_run(run), allowed or {}
         for key in FROM_FILES:
-            if is_in_file(values.get(key)):
-                values[key] = _allowed(
-                    run, key, values[key], allowed or {}, command or f"fphi evaluate {run}"
-                )
+            if is_in_file(values.get(key)) and (key in needed or key in named):
+                values[key] = _allowed(run, key, values[key], named, command or f"fphi evaluate {run}")
         try:
             schema = Schema.named(**named_in(values))
             return cls.of(schema, schema.parser("train").check(schema.known(values)))
@@ -178,6 +182,18 @@ class Config:
             raise FphiError(
                 f"{run} began {began} {new}; resume it without {flag(key)}, or choose another folder"
             )
+
+
+def read_run(run: Path) -> dict[str, Any]:
+    """The options that a run was trained with, as its ``config.yaml`` has them, with paths in full.
+
+    Raises:
+        FphiError: there is none, or a damaged one.
+    """
+    path = run / CONFIG
+    if not path.is_file():
+        raise FphiError(f"{run} is no run directory (no {CONFIG}): give the --out of an fphi train")
+    return read_values(path)
 
 
 def read_values(path: Path) -> dict[str, Any]:

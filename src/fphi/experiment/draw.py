@@ -6,9 +6,9 @@ from pathlib import Path
 
 import torch
 
-from fphi.experiment.config import CONFIG
+from fphi.experiment.config import CONFIG, FROM_FILES
 from fphi.experiment.connections import require_data
-from fphi.experiment.loading import load_learner, trained_run
+from fphi.experiment.loading import WITHOUT_TASKS, load_learner, trained_run
 from fphi.learnable import EmbeddingLearner, ImaginaryLearner, LearningAlgorithm, evaluation_mode
 from fphi.report.embedding import draw_embedding, principal_components
 from fphi.report.plots import Episode, draw_episode
@@ -30,6 +30,7 @@ class Drawing:
         each: examples of each of them, or all that there are.
         data_root: folder that data sets are looked for in; None: the run's.
         allowed: what is in files of Python, by option; see `Config.read`.
+        tasks: other data to draw tasks of; None: the run's.
     """
 
     index: int = 0
@@ -37,6 +38,7 @@ class Drawing:
     each: int = 15
     data_root: str | None = None
     allowed: Mapping[str, str] = field(default_factory=dict)
+    tasks: str | None = None
 
 
 @undisturbed()
@@ -68,10 +70,12 @@ def episode_of(learner: LearningAlgorithm, tasks: TaskDistribution, index: int) 
 
 
 def _loaded(run: Path, drawing: Drawing) -> tuple[LearningAlgorithm, TaskDistribution]:
-    trained = trained_run(run, drawing.allowed)
-    if drawing.data_root is not None:
-        trained = trained.changed({"data_root": drawing.data_root})
-    require_data(run / CONFIG, trained.options.tasks, trained.options.data_root)
+    other = {"data_root": drawing.data_root, "tasks": drawing.tasks}
+    other = {key: value for key, value in other.items() if value is not None}
+    needed = FROM_FILES if drawing.tasks is None else WITHOUT_TASKS
+    trained = trained_run(run, drawing.allowed, f"fphi draw {run}", needed).changed(other)
+    if drawing.tasks is None:
+        require_data(run / CONFIG, trained.options.tasks, trained.options.data_root)
     tasks = trained.tasks(0, ["test"])
     return load_learner(run, trained, trained.setting(tasks)), tasks
 

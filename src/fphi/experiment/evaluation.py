@@ -12,9 +12,9 @@ from torch import Tensor
 
 from fphi.errors import FphiError
 from fphi.experiment.classes import classes_told
-from fphi.experiment.config import CONFIG, has_tasks, tasks_in_full
+from fphi.experiment.config import CONFIG, FROM_FILES, has_tasks, read_run, tasks_in_full
 from fphi.experiment.connections import require_data
-from fphi.experiment.loading import load_learner, trained_run
+from fphi.experiment.loading import WITHOUT_TASKS, load_learner, trained_run
 from fphi.experiment.plugins import is_in_file
 from fphi.experiment.records import budget_of, command_of, earlier_test, start_of
 from fphi.experiment.running import ExecutorOptions
@@ -193,9 +193,9 @@ def evaluate_run(
         FphiError: the run is damaged, its learner cannot solve such tasks, or it was trained on given ones
             and none are given.
     """
-    trained_on_given = trained_run(run, test.allowed).options.tasks == GIVEN
     mark = parameters_mark(run / BEST)  # before they are loaded: a training may replace them meanwhile
     trained, tasks, learner = _loaded(run, test, given)
+    trained_on_given = read_run(run).get("tasks") == GIVEN
     for line in tasks.changes:
         say(line)
     count = _count(tasks, test)
@@ -225,8 +225,10 @@ def _loaded(
     run: Path, test: EvaluationOptions, given: TaskDistribution | None
 ) -> tuple[FewShotRun, TaskDistribution, LearningAlgorithm]:
     """A run with the options of a test, its tasks, and its learner."""
-    trained = replace(trained_run(run, test.allowed), given=given).changed(test.other or {})
-    if given is None and "tasks" not in (test.other or {}):
+    own_tasks = given is None and "tasks" not in (test.other or {})
+    needed = FROM_FILES if own_tasks else WITHOUT_TASKS
+    trained = replace(trained_run(run, test.allowed, needed=needed), given=given).changed(test.other or {})
+    if own_tasks:
         require_data(run / CONFIG, trained.options.tasks, trained.options.data_root)
     tasks = trained.tasks(test.seed, [test.split])
     if test.split in tasks.splits:

@@ -1,7 +1,7 @@
 """A trained run as what it has learned: ready to answer, in any process, without its data."""
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,9 @@ from torch import nn
 from fphi.errors import FphiError
 from fphi.experiment.architecture import ARCHITECTURE, load_architecture
 from fphi.experiment.classes import read_division
-from fphi.experiment.config import CONFIG, Config, written_fingerprint
+from fphi.experiment.config import CONFIG, FROM_FILES, Config, written_fingerprint
 from fphi.experiment.connections import require_data
+from fphi.experiment.plugins import is_in_file
 from fphi.experiment.setup import FewShotRun
 from fphi.experiment.weighting.loading import load_weighed
 from fphi.learnable import LearningAlgorithm
@@ -25,7 +26,10 @@ from fphi.run.disk.checkpoint import BEST, LAST, load_parameters, read_note
 from fphi.run.search.history import HISTORY
 from fphi.within.randomness import undisturbed
 
-__all__ = ["load", "load_learner", "noted_setting", "resume_command", "trained_run"]
+__all__ = ["WITHOUT_TASKS", "load", "load_learner", "noted_setting", "resume_command", "trained_run"]
+
+WITHOUT_TASKS = ("method", "network")
+"""What of files of Python a learner is built of, whose tasks need not be there; see `Config.read`."""
 
 _MOST_ANSWERS = 10_000_000
 _DTYPES = {plain(d): d for d in vars(torch).values() if isinstance(d, torch.dtype)}
@@ -63,29 +67,35 @@ def load(
         return load_architecture(folder, images)
     given = {"method": method, "network": network}
     allowed = {key: value for key, value in given.items() if value is not None}
-    config = Config.read(folder, allowed=allowed)
+    config = Config.read(folder, allowed=allowed, needed=WITHOUT_TASKS)
     if isinstance(config.method, WeightingMethod):
         return load_weighed(folder, config, images)
     if images:
         raise FphiError(f"{folder} is a few-shot run, which takes tasks as they are: leave out images=True")
-    trained = trained_run(folder, allowed)
+    trained = trained_run(folder, allowed, needed=WITHOUT_TASKS)
     return load_learner(folder, trained, trained.with_network(noted_setting(folder, trained))).eval()
 
 
-def trained_run(run: Path, allowed: Mapping[str, str] | None = None, command: str = "") -> FewShotRun:
+def trained_run(
+    run: Path,
+    allowed: Mapping[str, str] | None = None,
+    command: str = "",
+    needed: Collection[str] = FROM_FILES,
+) -> FewShotRun:
     """The configuration of a run that has parameters to be tested.
 
     Args:
         run: the folder.
         allowed: what is in files of Python, by option; see `Config.read`.
         command: how the user can name it; see `Config.read`.
+        needed: what of it is run; see `Config.read`.
 
     Raises:
         FphiError: it is no few-shot run, or has not come to its first validation.
     """
     if (run / HISTORY).is_file():
         raise FphiError(f"{run} is the directory of a search: give the --out of an fphi train of a learner")
-    config = Config.read(run, allowed=allowed, command=command)
+    config = Config.read(run, allowed=allowed, command=command, needed=needed)
     if isinstance(config.method, WeightingMethod):
         raise FphiError(
             f"{run} is a training with {config.name} on one task, and has no test tasks: what it reached is "
@@ -117,6 +127,8 @@ def load_learner(run: Path, trained: FewShotRun, setting: Setting) -> LearningAl
 def noted_setting(run: Path, trained: FewShotRun) -> Setting:
     """What the learner was built for, as its parameters tell; runs of before have only their data to tell."""
     noted: Any = read_note(run / BEST).get("setting")
+    if noted is None and is_in_file(trained.options.tasks):
+        raise FphiError(f"{run / BEST} does not say what its learner was built for; train again")
     if noted is None:
         require_data(run / CONFIG, trained.options.tasks, trained.options.data_root)
         return trained.setting(trained.tasks(0, ["test"]))

@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from fphi.errors import FphiError
-from fphi.experiment.config import Config
+from fphi.experiment.config import read_run
+from fphi.experiment.plugins import in_file, is_in_file
 from fphi.experiment.setup import FewShotRun
 from fphi.report.files import TestRecord, read_tests, read_text
 from fphi.report.runs import read_log
@@ -17,9 +18,11 @@ def start_of(trained: FewShotRun) -> dict[str, str | None]:
     """The run that a training began with; it may be gone since."""
     run = Path(str(trained.training.start_from))
     try:
-        method = Config.read(run).name
+        method = read_run(run).get("method")
     except FphiError:
         method = None
+    if is_in_file(method):
+        method = in_file(str(method), lambda path: Path(path).name)
     return {"run": run.resolve().name, "method": method, "frozen": trained.training.freeze}
 
 

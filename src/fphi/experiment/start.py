@@ -2,13 +2,18 @@
 
 import re
 from collections.abc import Iterator
+from dataclasses import fields, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from fphi.errors import FphiError
 from fphi.experiment.classes import read_division
-from fphi.experiment.config import CONFIG, Config
+from fphi.experiment.config import CONFIG, read_run
 from fphi.experiment.connections import require_data
+from fphi.experiment.parser import Parser, fields_of
+from fphi.experiment.plugins import in_file, is_in_file, load_tasks_object
 from fphi.experiment.setup import FewShotRun
+from fphi.run.meta.training import Training
 from fphi.run.show.say import say
 from fphi.tasks import GIVEN, NAMED, FewShotTasks, TaskDistribution
 from fphi.tasks.options import TaskOptions
@@ -30,12 +35,16 @@ def require_fair_start(run: FewShotRun, tasks: TaskDistribution) -> None:
             not known.
     """
     judged = _classes(tasks, *(split for split in tasks.splits if split != "train"))
-    for start, begun in _starts(run):
+    for start, begun in _starts(run.training.start_from):
+        same = _place(begun.options) == _place(run.options)
         if begun.options.tasks == GIVEN:
             say(f"which classes {start} learned from is not known: its tasks were {GIVEN}")
             continue
-        same = _place(begun.options) == _place(run.options)
-        common = judged & _classes(begun.tasks(begun.training.seed), "train")
+        if is_in_file(begun.options.tasks) and not same:
+            named = in_file(begun.options.tasks, lambda path: Path(path).name)
+            say(f"which classes {start} learned from is not known: its tasks, {named}, are not named here")
+            continue
+        common = judged & _classes(_tasks_of(start, begun), "train")
         if common and same:
             raise FphiError(
                 f"{start} learned from {len(common)} of the {len(judged)} classes that this training is "
@@ -49,14 +58,42 @@ def require_fair_start(run: FewShotRun, tasks: TaskDistribution) -> None:
             )
 
 
-def _starts(run: FewShotRun) -> Iterator[tuple[Path, FewShotRun]]:
+class _Begun(NamedTuple):
+    """What decides the classes that a run learned from; its method and network may be in files not named."""
+
+    options: TaskOptions
+    training: Training
+
+
+def _read(run: Path) -> _Begun:
+    path, values = run / CONFIG, read_run(run)
+    parser = Parser("train", "")
+    for kind in (TaskOptions, Training):
+        parser.add_dataclass(kind)
+    known = {field.name for kind in (TaskOptions, Training) for field in fields(kind)}
+    try:
+        checked = parser.check({key: value for key, value in values.items() if key in known})
+        return _Begun(fields_of(TaskOptions, checked), fields_of(Training, checked))
+    except FphiError as error:
+        raise FphiError(f"{path} is damaged ({error}); restore it") from error
+
+
+def _starts(name: str | None) -> Iterator[tuple[Path, _Begun]]:
     """The run to start from, the one that it started from, and so on."""
     seen: set[Path] = set()  # folders made anew may lead in a circle
-    while (name := run.training.start_from) is not None and (start := Path(name).resolve()) not in seen:
+    while name is not None and (start := Path(name).resolve()) not in seen:
         seen.add(start)
-        run = FewShotRun(Config.read(Path(name)), division=read_division(Path(name)))
-        require_data(Path(name) / CONFIG, run.options.tasks, run.options.data_root)
-        yield Path(name), run
+        begun = _read(Path(name))
+        yield Path(name), begun
+        name = begun.training.start_from
+
+
+def _tasks_of(run: Path, begun: _Begun) -> TaskDistribution:
+    options = replace(begun.options, ways=2, shots=1, queries=None)  # whatever its method made of the classes
+    if is_in_file(options.tasks):
+        return load_tasks_object(options.tasks)
+    require_data(run / CONFIG, options.tasks, options.data_root)
+    return options.load(splits=["train"], division=read_division(run))
 
 
 def _place(options: TaskOptions) -> str:

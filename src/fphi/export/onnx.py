@@ -13,7 +13,7 @@ from torch import Tensor
 
 import fphi
 from fphi.errors import FphiError
-from fphi.experiment.loading import load_learner, noted_setting, trained_run
+from fphi.experiment.loading import WITHOUT_TASKS, load_learner, noted_setting, trained_run
 from fphi.export.exportable import Exportable
 from fphi.export.families import exportable
 from fphi.learnable import LearningAlgorithm, RelationLearner
@@ -47,7 +47,7 @@ def export_onnx(run: Path | str, out: Path | str, allowed: Mapping[str, str] | N
         FphiError: the learner cannot be written so, or the extra ``fphi[onnx]`` is not installed.
     """
     _require_extra()
-    trained = trained_run(Path(run), allowed)
+    trained = trained_run(Path(run), allowed, needed=WITHOUT_TASKS)
     setting = trained.with_network(noted_setting(Path(run), trained))
     learner = load_learner(Path(run), trained, setting).eval()
     about = {"method": trained.config.name, "paper": trained.method.paper}

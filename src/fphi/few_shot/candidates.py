@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from fphi.errors import FphiError
 from fphi.experiment.config import CONFIG
-from fphi.experiment.loading import load_learner, noted_setting, trained_run
+from fphi.experiment.loading import WITHOUT_TASKS, load_learner, noted_setting, trained_run
 from fphi.few_shot.answers import Arrays, Inputs, MetaTrained
 from fphi.few_shot.encoders.base import Encoder
 from fphi.few_shot.heads import RULES, Head, rule_named
@@ -135,7 +135,7 @@ def candidate_of_run(run: Path, files: Mapping[str, str], name: str = "") -> Can
     Raises:
         FphiError: the folder holds no run of few-shot classification.
     """
-    trained = trained_run(run, dict(files), f"fphi fit DATA --out FILE --learner {run}")
+    trained = trained_run(run, dict(files), f"fphi fit DATA --out FILE --learner {run}", WITHOUT_TASKS)
     setting = trained.with_network(noted_setting(run, trained))
     if setting.ways is None:
         raise FphiError(f"{run} was trained on regression, and has no classes to tell apart; give another")

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from fphi.errors import FphiError
-from fphi.experiment.loading import load_learner, noted_setting, trained_run
+from fphi.experiment.loading import WITHOUT_TASKS, load_learner, noted_setting, trained_run
 from fphi.experiment.setup import FewShotRun
 from fphi.learnable import ImaginaryLearner, LearningAlgorithm
 from fphi.learnable.base import each_query_alone
@@ -91,7 +91,7 @@ class Learned:
     @undisturbed()
     def __init__(self, run: Path | str, allowed: Mapping[str, str] | None = None) -> None:
         self.run = Path(run)
-        self.trained: FewShotRun = trained_run(self.run, allowed)
+        self.trained: FewShotRun = trained_run(self.run, allowed, needed=WITHOUT_TASKS)
         setting = self.trained.with_network(noted_setting(self.run, self.trained))
         if setting.ways is None:
             raise FphiError(f"{run} is a run on regression, whose answers are no classes: choose another run")
