@@ -55,7 +55,7 @@ def longer(short: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-@pytest.mark.parametrize("number", [1, 2, 3])
+@pytest.mark.parametrize("number", [1, 2, 3, 4])
 def test_more_steps_that_were_asked_for_in_vain_can_be_asked_for_again(
     number: int, short: Path, longer: Path, tmp_path: Path, capsys: Capture
 ) -> None:
@@ -63,12 +63,13 @@ def test_more_steps_that_were_asked_for_in_vain_can_be_asked_for_again(
     words = ("train", "prototypical", "--out", out, "--resume", "--steps", 2)
     with broken_off(number) as done:
         assert fphi(*words) == 2
-    assert done == ["last.safetensors", "best.safetensors", "config.yaml"][: number - 1]
+    assert done == ["last.safetensors", "best.safetensors", "command.txt", "config.yaml"][: number - 1]
     assert "the disk is full" in capsys.readouterr().err
     quietly(*words)
     first, second = (package.load(folder).state_dict() for folder in (longer, out))
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert (out / "best.safetensors").read_bytes() == (longer / "best.safetensors").read_bytes()
+    assert len((out / "command.txt").read_text().splitlines()) == 2
 
 
 @pytest.fixture(scope="module")

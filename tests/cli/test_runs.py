@@ -156,6 +156,39 @@ def test_a_finished_run_that_is_resumed_stays_as_it_is(tmp_path: Path, capsys: C
     evaluated(capsys, run, "--test-tasks", 2)
 
 
+def test_what_was_given_more_steps_says_so_and_its_commands_repeat_it(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    run, again = trained(tmp_path / "run", steps=2), tmp_path / "run-again"
+    quietly("train", "maml", "--out", run, "--resume", "--steps", 3)
+    quietly("train", "maml", "--out", run, "--resume", "--steps", 5)
+    commands = (run / "command.txt").read_text().splitlines()
+    assert commands == [
+        f"fphi train --config {run / 'config.yaml'} --out {again} --steps 2",
+        f"fphi train maml --out {again} --resume --steps 3",
+        f"fphi train maml --out {again} --resume --steps 5",
+    ]
+    for line in commands:
+        quietly(*line.split()[1:])
+    last, repeated = (load_file(folder / "last.safetensors") for folder in (run, again))
+    assert all(torch.equal(last[name], repeated[name]) for name in last)
+    result = evaluated(capsys, run, "--test-tasks", 2)
+    assert result["command"] == " && ".join(commands)
+    assert result["budget"]["extended after"] == [2, 3]
+    assert fphi("train", "--config", run / "config.yaml", "--out", tmp_path / "other") == 0
+    assert f"{run} was given more steps after 2, 3, and its learning rate" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", ["--executor processes", "--seeds 4"])
+def test_more_steps_that_are_refused_leave_the_run_as_it_is(
+    words: str, tmp_path: Path, capsys: Capture
+) -> None:
+    run = trained(tmp_path / "run", steps=1)
+    before = contents(run)
+    refused(capsys, "train", "maml", "--out", run, "--resume", "--steps", 500, *words.split())
+    assert contents(run) == before
+
+
 def test_a_run_of_an_fphi_that_lacked_an_option_is_resumed_and_evaluated(
     tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

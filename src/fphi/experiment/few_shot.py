@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from fphi.errors import FphiError
 from fphi.experiment.classes import CLASSES, classes_of, classes_text
-from fphi.experiment.config import CONFIG, Config, written_fingerprint
+from fphi.experiment.config import CONFIG, written_fingerprint
+from fphi.experiment.extending import COMMAND, command_again, extend, is_extended
 from fphi.experiment.setup import FewShotRun
 from fphi.experiment.sizes import asked_sizes, require_own_sizes
 from fphi.experiment.start import require_fair_start
@@ -21,14 +22,7 @@ from fphi.methods.base import Setting
 from fphi.report.files import read_text
 from fphi.report.plots import learning_curve
 from fphi.report.runs import read_log
-from fphi.run.disk.checkpoint import (
-    BEST,
-    LAST,
-    load_shared_parameters,
-    read_checkpoint,
-    save_parameters,
-    sign_again,
-)
+from fphi.run.disk.checkpoint import BEST, load_shared_parameters, save_parameters
 from fphi.run.disk.directory import require_usable
 from fphi.run.disk.files import Json, write_text
 from fphi.run.disk.finite import require_finite
@@ -50,7 +44,7 @@ def train_few_shot(
     out: Path,
     *,
     resume: bool,
-    command: str,
+    command: str | None,
     progress: bool = True,
     loggers: Sequence[MetricsLogger] = (),
 ) -> TrainingResult | None:
@@ -60,7 +54,7 @@ def train_few_shot(
         run: the configuration.
         out: the folder.
         resume: go on with the run there; more steps than it had may be asked for when these are done.
-        command: that does this again, for the records.
+        command: that was typed, for the records; None: one that does the same.
         progress: whether to show a progress line and notes on stderr.
         loggers: told of each row of the log.
 
@@ -68,7 +62,7 @@ def train_few_shot(
         FphiError: an option does not fit, the folder is taken, or the training fails.
     """
     require_usable(out, resume)
-    texts = {CONFIG: run.config.to_yaml(out), "command.txt": command + "\n"}
+    texts = {CONFIG: run.config.to_yaml(out), COMMAND: (command or command_again(out)) + "\n"}
     if not resume:
         require_no_other_config(out, texts[CONFIG])
     tasks = run.tasks(run.training.seed)
@@ -96,6 +90,7 @@ def train_few_shot(
             )
         _keep_start(run, learner, tasks, out, texts)
         return None
+    goes_on_as_it_was = resume and not is_extended(run.config, out)
     return train(
         learner,
         optimizer,
@@ -105,9 +100,10 @@ def train_few_shot(
         validate=_validation(tasks, run.training),
         resume=resume,
         progress=progress,
-        fingerprint=written_fingerprint(out) if resume else run.config.fingerprint(out),
+        fingerprint=written_fingerprint(out) if goes_on_as_it_was else run.config.fingerprint(out),
         texts=texts,
         note={**setting_note(setting), **_given_note(run), "threads": threads_of(run.training)},
+        on_resume=lambda: extend(run.config, out, command),
         loggers=loggers,
         options=run.config.to_dict(),
         pictures=lambda folder: {
@@ -141,32 +137,6 @@ def setting_note(setting: Setting) -> dict[str, Json]:
 def _given_note(run: FewShotRun) -> dict[str, Json]:
     """By what tasks that were given are known again."""
     return {} if run.given is None else {"protocol": run.given.protocol}
-
-
-def extend(run: FewShotRun, config: Config, out: Path) -> None:
-    """Let a run that has ended go on to more steps: its configuration, checkpoint and best parameters say so.
-
-    Args:
-        run: with the steps that are asked for now.
-        config: that the run began with.
-        out: the folder.
-
-    Raises:
-        FphiError: the run has not done the steps that it was to do.
-    """
-    checkpoint = read_checkpoint(out / LAST)
-    before, now = config.part(Training).steps, run.training.steps
-    if now == before:
-        return
-    if checkpoint.state.step < before:
-        raise FphiError(
-            f"{out} has done {checkpoint.state.step} of {before} steps; resume it without --steps first: "
-            "the learning rate falls along all of them"
-        )
-    # The configuration last: until it says so, the same command does all of this again, wherever it stopped.
-    for name in (LAST, BEST):
-        sign_again(out / name, run.config.fingerprint(out))
-    write_text(out / CONFIG, run.config.to_yaml(out))
 
 
 def _keep_start(

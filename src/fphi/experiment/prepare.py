@@ -8,13 +8,15 @@ from typing import Any
 from fphi.errors import FphiError
 from fphi.experiment.config import CONFIG, FROM_FILES, Config, read_values
 from fphi.experiment.connections import require_asked
-from fphi.experiment.few_shot import extend
+from fphi.experiment.extending import COMMAND, extended_at, require_ended
 from fphi.experiment.parser import Parser, flag
 from fphi.experiment.plugins import is_in_file
 from fphi.experiment.schema import Schema
-from fphi.experiment.setup import FewShotRun, require_kept
+from fphi.experiment.setup import require_kept
 from fphi.methods.base import FewShotMethod
 from fphi.run.disk.checkpoint import LAST
+from fphi.run.meta.training import Training
+from fphi.run.show.say import say
 from fphi.tasks.options import TaskOptions
 
 __all__ = ["Named", "Prepared", "prepare"]
@@ -66,7 +68,18 @@ class Prepared:
         config = Config.of(self.schema, values)
         if self.begun is not None:
             self._go_on(config, self.begun)
+        elif config.has(Training) and self.named.command == "train":
+            self._say_if_extended(config.part(Training).steps)
         return config
+
+    def _say_if_extended(self, steps: int) -> None:
+        """A run that was given more steps later is repeated by its commands, not by its configuration."""
+        for path in self.named.files:
+            if path.name == CONFIG and (at := extended_at(path.parent)) and steps > at[-1]:
+                say(
+                    f"{path.parent} was given more steps after {', '.join(map(str, at))}, and its learning "
+                    f"rate fell along each part: what repeats it are the commands in its {COMMAND}"
+                )
 
     def _go_on(self, config: Config, begun: Config) -> None:
         out = self.named.out
@@ -74,8 +87,8 @@ class Prepared:
         config.require_same(begun, out, may_grow=may_grow)
         if may_grow and "tasks" not in self.named.names:
             require_kept(config.part(TaskOptions).tasks)
-        if may_grow:
-            extend(FewShotRun(config), begun, out)
+        if may_grow and config.part(Training).steps != begun.part(Training).steps:
+            require_ended(out, begun.part(Training).steps)
 
 
 def prepare(named: Named) -> Prepared:

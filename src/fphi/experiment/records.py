@@ -5,9 +5,10 @@ from typing import Any
 
 from fphi.errors import FphiError
 from fphi.experiment.config import read_run
+from fphi.experiment.extending import commands_of, extended_at
 from fphi.experiment.plugins import in_file, is_in_file
 from fphi.experiment.setup import FewShotRun
-from fphi.report.files import TestRecord, read_tests, read_text
+from fphi.report.files import TestRecord, read_tests
 from fphi.report.runs import read_log
 from fphi.run.disk.checkpoint import BEST, read_note
 
@@ -35,10 +36,8 @@ def earlier_test(run: Path) -> TestRecord | dict[str, Any]:
 
 
 def command_of(run: Path) -> str:
-    try:
-        return read_text(run / "command.txt").strip()
-    except FphiError:
-        return ""
+    """What makes the run again, as one line for a shell: of one that was given more steps, two commands."""
+    return " && ".join(commands_of(run))
 
 
 def budget_of(run: Path, trained: FewShotRun) -> dict[str, object]:
@@ -50,8 +49,10 @@ def budget_of(run: Path, trained: FewShotRun) -> dict[str, object]:
     if not rows:
         return {}
     step, seconds = int(rows[-1]["step"]), float(rows[-1].get("seconds") or 0)
+    extended = extended_at(run)
     return {
         "meta-steps": step,
+        **({"extended after": extended} if extended else {}),
         "training tasks": step * trained.training.meta_batch,
         "seconds": round(seconds),
         **_threads(run),

@@ -1,6 +1,5 @@
 """Training in Python, by the names of the command line."""
 
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -8,7 +7,8 @@ from typing import Any
 
 from fphi.errors import FphiError
 from fphi.experiment.classes import read_division
-from fphi.experiment.config import CONFIG, Config
+from fphi.experiment.config import Config
+from fphi.experiment.extending import command_again
 from fphi.experiment.few_shot import train_few_shot
 from fphi.experiment.prepare import Named, prepare
 from fphi.experiment.publishing import publish
@@ -24,7 +24,6 @@ from fphi.methods.table import method as enter
 from fphi.methods.table import methods
 from fphi.ranges import checked
 from fphi.report.weighting import weighting_summary
-from fphi.run.disk.directory import beside
 from fphi.run.meta.loggers import require_loggers
 from fphi.run.meta.logs import MetricsLogger
 from fphi.run.meta.training import TrainingResult
@@ -137,12 +136,11 @@ def train_as_configured(
         progress: whether to show a progress line.
         loggers: see `train`.
     """
-    again = ["fphi", "train", "--config", str(out / CONFIG), "--out", str(beside(out, "again"))]
-    command = command or shlex.join(again)
     if isinstance(config.method, FewShotMethod):
         run = FewShotRun(config, given, read_division(out) if resume else None)
         return train_few_shot(run, out, resume=resume, command=command, progress=progress, loggers=loggers)
     require_loggers(config.part(LoggerOptions).logger)  # before the work, whose end they are told of
+    command = command or command_again(out)
     if isinstance(config.method, WeightingMethod):
         result = run_weighting(config, out, resume=resume, command=command, progress=progress)
         rows, table = LOG, weighting_summary(result)

@@ -59,6 +59,7 @@ def train(
     loggers: Sequence[MetricsLogger] = (),
     options: Mapping[str, Any] | None = None,
     pictures: Callable[[Path], Mapping[str, bytes]] = lambda out: {},
+    on_resume: Callable[[], None] = lambda: None,
 ) -> TrainingResult:
     """Train φ over tasks; ``learner`` ends with the parameters that were best on the validation tasks.
 
@@ -84,6 +85,7 @@ def train(
         loggers: told of each row of the log too; those of Lightning Fabric are such.
         options: of the run, for the loggers that show them.
         pictures: of the run's folder, for the loggers that show them, PNG files by name.
+        on_resume: called once a folder with a run is this process's own, before the run is read.
 
     Raises:
         FphiError: ``out`` holds a run already, or none to resume, or a damaged one, or one of another
@@ -93,7 +95,7 @@ def train(
         raise FphiError(f"these tasks have no split 'train', only {', '.join(tasks.splits)}; choose others")
     run = MetaTraining(
         learner, optimizer, tasks, training, out, validate, fingerprint, texts or {}, note or {}, loggers,
-        options or {}, pictures,
+        options or {}, pictures, on_resume,
     )  # fmt: skip
     return launch(
         lambda ranks: _train(ranks, run, resume, progress),
@@ -217,8 +219,7 @@ def _require_same_run(ranks: Ranks, run: MetaTraining) -> None:
 
 def _begin(ranks: Ranks, run: MetaTraining, resume: bool, progress: bool) -> TrainingState:
     """Bring every rank to where the run stands: a new one is at a checkpoint too, that of step 0."""
-    if not resume:
-        ranks.first(lambda: _save_new(run, progress))
+    ranks.first(run.on_resume if resume else lambda: _save_new(run, progress))
     checkpoint = ranks.first(lambda: _read(run))
     checkpoint.restore(run.learner, run.optimizer.optimizer)
     return checkpoint.state

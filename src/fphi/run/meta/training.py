@@ -204,6 +204,7 @@ class MetaTraining:
         loggers: told of each row of the log too.
         options: of the run, for the loggers that show them.
         pictures: of the run's folder, for the loggers that show them, PNG files by name.
+        on_resume: see `train`.
     """
 
     learner: LearningAlgorithm
@@ -218,6 +219,7 @@ class MetaTraining:
     loggers: Sequence[MetricsLogger] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
     pictures: Callable[[Path], Mapping[str, bytes]] = lambda out: {}
+    on_resume: Callable[[], None] = lambda: None
 
     @property
     def folder(self) -> Path:
