@@ -189,6 +189,26 @@ def test_more_steps_that_are_refused_leave_the_run_as_it_is(
     assert contents(run) == before
 
 
+def test_the_data_of_a_run_are_found_from_any_folder(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "data").mkdir()
+    monkeypatch.chdir(tmp_path)
+    run = trained(Path("runs/run"), "--data-root", "data", steps=1)
+    config = run / "config.yaml"
+    assert "data_root: ../../data" in config.read_text()
+    before = Config.read(run.absolute())
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert Config.read(tmp_path / run) == before
+    assert before.part(TaskOptions).data_root == str(tmp_path / "data")
+    quietly("train", "maml", "--out", tmp_path / run, "--resume")
+    monkeypatch.chdir(tmp_path)
+    config.write_text(config.read_text().replace("../../data", "data"))  # as fphi wrote it before
+    assert Config.read(run) == before
+    evaluated(capsys, run, "--test-tasks", 2)
+
+
 def test_a_run_of_an_fphi_that_lacked_an_option_is_resumed_and_evaluated(
     tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

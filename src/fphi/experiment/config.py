@@ -41,7 +41,7 @@ _FREE |= {"executor", "workers", "ray_address", "ray_cpus", "ray_gpus"}
 # Theirs is a part in the digest of old runs: what goes on with a run on other devices is signed as it began.
 _OTHER_MACHINES = {"devices", "nodes"}
 _PATHS = {"method", "network", "few_shot", "tasks", "data", "augmentation"}
-_ALWAYS_PATHS = {"start_from", "weights", "clean"}
+_ALWAYS_PATHS = {"start_from", "weights", "clean", "data_root"}
 _NAMES = {"tasks": (*NAMED, GIVEN), "data": tuple(SUPERVISED), "augmentation": tuple(PUBLISHED)}
 
 
@@ -215,8 +215,11 @@ def read_values(path: Path) -> dict[str, Any]:
     if "tensorboard" in values:  # as it was named before there were others
         written = values.pop("tensorboard")
         values.setdefault("logger", "csv,tensorboard" if written else "csv")
-    here = path.parent.absolute()
-    return _relocated(values, lambda relative: os.path.normpath(here / relative))
+    here, root = path.parent.absolute(), values.get("data_root")
+    located = _relocated(values, lambda relative: os.path.normpath(here / relative))
+    if isinstance(root, str) and not os.path.exists(located["data_root"]) and os.path.exists(root):
+        located["data_root"] = os.path.abspath(root)  # as runs of before have it: from the working directory
+    return located
 
 
 def has_tasks(run: Path, named: str) -> bool:
@@ -261,7 +264,7 @@ def _relocated(values: Mapping[str, Any], change: Callable[[str], str]) -> dict[
     """With every path among the values changed."""
 
     def changed(key: str, value: Any) -> Any:
-        if key not in _PATHS | _ALWAYS_PATHS or not isinstance(value, str):
+        if key not in _PATHS | _ALWAYS_PATHS or not isinstance(value, str) or not value:
             return value
         if is_in_file(value):
             return in_file(value, change)

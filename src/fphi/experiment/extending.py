@@ -24,7 +24,8 @@ def command_again(out: Path) -> str:
 
 def is_extended(config: Config, out: Path) -> bool:
     """Whether a configuration asks for more steps than the run in ``out`` was to have."""
-    return bool(read_run(out).get("steps") != config.part(Training).steps)
+    asked = config.part(Training).steps
+    return bool(read_run(out).get("steps", asked) != asked)
 
 
 def require_ended(out: Path, steps: int) -> None:
