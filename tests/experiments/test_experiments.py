@@ -17,6 +17,7 @@ from fphi.experiments.parts.numbers import gain_of, mean_of
 from fphi.experiments.parts.scale import Scale
 from fphi.experiments.parts.trainings import Planned
 from fphi.experiments.parts.trainings import _options as options_of
+from own_file import write_own
 
 Capture = pytest.CaptureFixture[str]
 NAMES = tuple(experiments())
@@ -63,6 +64,15 @@ def test_what_is_trained_is_not_trained_again(folder: Path, records: dict[str, d
     before = {p: p.stat().st_mtime_ns for p in folder.rglob("last.safetensors")}
     assert experimented(folder, "inner-steps") == records["inner-steps"]
     assert {p: p.stat().st_mtime_ns for p in folder.rglob("last.safetensors")} == before
+
+
+def test_tasks_and_network_of_a_file_are_measured(tmp_path: Path) -> None:
+    own = write_own(tmp_path)
+    words = ("--tasks", f"{own}:bits", "--network", f"{own}:Net")
+    measured = experimented(tmp_path / "out", "inner-steps", *words)["measured"]
+    assert measured["chance"] == 0.5
+    assert 0 <= measured["trained for 5"]["accuracy"]["inductive"]["mean"] <= 1
+    assert experimented(tmp_path / "out", "stability", *words)["findings"]
 
 
 def test_a_command_of_the_record_trains_the_same(

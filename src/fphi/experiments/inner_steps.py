@@ -36,9 +36,10 @@ class InnerSteps(Experiment):
         return {"trained for 1 step": Planned("maml", 400, one), "trained for 5": Planned("maml", 300, five)}
 
     def measure(self, trained: Trained) -> Measured:
-        values: dict[str, Any] = {"chance": 1 / trained.tasks.ways}
+        values: dict[str, Any] = {}
         for name, kind in trained.kinds.items():
             tests = kind.tests(steps=self.most_steps, alone=True)
+            values["chance"] = 1 / tests[0].record["ways"]
             values[name] = {
                 "accuracy": accuracies([test.scores for test in tests]),
                 "accuracy_by_step": by_step(tests, "accuracy")[: self.most_steps + 1],

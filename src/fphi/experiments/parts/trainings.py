@@ -10,8 +10,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from fphi.experiment.config import FROM_FILES
 from fphi.experiment.evaluation import EvaluationOptions, RunEvaluation, evaluate_run
 from fphi.experiment.loading import load, noted_setting, trained_run
+from fphi.experiment.plugins import is_in_file
 from fphi.experiment.training import train
 from fphi.experiments.parts.scale import Scale
 from fphi.report.runs import read_log
@@ -71,6 +73,12 @@ class TrainedRun:
         return int(self.options["seed"])
 
     @property
+    def files(self) -> dict[str, str]:
+        """What of it is in files of Python, by option: whoever asked for the experiment has named these."""
+        named = {"method": self.method, **self.options}
+        return {key: named[key] for key in FROM_FILES if is_in_file(named.get(key))}
+
+    @property
     def command(self) -> str:
         """The command line that trains the same."""
         words = ["fphi", "train", self.method, "--out", str(self.folder)]
@@ -94,17 +102,19 @@ class TrainedRun:
         # Training tasks of another seed: those of this one were trained on, each with all its queries.
         seed = self.seed + 1_000_003 if split == "train" else 0
         tasks = min(_VALIDATED, self.test_tasks) if split == "validation" else self.test_tasks
-        options = EvaluationOptions(tasks, seed, split, steps, inductive=alone, other=other or None)
+        options = EvaluationOptions(
+            tasks, seed, split, steps, inductive=alone, other=other or None, allowed=self.files
+        )
         return evaluate_run(self.folder, options)
 
     def learner(self) -> nn.Module:
         """What it has learned, in evaluation mode."""
-        return load(self.folder)
+        return load(self.folder, **{key: named for key, named in self.files.items() if key != "tasks"})
 
     def untrained(self) -> nn.Module:
         """The like of it that has learned nothing, as its training began, in evaluation mode."""
         with undisturbed():
-            run = trained_run(self.folder)
+            run = trained_run(self.folder, self.files)
             return run.learner(run.with_network(noted_setting(self.folder, run))).eval()
 
     def curve(self, column: str) -> tuple[list[int], list[float]]:
