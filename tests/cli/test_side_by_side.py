@@ -13,7 +13,7 @@ import fphi
 from cli_helpers import fphi as command
 from cli_helpers import refused
 from fphi.experiment.evaluation import EvaluationOptions, evaluate_run
-from fphi.run.meta.evaluate import How, parts_of
+from fphi.run.meta.evaluate import How, device_of, parts_of
 from fphi.run.search.executors import InThisProcess
 
 Capture = pytest.CaptureFixture[str]
@@ -59,6 +59,30 @@ def test_parts_of_a_test_are_the_test(trained: Path) -> None:
     parts = evaluate_run(trained, test, executor=Slots())
     assert parts.record == whole.record
     assert all(torch.equal(parts.scores[name], whole.scores[name]) for name in whole.scores)
+
+
+def test_parts_of_a_test_are_where_the_test_is(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    places = set()
+
+    def measure(learner: fphi.LearningAlgorithm, tasks: fphi.TaskDistribution, *rest: object) -> None:
+        places.update({device_of(learner).type, tasks.task("test", 0).query.x.device.type})
+        raise RuntimeError("it was measured")
+
+    monkeypatch.setattr("fphi.experiment.evaluation.measure", measure)
+    with pytest.raises(RuntimeError, match="it was measured"):
+        evaluate_run(trained, EvaluationOptions(4), device=torch.device("meta"), executor=Slots())
+    assert places == {"meta"}
+
+
+def test_a_device_that_is_not_there_is_told(trained: Path) -> None:
+    with pytest.raises(fphi.FphiError, match=r"^xla:0 cannot be had where tasks are tested"):
+        evaluate_run(trained, EvaluationOptions(4), device=torch.device("xla:0"), executor=Slots())
+
+
+def test_python_chooses_the_accelerator(trained: Path) -> None:
+    assert fphi.evaluate(trained, test_tasks=2, accelerator="cpu")["tasks"] == 2
+    with pytest.raises(fphi.FphiError, match=r"cannot run on 1 device\(s\) of kind 'abacus'"):
+        fphi.evaluate(trained, test_tasks=2, accelerator="abacus")
 
 
 def test_parts_begin_where_chunks_do(trained: Path) -> None:

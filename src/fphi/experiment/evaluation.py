@@ -33,6 +33,7 @@ from fphi.run.disk.mark import parameters_mark
 from fphi.run.meta.evaluate import How, Measured, calibrate_on, joined, measure, parts_of
 from fphi.run.meta.evaluate import evaluate as evaluate_learner
 from fphi.run.meta.evaluation import Evaluation
+from fphi.run.meta.ranks import launch
 from fphi.run.search.executors import Executor
 from fphi.run.show.say import say
 from fphi.tasks import GIVEN, NAMED, Task, TaskDistribution
@@ -130,7 +131,7 @@ def evaluate(
             distribution of the same ``protocol``, which is to be given again).
         options: for a learner see `fphi.run.meta.evaluate.evaluate` (``split``, ``count``, …);
             for a run those of ``fphi evaluate``: ``test_tasks``, ``seed``, ``split``, ``ways``, ``shots``,
-            ``executor``, …, and of its method: with any but ``test_steps`` nothing is kept.
+            ``executor``, ``accelerator``, …, and of its method: with any but ``test_steps`` nothing is kept.
 
     Returns:
         The `Evaluation` of a learner; of a run what ``fphi evaluate --json`` prints.
@@ -155,7 +156,7 @@ def evaluate(
         return evaluate_learner(what, tasks, **options)
     given = tasks if isinstance(tasks, TaskDistribution) else None
     where = {f.name: options.pop(f.name) for f in fields(ExecutorOptions) if f.name in options}
-    spread_options = ExecutorOptions(**where)
+    spread_options, accelerator = ExecutorOptions(**where), options.pop("accelerator", "cpu")
     own = {f.name for f in fields(EvaluationOptions)} - {"other", "allowed"}
     files: dict[str, str] = {key: str(options[key]) for key in ("method", "network") if key in options}
     other = {key: value for key, value in options.items() if key not in own and key not in files}
@@ -165,7 +166,9 @@ def evaluate(
     how = {key: value for key, value in options.items() if key in own}
     test = EvaluationOptions(**how, other=other, allowed=files)
     with closing(spread_options.make()) if spread_options != ExecutorOptions() else nullcontext() as executor:
-        tested = evaluate_run(Path(what), test, given=given, executor=executor)
+        tested = launch(
+            lambda ranks: evaluate_run(Path(what), test, ranks.device, given, executor), accelerator
+        )
     if tested.of_run:
         tested.keep(Path(what))
     return tested.record
@@ -194,19 +197,17 @@ def evaluate_run(
             and none are given.
     """
     mark = parameters_mark(run / BEST)  # before they are loaded: a training may replace them meanwhile
-    trained, tasks, learner = _loaded(run, test, given)
+    trained, tasks, learner = _loaded(run, test, device, given)
     trained_on_given = read_run(run).get("tasks") == GIVEN
     for line in tasks.changes:
         say(line)
     count = _count(tasks, test)
-    if device is not None:
-        learner, tasks = learner.to(device), tasks.on(device)
     turning, how = _turning(learner, test), _how(test)
     if executor is None or given is not None:
         parts = [measure(turning, tasks, range(count), how)]
     else:
         numbers = parts_of(turning, tasks, how, count, 4 * executor.slots)
-        futures = [executor.submit(_measured_part, (run, test, part)) for part in numbers]
+        futures = [executor.submit(_measured_part, (run, test, device, part)) for part in numbers]
         parts = [future.result() for future in futures]
     evaluation = joined(parts)
     scores = {name: values.contiguous() for name, values in evaluation.per_task().items()}
@@ -222,9 +223,9 @@ def evaluate_run(
 
 
 def _loaded(
-    run: Path, test: EvaluationOptions, given: TaskDistribution | None
+    run: Path, test: EvaluationOptions, device: torch.device | None, given: TaskDistribution | None
 ) -> tuple[FewShotRun, TaskDistribution, LearningAlgorithm]:
-    """A run with the options of a test, its tasks, and its learner."""
+    """A run with the options of a test, its tasks, and its learner, both where it is to be tested."""
     own_tasks = given is None and "tasks" not in (test.other or {})
     needed = FROM_FILES if own_tasks else WITHOUT_TASKS
     trained = replace(trained_run(run, test.allowed, needed=needed), given=given).changed(test.other or {})
@@ -237,13 +238,21 @@ def _loaded(
     learner = load_learner(run, trained, trained.setting(tasks))
     if lacks_statistics(learner):  # a start that nothing was learned from, as runs of before kept it
         calibrate_on(learner, trained.tasks(trained.training.seed, ["train"]))
-    return trained, tasks, learner
+    if device is None:
+        return trained, tasks, learner
+    try:
+        return trained, tasks.on(device), learner.to(device)
+    except (RuntimeError, AssertionError) as error:  # torch has no class of its own for it
+        raise FphiError(
+            f"{device} cannot be had where tasks are tested ({' '.join(str(error).split())[:200]}): "
+            "take --accelerator cpu, or on Ray give each of them its share by --ray-gpus"
+        ) from error
 
 
-def _measured_part(asked: tuple[Path, EvaluationOptions, range]) -> Measured:
+def _measured_part(asked: tuple[Path, EvaluationOptions, torch.device | None, range]) -> Measured:
     """Some of a test's tasks, in another process."""
-    run, test, numbers = asked
-    _, tasks, learner = _loaded(run, test, None)
+    run, test, device, numbers = asked
+    _, tasks, learner = _loaded(run, test, device, None)
     return measure(_turning(learner, test), tasks, numbers, _how(test))
 
 
