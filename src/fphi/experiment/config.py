@@ -11,6 +11,7 @@ import yaml
 
 from fphi.errors import FphiError
 from fphi.experiment.parser import fields_of, flag
+from fphi.experiment.plain import is_group, is_plain, is_plain_group
 from fphi.experiment.plugins import in_file, is_in_file
 from fphi.experiment.schema import Schema, named_in
 from fphi.learnable.augmentation import PUBLISHED
@@ -208,7 +209,7 @@ def read_values(path: Path) -> dict[str, Any]:
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise FphiError(f"{path} is damaged ({' '.join(str(error).split())}); restore it") from error
     # Plain values only: YAML can name a list in a list in a list, and grow without bound when it is used.
-    if not _is_group(values) or not all(_is_plain(v) or _is_plain_group(v) for v in values.values()):
+    if not is_group(values) or not all(is_plain(v) or is_plain_group(v) for v in values.values()):
         raise FphiError(
             f"{path} holds something else than options with plain values; restore it, or choose another file"
         )
@@ -293,16 +294,3 @@ def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in values.items():
         flat |= {f"{key}.{k}": v for k, v in value.items()} if isinstance(value, dict) else {key: value}
     return flat
-
-
-def _is_plain(value: object) -> bool:
-    plain = (str, int, float, bool, type(None))
-    return isinstance(value, plain) or (isinstance(value, list) and all(isinstance(v, plain) for v in value))
-
-
-def _is_group(values: object) -> bool:
-    return isinstance(values, dict) and all(isinstance(key, str) for key in values)
-
-
-def _is_plain_group(values: object) -> bool:
-    return isinstance(values, dict) and _is_group(values) and all(_is_plain(v) for v in values.values())

@@ -11,24 +11,21 @@ import torch
 from torch import Tensor
 
 from fphi.errors import FphiError
-from fphi.experiment.classes import classes_told
-from fphi.experiment.config import CONFIG, FROM_FILES, has_tasks, read_run, tasks_in_full
+from fphi.experiment.config import CONFIG, FROM_FILES, has_tasks, read_run
 from fphi.experiment.connections import require_data
 from fphi.experiment.loading import WITHOUT_TASKS, load_learner, trained_run
 from fphi.experiment.plugins import is_in_file
-from fphi.experiment.records import budget_of, command_of, earlier_test, start_of
+from fphi.experiment.records import record_of
 from fphi.experiment.running import ExecutorOptions
 from fphi.experiment.setup import FewShotRun
-from fphi.experiment.sizes import require_own_seed, require_own_sizes, size_of
+from fphi.experiment.sizes import require_own_seed, require_own_sizes
 from fphi.experiment.sureness import sureness
-from fphi.experiment.versions import versions
 from fphi.learnable import LearningAlgorithm
 from fphi.learnable.turning import TurningLearner
 from fphi.networks.calibration import lacks_statistics
 from fphi.ranges import count, number, require_ranges
 from fphi.report.files import TestRecord, test_name, write_test
 from fphi.run.disk.checkpoint import BEST, read_note
-from fphi.run.disk.finite import only_finite
 from fphi.run.disk.mark import parameters_mark
 from fphi.run.meta.evaluate import How, Measured, calibrate_on, joined, measure, parts_of
 from fphi.run.meta.evaluate import evaluate as evaluate_learner
@@ -36,7 +33,7 @@ from fphi.run.meta.evaluation import Evaluation
 from fphi.run.meta.ranks import launch
 from fphi.run.search.executors import Executor
 from fphi.run.show.say import say
-from fphi.tasks import GIVEN, NAMED, Task, TaskDistribution
+from fphi.tasks import GIVEN, Task, TaskDistribution
 from fphi.within.randomness import undisturbed
 
 __all__ = ["EvaluationOptions", "RunEvaluation", "evaluate", "evaluate_run"]
@@ -211,12 +208,21 @@ def evaluate_run(
         parts = [future.result() for future in futures]
     evaluation = joined(parts)
     scores = {name: values.contiguous() for name, values in evaluation.per_task().items()}
-    record = _record(run, trained, tasks, test, evaluation) | {"parameters": mark}
+    steps = (test.other or {}).get("test_steps")
+    record = record_of(
+        run,
+        trained,
+        tasks,
+        evaluation,
+        split=test.split,
+        turns=test.turns,
+        seed=test.seed,
+        test_steps=steps,
+    ) | {"parameters": mark}
     if test.calibrate:
         development = trained.tasks(trained.training.seed)
         development = development if device is None else development.on(device)
         record["sureness"] = sureness(turning, tasks, development, test.split, count).to_json()
-    steps = record.get("test_steps")
     name = test_name(tasks.ways, record["shots"], split=test.split, turns=test.turns, steps=steps)
     own = given is None or (trained_on_given and read_note(run / BEST).get("protocol") == given.protocol)
     return RunEvaluation(name, record, scores, own and _is_of_run(run, test))
@@ -278,32 +284,3 @@ def _count(tasks: TaskDistribution, test: EvaluationOptions) -> int:
             f"--split {test.split} has {most} tasks; give --test-tasks {most} at most, or leave it out"
         )
     return test.test_tasks or most or _USUAL
-
-
-def _record(
-    run: Path, trained: FewShotRun, tasks: TaskDistribution, test: EvaluationOptions, evaluation: Evaluation
-) -> dict[str, Any]:
-    options, earlier = trained.options, earlier_test(run)
-    size, steps = options.image_size, (test.other or {}).get("test_steps")
-    record = {
-        "method": trained.config.name,
-        "protocol": tasks.protocol or options.tasks,
-        "data": tasks_in_full(options.tasks),
-        **({} if options.tasks in NAMED else classes_told(tasks, test.split)),
-        **({"split": test.split} if test.split != "test" else {}),
-        **({"turns": test.turns} if test.turns > 1 else {}),
-        **({} if steps is None else {"test_steps": steps}),
-        **({"images": f"{size}×{size} grey"} if options.image_reduction == "area" else {}),
-        **size_of(tasks, test.split),
-        **evaluation.to_json(),
-        "seed": test.seed,
-        "training_seed": trained.training.seed,
-        "command": command_of(run) or earlier.get("command", ""),
-        "budget": budget_of(run, trained) or earlier.get("budget", {}),
-        "threads": torch.get_num_threads(),
-        "versions": versions(),
-    }
-    if trained.training.start_from is not None:
-        record["start"] = earlier.get("start") or start_of(trained)
-    finite: dict[str, Any] = only_finite(record)
-    return finite

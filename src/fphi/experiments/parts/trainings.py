@@ -109,7 +109,7 @@ class TrainedRun:
 
     def learner(self) -> nn.Module:
         """What it has learned, in evaluation mode."""
-        return load(self.folder, **{key: named for key, named in self.files.items() if key != "tasks"})
+        return load(self.folder, method=self.files.get("method"), network=self.files.get("network"))
 
     def untrained(self) -> nn.Module:
         """The like of it that has learned nothing, as its training began, in evaluation mode."""
