@@ -2,14 +2,16 @@
 
 import math
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 import fphi
-from cli_helpers import refused
+from cli_helpers import refused, save_images
 from fphi import FphiError, adam, learned_rate, sgd, train
+from fphi.experiment.config import Config
 from fphi.experiment.evaluation import EvaluationOptions
 from fphi.experiment.parser import fields_of
 from fphi.experiment.search.options import BudgetOptions, MetaOptions, RetrainOptions
@@ -123,6 +125,25 @@ def test_messages_are_short_whatever_was_given(capsys: Capture) -> None:
 def test_an_option_of_python_is_of_its_type(options: dict[str, Any], message: str) -> None:
     with pytest.raises(FphiError, match=f"^{message}"):
         fphi.load_tasks("hershey", **options)
+
+
+def test_paths_and_numbers_of_numpy_are_options(tmp_path: Path) -> None:
+    images = save_images(tmp_path / "images", 8, 3)
+    small: dict[str, Any] = {"meta_batch": np.int64(1), "validation_tasks": 2, "network": "mlp"}
+    run, rate = tmp_path / "run", np.float32(0.25)
+    where: dict[str, Any] = {"out": run, "tasks": images, "data_root": tmp_path}
+    fphi.train("maml", steps=1, ways=2, seed=np.int64(3), inner_lr=rate, **where, **small)
+    begun = Config.read(run).to_dict()
+    assert (begun["tasks"], begun["data_root"], begun["seed"], begun["inner_lr"]) == (
+        *(str(images), str(tmp_path)), *(3, 0.25),
+    )  # fmt: skip
+    tested = fphi.evaluate(run, images, data_root=tmp_path, test_tasks=np.int64(2))
+    assert tested == fphi.evaluate(run, test_tasks=2)
+    from_it: dict[str, Any] = {"start_from": run, "tasks": images, "ways": 2, **small}
+    fphi.train("maml", out=tmp_path / "next", steps=1, **from_it)
+    assert fphi.load_tasks(images, ways=2).ways == 2
+    with pytest.raises(FphiError, match=r"^tasks is 5; it must be a text or a path"):
+        fphi.train("maml", tasks=5)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("value", [None, "0.1", [0.1], True, {}, b"1"])

@@ -14,7 +14,7 @@ from fphi.errors import FphiError
 from fphi.experiment.config import CONFIG, FROM_FILES, has_tasks, read_run
 from fphi.experiment.connections import require_data
 from fphi.experiment.loading import WITHOUT_TASKS, load_learner, trained_run
-from fphi.experiment.plugins import is_in_file
+from fphi.experiment.parser import as_written
 from fphi.experiment.records import record_of
 from fphi.experiment.running import ExecutorOptions
 from fphi.experiment.setup import FewShotRun
@@ -110,13 +110,13 @@ def evaluate(what: LearningAlgorithm, tasks: Task | TaskDistribution, **options:
 
 @overload
 def evaluate(
-    what: Path | str, tasks: TaskDistribution | str | None = None, **options: Any
+    what: Path | str, tasks: TaskDistribution | str | Path | None = None, **options: Any
 ) -> dict[str, Any]: ...
 
 
 def evaluate(
     what: LearningAlgorithm | Path | str,
-    tasks: Task | TaskDistribution | str | None = None,
+    tasks: Task | TaskDistribution | str | Path | None = None,
     **options: Any,
 ) -> Evaluation | dict[str, Any]:
     """Test a learner, or the learner of a run, on new tasks.
@@ -140,10 +140,10 @@ def evaluate(
         raise FphiError(
             f"{type(what).__name__} is neither a learner nor a path: give a learner, or a run's folder"
         )
-    if not isinstance(tasks, Task | TaskDistribution | str | None):
+    if not isinstance(tasks, Task | TaskDistribution | str | Path | None):
         raise FphiError(f"the tasks are a {type(tasks).__name__}; give a fphi.Task, or fphi.load_tasks(…)")
     if isinstance(what, LearningAlgorithm):
-        if isinstance(tasks, str) or tasks is None:
+        if not isinstance(tasks, Task | TaskDistribution):
             raise FphiError(f"a learner is tested on tasks, not on {tasks!r}; give fphi.load_tasks(…)")
         unknown = sorted(options.keys() - signature(evaluate_learner).parameters.keys())
         if unknown:
@@ -151,15 +151,14 @@ def evaluate(
                 f"evaluate has no option {unknown[0]!r} for a learner; see fphi.run.meta.evaluate"
             )
         return evaluate_learner(what, tasks, **options)
-    given = tasks if isinstance(tasks, TaskDistribution) else None
+    options, given = as_written(options), tasks if isinstance(tasks, TaskDistribution) else None
     where = {f.name: options.pop(f.name) for f in fields(ExecutorOptions) if f.name in options}
     spread_options, accelerator = ExecutorOptions(**where), options.pop("accelerator", "cpu")
     own = {f.name for f in fields(EvaluationOptions)} - {"other", "allowed"}
     files: dict[str, str] = {key: str(options[key]) for key in ("method", "network") if key in options}
     other = {key: value for key, value in options.items() if key not in own and key not in files}
-    if isinstance(tasks, str):
-        other["tasks"] = tasks
-        files |= {"tasks": tasks} if is_in_file(tasks) else {}
+    if isinstance(tasks, str | Path):
+        other["tasks"] = files["tasks"] = str(tasks)
     how = {key: value for key, value in options.items() if key in own}
     test = EvaluationOptions(**how, other=other, allowed=files)
     with closing(spread_options.make()) if spread_options != ExecutorOptions() else nullcontext() as executor:

@@ -1,9 +1,11 @@
 """Options: typed dataclasses become flags and the keys of a configuration file, and back."""
 
+import os
 import re
 from argparse import Action
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from numbers import Integral, Real
 from typing import Any, NoReturn, TypeVar, get_args, get_type_hints
 
 from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace
@@ -11,7 +13,7 @@ from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace
 from fphi.errors import FphiError
 from fphi.ranges import Range, require_number, require_ranges
 
-__all__ = ["Parser", "at_least", "fields_of", "flag"]
+__all__ = ["Parser", "as_written", "at_least", "fields_of", "flag"]
 
 T = TypeVar("T")
 
@@ -79,9 +81,9 @@ class Parser(ArgumentParser):
         return frozenset(_flat(self.parse_args(list(arguments), defaults=False).as_dict()))
 
     def check(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Values from a file, checked like those of the command line; defaults where there are none."""
+        """Values of a file or of Python, checked as the command line's are; defaults where there are none."""
         try:
-            checked: dict[str, Any] = self.parse_object(dict(values)).as_dict()
+            checked: dict[str, Any] = self.parse_object(as_written(values)).as_dict()
         except FphiError:
             raise
         except Exception as error:
@@ -91,6 +93,25 @@ class Parser(ArgumentParser):
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise instead of printing the usage and exiting."""
         raise FphiError(f"{_plain(' '.join(str(message).split()))}; see {self.prog} --help")
+
+
+def as_written(value: Any) -> Any:
+    """A value of Python's as a file of options has it: paths are texts, and NumPy's numbers are Python's.
+
+    >>> from pathlib import Path
+    >>> as_written({"data_root": Path("data"), "train": [True, 3]})
+    {'data_root': 'data', 'train': [True, 3]}
+    """
+    if isinstance(value, Mapping):
+        return {key: as_written(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        items = [as_written(item) for item in value]
+        return items if isinstance(value, list) else tuple(items)
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, bool):
+        return value
+    return int(value) if isinstance(value, Integral) else float(value) if isinstance(value, Real) else value
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -40,7 +40,7 @@ def train(
     method: str | Method | type[Method],
     *,
     out: Path | str | None = None,
-    tasks: str | TaskDistribution | None = None,
+    tasks: str | Path | TaskDistribution | None = None,
     resume: bool = False,
     progress: bool = False,
     loggers: Sequence[MetricsLogger] = (),
@@ -67,11 +67,9 @@ def train(
     """
     name, own = named_method(method)
     folder = folder_for(name, out)
-    given = None if isinstance(tasks, str) or tasks is None else tasks
-    if given is not None:
-        own = {**own, "tasks": GIVEN}
-    elif tasks is not None:
-        own = {**own, "tasks": tasks}
+    given = tasks if isinstance(tasks, TaskDistribution) else None
+    if tasks is not None:
+        own = {**own, "tasks": tasks if given is None else GIVEN}
     config = configured(name, {**own, **options}, folder, folder if resume else None, given)
     return train_as_configured(config, folder, resume=resume, given=given, progress=progress, loggers=loggers)
 

@@ -239,7 +239,7 @@ def _are_names(values: object) -> bool:
 
 @checked(seed=SEED, split_seed=SEED)
 def load_tasks(
-    name: str,
+    name: str | Path,
     *,
     seed: int = 0,
     splits: Sequence[str] | None = None,
@@ -267,7 +267,7 @@ def load_tasks(
     unknown = sorted(options.keys() - {field.name for field in fields(TaskOptions)})
     if unknown:
         raise FphiError(f"{unknown[0]!r} is no option of tasks; see fphi.tasks.TaskOptions")
-    return TaskOptions(tasks=name, **options).load(seed, train, splits, split_seed)
+    return TaskOptions(tasks=str(name), **options).load(seed, train, splits, split_seed)
 
 
 def few_shot_tasks(

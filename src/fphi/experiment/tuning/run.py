@@ -40,7 +40,7 @@ def tune(
     method: str | Method | type[Method],
     *,
     out: Path | str | None = None,
-    tasks: str | TaskDistribution | None = None,
+    tasks: str | Path | TaskDistribution | None = None,
     vary: Sequence[str] = (),
     trials: int | None = None,
     prune_after: int | None = None,
@@ -82,7 +82,7 @@ def tune(
         raise FphiError("out is empty; give the tuning's folder a name, or leave it out")
     name, own = named_method(method)
     folder = Path(out) if out is not None else Path("runs") / f"tune-{name.rpartition(':')[2]}"
-    given = None if isinstance(tasks, str) or tasks is None else tasks
+    given = tasks if isinstance(tasks, TaskDistribution) else None
     values = {**own, **options}
     if tasks is not None:
         values["tasks"] = tasks if given is None else GIVEN
