@@ -192,9 +192,9 @@ def evaluate_run(
         FphiError: the run is damaged, its learner cannot solve such tasks, or it was trained on given ones
             and none are given.
     """
+    trained_on_given = read_run(run).get("tasks") == GIVEN
     mark = parameters_mark(run / BEST)  # before they are loaded: a training may replace them meanwhile
     trained, tasks, learner = _loaded(run, test, device, given)
-    trained_on_given = read_run(run).get("tasks") == GIVEN
     for line in tasks.changes:
         say(line)
     count = _count(tasks, test)
