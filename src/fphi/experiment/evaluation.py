@@ -193,7 +193,8 @@ def evaluate_run(
             and none are given.
     """
     trained_on_given = read_run(run).get("tasks") == GIVEN
-    mark = parameters_mark(run / BEST)  # before they are loaded: a training may replace them meanwhile
+    # Before they are loaded, since a training may replace them meanwhile; a run without any is refused next.
+    mark = parameters_mark(run / BEST) if (run / BEST).is_file() else ""
     trained, tasks, learner = _loaded(run, test, device, given)
     for line in tasks.changes:
         say(line)
