@@ -28,6 +28,8 @@ Capture = pytest.CaptureFixture[str]
         ("train prototypical --train-ways 0", "--train-ways is 0, which leaves nothing to compare"),
         ("search enas --space enas-macro", "enas searches cells"),
         ("search enas-macro --skip-target 2", "--skip-target is 2; it must be below 1"),
+        ("search enas --steps 0", "--steps is 0; it must be at least 1"),
+        ("search reinforce --space graphs", "choose the LSTM controller, as nasnet and zoph-le have it"),
         ("search enas --controller-lr -1", "--controller-lr is -1; it must be above 0"),
         ("search darts --supernet-channels 0", "channels"),
         ("search reinforce --space nasbench-macro --lr -1", "--lr is -1; it must be above 0"),

@@ -42,7 +42,8 @@ class IndependentPolicy(Policy):
     def __init__(self, space: Space, seed: int = 0, spread: float = 1e-3) -> None:
         if not isinstance(space, FixedSpace):
             raise FphiError(
-                f"the decisions of the space {space.name} depend on one another: choose the LSTM controller"
+                f"the decisions of the space {space.name} depend on one another: choose the LSTM controller, "
+                "as nasnet and zoph-le have it"
             )
         super().__init__(space)
         decisions: tuple[Decision, ...] = space.decisions

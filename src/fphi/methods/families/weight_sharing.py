@@ -45,7 +45,7 @@ class SharingMethod(SupernetMethod):
     batch_size: int = count(32, 100_000)
     lr: float = rate(0.05)
     period: int = count(10, 100_000)
-    steps: int = count(5, least=0)
+    steps: int = count(5)
     samples: int = count(10, 100_000)
     derive: int = count(10, 100_000)
     tau: int = count(0, 100_000, least=0)
