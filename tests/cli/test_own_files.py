@@ -1,5 +1,6 @@
 """What is in a file of the user's: it trains, evaluates and resumes, and runs only when it is named."""
 
+import pickle
 import re
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from safetensors.torch import load_file
 
 import fphi as library
 from cli_helpers import TINY, evaluated, fphi, quietly, refused
+from fphi.experiment.plugins import method_named
 from fphi.serve.answering import Learned
 from own_file import write_own
 from search_helpers import TINY as TINY_SEARCH
@@ -28,6 +30,19 @@ def test_a_method_of_a_file_trains_evaluates_and_resumes(tmp_path: Path, capsys:
     quietly("train", method, "--out", run, "--resume", "--steps", 5)
     assert library.load(run, method=method).get_parameter("map.weight").shape == (8, 784)
     assert (run / "log.csv").read_text().splitlines()[-1].startswith("5,")
+
+
+def test_a_file_that_was_edited_is_read_anew(tmp_path: Path) -> None:
+    """In one process, as in a notebook; what was made of it before stays what it was."""
+    own = write_own(tmp_path)
+    text, method = own.read_text(), f"{own}:Nearest"
+    before = method_named(method)
+    assert method_named(method) is before
+    for number in (2, 3):  # as many bytes within the same second: nothing but the text tells them apart
+        own.write_text(text.replace("lr: float = 0.01", f"lr: float = 0.0{number}"))
+        library.train(method, out=tmp_path / str(number), steps=1, meta_batch=1, validation_tasks=2)
+        assert f"\nlr: 0.0{number}\n" in (tmp_path / str(number) / "config.yaml").read_text()
+    assert pickle.loads(pickle.dumps(before)) is before is not method_named(method)
 
 
 def test_a_run_brings_no_code_along(tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:

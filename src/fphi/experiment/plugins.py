@@ -42,7 +42,7 @@ def in_file(text: str, change: Callable[[str], str]) -> str:
 
 
 def load_object(named: str) -> Any:
-    """What a file has under a name; the file is run once in a process.
+    """What a file has under a name; it is run once in a process, and again when it has changed.
 
     Raises:
         FphiError: there is no such file, it does not run, or it has nothing of that name.
@@ -61,16 +61,21 @@ def load_object(named: str) -> Any:
 
 
 def _module(path: Path) -> ModuleType:
-    name = f"fphi_file_{path.stem}_{sha256(str(path).encode()).hexdigest()[:8]}"
+    """Named after the file and its text: the same elsewhere, another when it is edited."""
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise FphiError(f"{path} cannot be read ({error.strerror}); check its permissions") from error
+    name = f"fphi_file_{path.stem}_{sha256(str(path).encode() + text).hexdigest()[:8]}"
     if name in sys.modules:
         return sys.modules[name]
     spec = spec_from_file_location(name, path)
     assert spec is not None
-    assert spec.loader is not None
     module = module_from_spec(spec)
     sys.modules[name] = module  # dataclasses look their module up while it runs
     try:
-        spec.loader.exec_module(module)
+        # Not by its loader, which takes compiled code of as long a text of the same second for this one's.
+        exec(compile(text, str(path), "exec", dont_inherit=True), vars(module))
     except BaseException as error:
         del sys.modules[name]
         if not isinstance(error, Exception):
