@@ -177,6 +177,11 @@ def test_the_configuration_names_learner_and_data(run: Path) -> None:
             r"--few-shot is 'oracle'; it must be one of anil, .*maml, .*prototypical",
         ),
         (
+            METHOD,
+            "--few-shot mine.py:Mine",
+            r"--few-shot is 'mine\.py:Mine', in a file of Python; it must be one of anil, ",
+        ),
+        (
             "enas",
             "--few-shot maml",
             r"enas trains a supernet, .*: choose one of hierarchical-evol.*reinforce",

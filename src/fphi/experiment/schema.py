@@ -6,7 +6,7 @@ from typing import Any, Self, TypeGuard
 
 from fphi.errors import FphiError
 from fphi.experiment.parser import Parser
-from fphi.experiment.plugins import method_named
+from fphi.experiment.plugins import is_in_file, method_named
 from fphi.experiment.running import ExecutorOptions, LoggerOptions
 from fphi.experiment.search.options import (
     BudgetOptions,
@@ -173,6 +173,8 @@ def _learner(
     if name is None:
         return None
     known = sorted(title for title, cls in methods().items() if issubclass(cls, FewShotMethod))
+    if is_in_file(name):  # which would run, whether the user names it or a run's configuration does
+        raise FphiError(f"--few-shot is {name!r}, in a file of Python; it must be one of {', '.join(known)}")
     try:
         learner = method_named(name)
     except FphiError as error:
