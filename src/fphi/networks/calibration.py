@@ -36,7 +36,7 @@ def calibrate(network: nn.Module, batches: Iterable[T], call: Callable[[T], obje
         for batch in batches:
             (call or network)(batch)
         for layer in layers:
-            if layer.records:  # no batch went through it, else
+            if layer.records:  # where a batch went through it
                 _set_running(layer)
     finally:
         for layer in layers:

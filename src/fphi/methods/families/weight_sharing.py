@@ -114,9 +114,8 @@ class SharingMethod(SupernetMethod):
         if not self.tau:
             return {}
         assert isinstance(sharing.supernet, Supernet)
-        longer = replace(
-            training, epochs=self.tau_epochs, limit_seconds=None
-        )  # the limit is one of candidates
+        # The limit of seconds is one of candidates.
+        longer = replace(training, epochs=self.tau_epochs, limit_seconds=None)
         alone = TrainAndTest(sharing.supernet.space, data, longer, seed=sharing.seed, test=False)
         ranking = shared_versus_alone(sharing.supernet, data.validation, alone, self.tau, sharing.seed)
         return {"kendall_tau": ranking.tau, "seconds_alone": ranking.seconds / self.tau}
