@@ -30,7 +30,7 @@ def shuffled(tasks: TaskDistribution, order: ExampleOrder, seed: int = 0) -> Tas
     >>> from fphi.tasks import load_tasks
     >>> tasks = load_tasks("hershey", ways=3, shots=2)
     >>> shuffled(tasks, "shuffled").task("train", 0).support.y.tolist()
-    [2, 2, 1, 0, 1, 0]
+    [1, 1, 0, 2, 2, 0]
     """
     if order == "classes" or tasks.ways is None:
         return tasks
