@@ -15,7 +15,7 @@ from scipy.io import wavfile
 from torch import Tensor, nn
 
 from few_shot_helpers import blobs, image_folder, sound_folder, tone
-from fphi import Examples, FewShotClassifier, FphiError, RelationLearner
+from fphi import BatchNorm, Examples, FewShotClassifier, FphiError, PrototypicalLearner, RelationLearner
 from fphi.few_shot.answers import Answers
 from fphi.few_shot.own_data import fit_data
 
@@ -208,3 +208,12 @@ def test_relations_answer_with_their_shares() -> None:
     asked = torch.tensor([[0.0], [0.5]])
     relations = Alike()(support.x, asked)
     assert torch.allclose(answers(asked).softmax(1), relations / relations.sum(1, keepdim=True))
+
+
+def test_a_learner_whose_norms_have_no_statistics_is_told_before_anything_is_learned() -> None:
+    X, y = blobs()
+    network = nn.Sequential(
+        nn.Linear(4, 3), nn.Unflatten(1, (3, 1, 1)), BatchNorm(3, "running"), nn.Flatten()
+    )
+    with pytest.raises(FphiError, match=r"have no statistics yet: call fphi\.calibrate_on\(learner, tasks\)"):
+        FewShotClassifier(PrototypicalLearner(network.double())).fit(X, y)

@@ -14,6 +14,7 @@ from fphi.few_shot.heads import RULES, Head, rule_named
 from fphi.few_shot.in_context import IN_CONTEXT, InContext
 from fphi.few_shot.items import Items
 from fphi.learnable import LearningAlgorithm
+from fphi.networks.calibration import lacks_statistics
 from fphi.report.files import read_text
 from fphi.run.disk.checkpoint import BEST
 from fphi.tasks.protocols import protocol_named
@@ -81,6 +82,11 @@ def candidates_for(learner: Any, encoder: Encoder, items: Items, files: Mapping[
     frozen: Encoder | None = None
     for one in wanted:
         if isinstance(one, LearningAlgorithm):
+            if lacks_statistics(one):
+                raise FphiError(
+                    "norms of mode 'running' in the learner have no statistics yet: call "
+                    "fphi.calibrate_on(learner, tasks) with the tasks that it was trained on"
+                )
             found.append(Candidate(type(one).__name__, "given", Arrays(), MetaTrained(one.eval())))
         elif isinstance(one, str) and one in ("auto", *_NAMES):
             frozen = frozen or encoder.learn(items)
