@@ -93,5 +93,5 @@ def test_a_search_that_lost_its_notes_still_ends(tmp_path: Path, capsys: Capture
         (run / "architecture.json").write_text(json.dumps(architecture | {"input_shape": shape}))
         assert "architecture.json is damaged" in refused(capsys, "build", run)
     (run / "architecture.json").unlink()
-    assert "has not ended: go on with its --resume" in refused(capsys, "build", run)
+    assert "has found nothing yet: --resume goes on, or says why it cannot" in refused(capsys, "build", run)
     shutil.rmtree(run)

@@ -121,7 +121,9 @@ class Architecture:
                     f"fphi.augmentation.load({str(run)!r}) is what it found"
                 ) from error
             if (run / HISTORY).is_file():
-                raise FphiError(f"the search in {run} has not ended: go on with its --resume") from error
+                raise FphiError(
+                    f"the search in {run} has found nothing yet: --resume goes on, or says why it cannot"
+                ) from error
             raise FphiError(
                 f"{run} holds no architecture (no {ARCHITECTURE}): give the --out of a search"
             ) from error
