@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from fphi.errors import FphiError
 from fphi.learnable.weighting import WeightNet
 from fphi.networks import MLP
-from fphi.optimize.meta_weight_net import MetaWeightNet
+from fphi.optimize.meta_weight_net import DivideBy, MetaWeightNet
 from fphi.optimize.reweighting import Pair, Reweight, Weighed, Weighting
 from fphi.optimize.weighted_training import WeighedObjective
 from fphi.ranges import SEED, Range, checked
@@ -71,6 +71,7 @@ class WeightedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             which has to know wrong labels before the network knows them by heart.
         weight_decay: of the network.
         weight_lr: of Meta-Weight-Net's weighting network (paper: 1e-3, for trainings of 60,000 steps).
+        divide_by: see `MetaWeightNet`.
         random_state: of everything random: a seed, or a `numpy.random.RandomState` that gives one; None: a
             new one for each fit.
 
@@ -103,11 +104,13 @@ class WeightedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         lr: float | None = None,
         weight_decay: float = 5e-4,
         weight_lr: float = 0.03,
+        divide_by: DivideBy = "number",
         random_state: int | np.random.RandomState | None = 0,
     ) -> None:
         self.method, self.network, self.hidden, self.epochs = method, network, hidden, epochs
         self.batch_size, self.clean_batch_size, self.lr = batch_size, clean_batch_size, lr
-        self.weight_decay, self.weight_lr, self.random_state = weight_decay, weight_lr, random_state
+        self.weight_decay, self.weight_lr, self.divide_by = weight_decay, weight_lr, divide_by
+        self.random_state = random_state
 
     def fit(self, X: ArrayLike, y: ArrayLike, X_clean: ArrayLike, y_clean: ArrayLike) -> "WeightedClassifier":
         """Learn.
@@ -171,9 +174,8 @@ class WeightedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return probabilities
 
     def _training(self) -> NetworkTraining:
-        _require_options(
-            self.method, self.network, self.hidden, self.clean_batch_size, self.lr, self.weight_lr
-        )
+        sizes = self.hidden, self.clean_batch_size
+        _require_options(self.method, self.network, *sizes, self.lr, self.weight_lr, self.divide_by)
         usual = 0.1 if self.method == "reweight" else 0.03
         return NetworkTraining(
             epochs=self.epochs,
@@ -208,7 +210,7 @@ class WeightedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         def begin(module: nn.Module, optimizer: torch.optim.Optimizer) -> Weighting:
             if self.method == "reweight":
                 return Reweight(module, optimizer)
-            return MetaWeightNet(module, optimizer, lr=self.weight_lr)
+            return MetaWeightNet(module, optimizer, lr=self.weight_lr, divide_by=self.divide_by)
 
         clean, examples = data.validation, len(data.train.y)
         objective = WeighedObjective(begin, clean, examples, self.clean_batch_size, seed)
@@ -229,6 +231,7 @@ def _require_options(
     clean_batch_size: int,
     lr: float | None,
     weight_lr: float,
+    divide_by: DivideBy,
 ) -> None:
     """Refuse options that no other part looks at before it needs them."""
 

@@ -52,12 +52,13 @@ def test_every_one_weighs_each_example_of_a_minibatch(method: type[WeightingMeth
 
 def test_options_reach_what_they_are_for() -> None:
     method = MetaWeightNetMethod(
-        weight_lr=0.5, weight_net_decay=0.25, weight_net_units=7, derivative="difference"
+        weight_lr=0.5, weight_net_decay=0.25, weight_net_units=7, divide_by="sum", derivative="difference"
     )
     weighting = method.begin(*network())
     assert isinstance(weighting, MetaWeightNet)
     (group,) = weighting.adam.param_groups
-    assert (group["lr"], group["weight_decay"], weighting.derivative) == (0.5, 0.25, "difference")
+    assert (group["lr"], group["weight_decay"]) == (0.5, 0.25)
+    assert (weighting.divide_by, weighting.derivative) == ("sum", "difference")
     assert sum(p.numel() for p in weighting.net.parameters()) == 3 * 7 + 1
     weighting = LearningToReweight(form="unrolled").begin(*network())
     assert isinstance(weighting, Reweight)

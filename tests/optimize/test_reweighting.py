@@ -6,13 +6,14 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, scaled_dot_product_attention
 from torch.utils.checkpoint import checkpoint
 
 from fphi.errors import FphiError
 from fphi.learnable.weighting import WeightNet, batch_weights
 from fphi.objective.example_weights import primal
-from fphi.optimize.meta_weight_net import MetaWeightNet
+from fphi.optimize.meta_weight_net import DivideBy, MetaWeightNet
 from fphi.optimize.reweighting import Pair, Reweight, Weighting
 from fphi.optimize.weighted_training import WeighedObjective
 from fphi.tasks.types import Examples
@@ -144,18 +145,19 @@ class Constant(WeightNet):
         return 0 * super().forward(losses) + 0.5
 
 
-def test_a_constant_weight_is_plain_descent_at_a_scaled_rate() -> None:
+@pytest.mark.parametrize(("divide_by", "rate"), [("number", 0.2), ("sum", 0.1)])
+def test_a_constant_weight_is_plain_descent_at_a_scaled_rate(divide_by: DivideBy, rate: float) -> None:
     torch.set_default_dtype(torch.float64)
     model = network()
     plain = copy.deepcopy(model)
-    optimizer, halved = torch.optim.SGD(model.parameters(), 0.2), torch.optim.SGD(plain.parameters(), 0.1)
-    weighting = MetaWeightNet(model, optimizer, net=Constant())
+    optimizer, usual = torch.optim.SGD(model.parameters(), rate), torch.optim.SGD(plain.parameters(), 0.1)
+    weighting = MetaWeightNet(model, optimizer, net=Constant(), divide_by=divide_by)
     for i in range(3):
         weighting.step(pair(i), pair(100 + i))
         x, y = pair(i)
-        halved.zero_grad()
+        usual.zero_grad()
         cross_entropy(plain(x), y).backward()  # type: ignore[no-untyped-call]
-        halved.step()
+        usual.step()
     for p, q in zip(model.parameters(), plain.parameters(), strict=True):
         assert torch.allclose(p, q, rtol=1e-10)
 
@@ -201,6 +203,33 @@ def test_weights_are_detached_from_the_losses_and_divided_by_n() -> None:
     net(losses).sum().backward()
     assert losses.grad is None
     assert net.curve([1.0, 1.0])[0] == pytest.approx(float(net(torch.ones(1)).detach()))
+
+
+@pytest.mark.parametrize("divide_by", ["number", "sum"])
+def test_the_weighting_network_goes_down_the_clean_loss_after_the_step(divide_by: DivideBy) -> None:
+    """Its gradient is that of the whole step, written out."""
+    torch.set_default_dtype(torch.float64)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(36, 3))
+    weighting = MetaWeightNet(model, torch.optim.SGD(model.parameters(), 0.5), divide_by=divide_by)
+    (x, y), (x_clean, y_clean) = pair(0), pair(1)
+    losses = cross_entropy(model(x), y, reduction="none")
+    weights = weighting.net(losses)
+    total = (weights * losses).sum() / (len(x) if divide_by == "number" else weights.sum())
+    theta = dict(model.named_parameters())
+    slopes = torch.autograd.grad(total, list(theta.values()), create_graph=True)
+    ahead = {k: p - 0.5 * g for (k, p), g in zip(theta.items(), slopes, strict=True)}
+    clean_loss = cross_entropy(functional_call(model, ahead, (x_clean,)), y_clean)
+    wanted = torch.autograd.grad(clean_loss, list(weighting.net.parameters()))
+    found: list[Tensor] = []
+    weighting.adam.register_step_pre_hook(
+        lambda *_: found.extend(p.grad.clone() for p in weighting.net.parameters() if p.grad is not None)
+    )
+    weighed = weighting.weigh(pair(0), pair(1))
+    assert all(torch.allclose(g, w, rtol=1e-8, atol=1e-14) for g, w in zip(found, wanted, strict=True))
+    assert sum(float(g.abs().sum()) for g in found) > 1e-4
+    divisor = len(x) if divide_by == "number" else weighed.weights.sum()
+    assert torch.allclose(weighed.shares, weighed.weights / divisor)
+    assert float(weighed.loss.detach()) == pytest.approx(float(weighed.shares @ weighed.losses))
 
 
 def test_the_difference_takes_nearly_the_exact_steps() -> None:
@@ -380,6 +409,30 @@ def test_what_a_training_has_seen_of_its_examples() -> None:
     assert float(objective.weights.mean()) == pytest.approx(1)
     assert objective.weights[[1, 3, 4, 6, 7, 8]].tolist() == [0] * 6
     assert isinstance(objective.weighting, Reweight)
+
+
+@pytest.mark.parametrize("divide_by", ["number", "sum"])
+def test_the_weights_of_a_training_are_what_examples_counted_in_its_losses(divide_by: DivideBy) -> None:
+    """By the losses' derivatives in the answers, whatever the weights are divided by."""
+    torch.manual_seed(0)
+    model, counted = nn.Sequential(nn.Flatten(), nn.Linear(36, 3)), torch.zeros(9, dtype=torch.float64)
+    objective = WeighedObjective(
+        lambda model, optimizer: MetaWeightNet(model, optimizer, lr=0.03, divide_by=divide_by),
+        Examples(*pair(1)),
+        examples=9,
+    )
+    (x, y), rows, loss_of = pair(0), torch.arange(9), objective(model, sgd(model))
+    answers: list[Tensor] = []
+    model.register_forward_hook(lambda *call: answers.append(call[-1]))
+    for _ in range(5):
+        answers.clear()
+        loss = loss_of(Examples(x, y), rows)
+        (slopes,) = torch.autograd.grad(loss, [answers[0]])
+        counted += (
+            slopes.norm(dim=1) / (answers[0].softmax(1) - nn.functional.one_hot(y, 3)).norm(dim=1)
+        ).double()
+    assert torch.allclose(objective.weights, counted / counted.mean(), rtol=1e-5)
+    assert float(objective.weights.std()) > 0.01
 
 
 @pytest.mark.parametrize("begin", [Reweight, MetaWeightNet])

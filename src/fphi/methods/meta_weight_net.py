@@ -14,7 +14,7 @@ from torch import nn
 from fphi.learnable.weighting import WeightNet
 from fphi.methods.families.weighting import WeightingMethod
 from fphi.methods.table import method
-from fphi.optimize.meta_weight_net import MetaWeightNet
+from fphi.optimize.meta_weight_net import DivideBy, MetaWeightNet
 from fphi.optimize.reweighting import Weighting
 from fphi.ranges import count, rate, weight
 
@@ -37,6 +37,8 @@ class MetaWeightNetMethod(WeightingMethod):
         weight_lr: Adam's learning rate for the weighting network (paper: 0.001, for 60,000 steps).
         weight_net_decay: its weight decay.
         weight_net_units: of its hidden layer.
+        divide_by: of the weighted losses of a minibatch: their number, or the sum of the weights, which then
+            decide only which examples a step is for, not how long it is.
         derivative: of the losses: exact, or by a difference, faster for convolutions and norm layers.
     """
 
@@ -48,6 +50,7 @@ class MetaWeightNetMethod(WeightingMethod):
     weight_lr: float = rate(0.03)
     weight_net_decay: float = weight(1e-4)
     weight_net_units: int = count(100, 10_000)
+    divide_by: DivideBy = "number"
     derivative: Literal["exact", "difference"] = "exact"
 
     def begin(self, module: nn.Module, optimizer: torch.optim.Optimizer) -> Weighting:
@@ -58,5 +61,6 @@ class MetaWeightNetMethod(WeightingMethod):
             net=WeightNet(self.weight_net_units).to(like.device, like.dtype),
             lr=self.weight_lr,
             weight_decay=self.weight_net_decay,
+            divide_by=self.divide_by,
             derivative=self.derivative,
         )

@@ -21,15 +21,16 @@ from fphi.within.implicit import gradient_by
 from fphi.within.randomness import RandomState
 from fphi.within.uncompiled import uncompiled
 
-__all__ = ["MetaWeightNet"]
+__all__ = ["DivideBy", "MetaWeightNet"]
+
+DivideBy = Literal["number", "sum"]
 
 
 class MetaWeightNet(Weighting):
     """A small network of an example's loss says how much it counts, and learns from the clean examples.
 
     Each step looks ahead along plain gradient descent at the optimizer's rate, moves the weighting network by
-    Adam so that the clean loss there falls, and takes the model's step with the new weights. Sums are divided
-    by n, not by the sum of the weights: these decide how long a step is.
+    Adam so that the clean loss there falls, and takes the model's step with the new weights.
 
     Args:
         model, optimizer, loss: see `Weighting`.
@@ -37,6 +38,8 @@ class MetaWeightNet(Weighting):
         lr: of the weighting network (paper: 1e-3).
         weight_decay: of it (paper: 1e-4).
         virtual_lr: of the step that looks ahead; None: the optimizer's at the time.
+        divide_by: of the weighted losses of a minibatch: their number, so that the weights decide how long a
+            step is too, or the sum of the weights, so that they decide only which examples it is for.
         derivative: of the losses towards the clean loss's gradient: exact, or by a difference, which is
             faster for convolutions and norm layers.
     """
@@ -52,6 +55,7 @@ class MetaWeightNet(Weighting):
         lr: float = 1e-3,
         weight_decay: float = 1e-4,
         virtual_lr: float | None = None,
+        divide_by: DivideBy = "number",
         derivative: Literal["exact", "difference"] = "exact",
     ) -> None:
         super().__init__(model, optimizer, loss)
@@ -60,7 +64,7 @@ class MetaWeightNet(Weighting):
             WeightNet().to(like.device, promote_types(like.dtype, torch.float32)) if net is None else net
         )
         self.adam = uncompiled(torch.optim.Adam)(self.net.parameters(), lr=lr, weight_decay=weight_decay)
-        self.virtual_lr, self.derivative = virtual_lr, derivative
+        self.virtual_lr, self.divide_by, self.derivative = virtual_lr, divide_by, derivative
 
     def _weigh(self, batch: Examples, clean: Examples) -> Weighed:
         """See `Weighting.weigh`; the weighting network takes its step."""
@@ -68,13 +72,12 @@ class MetaWeightNet(Weighting):
         moved: dict[str, Tensor] = {}
         losses = self._losses(self._theta(), batch, moved)
         read = losses.to(next(self.net.parameters()).dtype)
-        weights = self.net(read)
-        shares = (weights / len(losses)).to(losses.dtype)
-        helps, clean_loss, rate = self._helps(batch, clean, losses, shares, before)
+        shares = self._shares(self.net(read))
+        helps, clean_loss, rate = self._helps(batch, clean, losses, shares.to(losses.dtype), before)
         self._require_finite(losses, helps, clean_loss)
         self._keep(moved)
         phi: Parameters = {**dict(self.net.named_parameters())}
-        slope = gradient_by(-rate / len(losses) * (helps.to(weights.dtype) @ weights), phi)
+        slope = gradient_by(-rate * (helps.to(shares.dtype) @ shares), phi)
         for name, p in phi.items():
             p.grad = slope[name]
         self.adam.step()
@@ -83,7 +86,14 @@ class MetaWeightNet(Weighting):
             weights = self.net(read)
         if not bool(weights.isfinite().all()):
             raise FphiError("the weights are no longer finite: choose a smaller lr of the weighting network")
-        return Weighed((weights * losses).mean(), weights, losses.detach(), helps, clean_loss)
+        shares = self._shares(weights)
+        return Weighed((shares * losses).sum(), weights, shares, losses.detach(), helps, clean_loss)
+
+    def _shares(self, weights: Tensor) -> Tensor:
+        """What each example of a minibatch counts in its loss ``[n]``."""
+        if self.divide_by == "number":
+            return weights / len(weights)
+        return weights / weights.sum().clamp(min=torch.finfo(weights.dtype).tiny)
 
     def _helps(
         self, batch: Examples, clean: Examples, losses: Tensor, weights: Tensor, before: RandomState

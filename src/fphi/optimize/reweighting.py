@@ -60,6 +60,7 @@ class Weighed(NamedTuple):
         loss: of the model, to step along. It has no graph where no example helps: there is to be no step.
         weights: ``[n]``; their sum is 1 (or 0) in learning to reweight, they are from 0 to 1 each in
             Meta-Weight-Net.
+        shares: what each example counts in the loss ``[n]``, which is the sum of the losses times these.
         losses: of the examples ``[n]``.
         helps: ⟨∂L_clean/∂θ, ∂Lᵢ/∂θ⟩ ``[n]``: how fast a step along an example lowers the clean loss.
         clean_loss: the mean loss of the clean minibatch.
@@ -67,6 +68,7 @@ class Weighed(NamedTuple):
 
     loss: Tensor
     weights: Tensor
+    shares: Tensor
     losses: Tensor
     helps: Tensor
     clean_loss: Tensor
@@ -219,7 +221,7 @@ class Reweight(Weighting):
             self._keep(moved)
         else:
             loss = loss.detach()
-        return Weighed(loss, weights, losses.detach(), helps, clean_loss)
+        return Weighed(loss, weights, weights, losses.detach(), helps, clean_loss)
 
     def _by_products(
         self, batch: Examples, clean: Examples, moved: dict[str, Tensor]

@@ -68,7 +68,7 @@ class WeighedObjective:
     def _loss(self, batch: Examples, rows: Tensor) -> Tensor:
         weighed = self.weighting.weigh(batch, next(self._clean))
         self._visits[rows] += 1
-        self._weights[rows] += weighed.weights.double()
+        self._weights[rows] += len(rows) * weighed.shares.double()
         self._losses[rows] += weighed.losses.double()
         self._confidence[rows] += (-weighed.losses.double()).exp()
         self.skipped += weighed.skipped
