@@ -1,7 +1,8 @@
 """The methods that learn optimizers: gone on with bit for bit, and their rules among those of other methods."""
 
+import math
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -9,12 +10,14 @@ from safetensors.torch import load_file
 
 import fphi
 from fphi.learnable import GradientLearner
+from fphi.learnable.base import LearningAlgorithm
 from fphi.methods import get_method
 from fphi.methods.base import Setting
 from fphi.methods.families.problems import Units, problem_network
 from fphi.methods.lstm_meta_learner import LSTMMetaLearnerMethod
 from fphi.methods.lstm_optimizer import LSTMOptimizerMethod
-from fphi.methods.tuned_optimizer import TunedOptimizer
+from fphi.methods.tuned_optimizer import RuleName, TunedOptimizer
+from fphi.tasks.types import Examples, Task
 from fphi.within import LSTMMetaLearner, LSTMOptimizer
 
 SHORT: dict[str, dict[str, Any]] = {
@@ -55,6 +58,48 @@ def test_an_option_that_is_left_out_fits_the_problem() -> None:
     assert isinstance(given, LSTMOptimizer)
     assert (given.p, given.scale) == (5.0, 0.01)
     assert TunedOptimizer(rule="sgd").variant == "tuned-optimizer, sgd"
+
+
+def problems() -> Task:
+    return Task(
+        *(
+            Examples(e.x.double(), e.y.double())
+            for e in fphi.load_tasks("quadratics").batch("train", range(4))
+        )
+    )
+
+
+def tuned(rule: RuleName, rate: float) -> LearningAlgorithm:
+    method = TunedOptimizer(rule=rule, inner_lr=rate, inner_steps=6)
+    return method.learner(Setting(None, 10, (10,))).double()
+
+
+def way(learner: LearningAlgorithm, tasks: Task) -> float:
+    return float(fphi.meta_gradient(learner, tasks, threads=1)[0])
+
+
+@pytest.mark.parametrize("rule", get_args(RuleName))
+def test_a_rate_is_tuned_by_the_derivative_of_the_whole_way(rule: RuleName) -> None:
+    """Beside differences, at rates below the best, where a derivative with constant gradients is positive."""
+    tasks = problems()
+    for rate in (0.003, 0.03):
+        learner = tuned(rule, rate)
+        slope = float(fphi.meta_gradient(learner, tasks, threads=1)[1]["optimizer.logarithm"])
+        there, back = (way(tuned(rule, rate * math.exp(sign * 1e-5)), tasks) for sign in (1, -1))
+        assert slope == pytest.approx((there - back) / 2e-5, rel=1e-4)
+
+
+def test_a_rate_that_is_tuned_comes_near_the_best_also_from_where_all_diverges() -> None:
+    tasks, grid = problems(), [0.003 * 1.3**i for i in range(12)]
+    best = min(way(tuned("sgd", rate), tasks) for rate in grid)
+    for start in (0.0005, 10.0):
+        learner = tuned("sgd", start)
+        outer = TunedOptimizer(rule="sgd", outer_lr=0.3).optimizer(learner)
+        for step in range(40):
+            loss, gradients = fphi.meta_gradient(learner, tasks, threads=1)
+            assert bool(loss.isfinite())
+            outer.step(learner, gradients, step / 40)
+        assert way(learner, tasks) < 1.03 * best
 
 
 def test_the_meta_learner_of_the_paper_has_its_sizes() -> None:

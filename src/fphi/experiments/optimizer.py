@@ -76,13 +76,14 @@ class Optimizer(Experiment):
         digits = {"tasks": "digits", "ways": 10, "shots": self.shots, **steps}
         quadratics = {"tasks": "quadratics", **steps}
         planned = {
-            f"{_LEARNED} on quadratics": Planned("lstm-optimizer", 100, quadratics),
+            f"{_LEARNED} on quadratics": Planned("lstm-optimizer", 1000, {**quadratics, "stretches": "one"}),
             f"{_LEARNED} on 20 units": Planned("lstm-optimizer", 80, {**digits, "meta_batch": 4}),
         }
         for network, options in {"quadratics": quadratics, **_NETWORKS}.items():
             own = options if network == "quadratics" else {**digits, "meta_batch": 2, **options}
             for rule in _RULES:
-                planned[f"{rule} on {network}"] = Planned("tuned-optimizer", 30, {**own, "rule": rule})
+                tuned = {**own, "rule": rule, "outer_lr": 0.2}
+                planned[f"{rule} on {network}"] = Planned("tuned-optimizer", 40, tuned)
         return planned
 
     def measure(self, trained: Trained) -> Measured:

@@ -2,16 +2,19 @@
 
 1. Learnable: one number, the step size of gradient descent, momentum, RMSprop or Adam.
 2. Loss: that of the problem, summed along the way from a random start.
-3. Optimize: by gradient through all of the way, the gradients on it counting as constants.
+3. Optimize: by gradient through all of the way, and through the gradients on it: where these count as
+   constants, the derivative by a rate need not even have the right sign.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+import torch
+
 from fphi.learnable.base import LearningAlgorithm
 from fphi.methods.base import Setting, Usual
-from fphi.methods.families.networks import adam_descent
+from fphi.methods.families.networks import schedule_named
 from fphi.methods.families.problems import ProblemMethod, is_quadratic
 from fphi.methods.table import method
 from fphi.optimize import GradientDescent
@@ -19,8 +22,9 @@ from fphi.ranges import count, rate, share, weight
 from fphi.within import adam, sgd
 from fphi.within.hand_designed import RMSprop, TunedRate
 from fphi.within.optimizers import UpdateRule
+from fphi.within.uncompiled import uncompiled
 
-__all__ = ["TunedOptimizer"]
+__all__ = ["RuleName", "TunedOptimizer"]
 
 RuleName = Literal["sgd", "momentum", "nesterov", "rmsprop", "adam"]
 _RULES: Mapping[RuleName, Callable[[float, float], UpdateRule]] = {
@@ -60,7 +64,7 @@ class TunedOptimizer(ProblemMethod):
 
     def learner(self, setting: Setting) -> LearningAlgorithm:
         lr = self._usual_rate(is_quadratic(setting)) if self.inner_lr is None else self.inner_lr
-        return self.trained_by(TunedRate(_RULES[self.rule](lr, self.momentum)), setting)
+        return self.trained_by(TunedRate(_RULES[self.rule](lr, self.momentum)), setting, order=2)
 
     def _usual_rate(self, quadratic: bool) -> float:
         if self.rule in ("rmsprop", "adam"):
@@ -70,4 +74,6 @@ class TunedOptimizer(ProblemMethod):
         return 0.003 if quadratic else 0.1
 
     def optimizer(self, learner: LearningAlgorithm) -> GradientDescent:
-        return adam_descent(learner, self.outer_lr, self.schedule, clip_value=None)
+        # Just beyond the best rate ways diverge, and derivatives are of any size: the next step is back.
+        outer = uncompiled(torch.optim.Adam)(learner.parameters(), self.outer_lr, betas=(0.0, 0.9))
+        return GradientDescent(outer, schedule_named(self.schedule), clip_value=1.0)

@@ -8,6 +8,8 @@ from fphi.within.optimizers import InnerOptimizer, Parameters, State, UpdateRule
 
 __all__ = ["RMSprop", "TunedRate"]
 
+_FAR = 1e12  # its square is a number of float32
+
 
 class RMSprop(InnerOptimizer):
     """Gradients over the root of a running mean of their squares, equal to ``torch.optim.RMSprop``.
@@ -40,6 +42,9 @@ class RMSprop(InnerOptimizer):
 class TunedRate(InnerOptimizer):
     """A rule whose steps are all multiplied by one learned number, e^s; s begins at 0.
 
+    A coordinate whose gradient is beyond 1e12 stays where it is: a way that diverges has a finite loss, and a
+    derivative which says that s is too large.
+
     Args:
         rule: says the steps; what it learns itself is not registered.
     """
@@ -62,4 +67,6 @@ class TunedRate(InnerOptimizer):
     ) -> tuple[Parameters, State]:
         moved, state = self.rule.update(gradients, state, parameters, step)
         factor: Tensor = self.logarithm.exp()
-        return {k: p + factor * (moved[k] - p) for k, p in parameters.items()}, state
+        near = {k: g.abs() < _FAR for k, g in gradients.items()}
+        stepped = {k: p + factor * (moved[k] - p) for k, p in parameters.items()}
+        return {k: torch.where(near[k], stepped[k], p) for k, p in parameters.items()}, state

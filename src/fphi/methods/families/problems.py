@@ -107,8 +107,8 @@ class ProblemMethod(FewShotMethod):
     unit_layers: int = count(1, 100)
     activation: Activation = "sigmoid"
 
-    def trained_by(self, rule: UpdateRule, setting: Setting) -> OptimizerLearner:
-        """The learner whose rule is ``rule``."""
+    def trained_by(self, rule: UpdateRule, setting: Setting, order: Literal[1, 2] = 1) -> OptimizerLearner:
+        """The learner whose rule is ``rule``; see `OptimizerLearner` for the ``order``."""
         small = self.network == "auto" and setting.network is None and setting.input_shape != (1,)
         usual = _SPREAD if small else None
         return OptimizerLearner(
@@ -118,6 +118,7 @@ class ProblemMethod(FewShotMethod):
             unroll=self.unroll,
             stretches=self.stretches,
             start=usual if self.start is None else self.start,
+            order=order,
             loss=setting.loss,
             test_steps=self.test_steps,
             minibatch=self.inner_batch,
