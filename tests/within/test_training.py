@@ -47,6 +47,24 @@ def zeros(data: Supervised) -> nn.Module:
     return module
 
 
+def test_what_changes_images_leaves_the_order_of_minibatches_and_what_options_draw(data: Supervised) -> None:
+    """So that a training with a policy is paired with one without; its numbers are a function of the seed."""
+    drawn: list[float] = []
+
+    def draws(x: Tensor, epoch: int, generator: torch.Generator) -> Tensor:
+        drawn.append(float(torch.rand((), generator=generator)))
+        return x
+
+    shifts = replace(QUICK, augment=True)
+    plain, drawing, again = (
+        shifts.train(zeros(data), data, 5, augment=augment) for augment in (None, draws, draws)
+    )
+    assert plain.losses == drawing.losses == again.losses
+    half = len(drawn) // 2
+    assert drawn[:half] == drawn[half:]
+    assert len(set(drawn)) == half
+
+
 def test_one_epoch_of_one_batch_is_one_step_of_gradient_descent_by_hand(data: Supervised) -> None:
     """With Nesterov momentum m, decay d and weights w: g' = g + d w, and the first step is lr (1 + m) g'."""
     module = zeros(data)

@@ -144,7 +144,8 @@ class NetworkTraining:
             seed: of everything random.
             lr: in place of the option of that name: spaces may hold one for each architecture.
             objective: in place of the mean cross-entropy of a minibatch.
-            augment: what else changes training images, before the options that do.
+            augment: what else changes training images, before the options that do; it has random numbers of
+                its own, so that minibatches and first weights are the same without it.
             stretch: the epochs to train now; None: all.
 
         Raises:
@@ -152,14 +153,15 @@ class NetworkTraining:
         """
         first_rate = self.lr if lr is None else lr
         with own_randomness(seed, self.threads):
-            generator = torch.Generator().manual_seed(seed)
+            generator, images = torch.Generator().manual_seed(seed), _another(seed)
+            changed = augment or _unchanged
             return self._train(
                 module,
                 data,
                 generator,
                 first_rate,
                 objective or _mean_cross_entropy,
-                augment or _unchanged,
+                lambda x, epoch: changed(x, epoch, images),
                 stretch or Stretch(0, self.epochs),
             )
 
@@ -170,7 +172,7 @@ class NetworkTraining:
         generator: torch.Generator,
         first_rate: float,
         objective: Objective,
-        augment: Augment,
+        augment: Callable[[Tensor, int], Tensor],
         stretch: Stretch,
     ) -> TrainedNetwork:
         trained = TrainedNetwork(module, data, [], [], {}, self.last_epochs, self.of_last)
@@ -191,7 +193,7 @@ class NetworkTraining:
                 if i == count // 2:
                     _average_statistics_from_here(module)
                 optimizer.param_groups[0]["lr"] = self.rate(first_rate, done)
-                x = self._augmented(augment(data.train.x[rows], epoch, generator), generator)
+                x = self._augmented(augment(data.train.x[rows], epoch), generator)
                 loss = loss_of(Examples(x, data.train.y[rows]), rows)
                 total += self._step(loss, parameters, optimizer)
                 self._check(total, epoch, time.monotonic() - start)
@@ -262,6 +264,12 @@ def _average_statistics_from_here(module: nn.Module) -> None:
 
 def _mean_cross_entropy(module: nn.Module, optimizer: torch.optim.Optimizer) -> BatchLoss:
     return lambda batch, rows: cross_entropy(module(batch.x), batch.y)
+
+
+def _another(seed: int) -> torch.Generator:
+    """A generator apart from that of the seed itself."""
+    own = torch.randint(2**62, (), generator=torch.Generator().manual_seed(seed))
+    return torch.Generator().manual_seed(int(own))
 
 
 def _unchanged(x: Tensor, epoch: int, generator: torch.Generator) -> Tensor:
