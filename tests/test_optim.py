@@ -15,7 +15,16 @@ import fphi
 from fphi import FphiError
 from fphi.learnable import GradientLearner
 from fphi.tasks.types import Examples
-from fphi.within import LSTMMetaLearner, LSTMOptimizer, UpdateRule, adam, learned_momentum, learned_rate, sgd
+from fphi.within import (
+    InnerOptimizer,
+    LSTMMetaLearner,
+    LSTMOptimizer,
+    UpdateRule,
+    adam,
+    learned_momentum,
+    learned_rate,
+    sgd,
+)
 from fphi.within.drop_in import RuleOptimizer
 from fphi.within.hand_designed import TunedRate
 from fphi.within.unroll import descend
@@ -202,6 +211,25 @@ def test_parameters_of_several_dtypes_are_moved_each_by_its_own(name: str) -> No
     for late, double in zip(reached["late"], reached["double"], strict=True):
         assert late.dtype == torch.float64
         torch.testing.assert_close(late, double, rtol=1e-5, atol=1e-6)
+
+
+@EVERY
+def test_a_scalar_is_moved_as_the_one_entry_of_a_vector(name: str) -> None:
+    """Such as the temperature of a model that compares texts with images."""
+    rule, reached = RULES[name](), []
+    for shape in ((), (1,)):
+        parameter = nn.Parameter(torch.full(shape, 1.5))
+        torch.manual_seed(2)
+        if isinstance(rule, InnerOptimizer):
+            rule.register({"scale": parameter})
+        optimizer = RuleOptimizer([parameter], rule, learned_for={"scale": parameter})
+        for gradient in (0.7, -0.2):
+            parameter.grad = torch.full(shape, gradient)
+            optimizer.step(loss=0.7)
+        assert parameter.shape == shape
+        reached.append(parameter.item())
+    assert reached[0] == pytest.approx(reached[1], rel=1e-6)
+    assert reached[0] != 1.5
 
 
 def test_names_decide_which_numbers_a_parameter_has_in_any_order() -> None:

@@ -116,7 +116,7 @@ class Gate(nn.Module):
 
     def forward(self, output: Tensor, cell: Tensor, before: Tensor) -> Tensor:
         """``[...]`` from ``output: [..., hidden]``, ``cell`` and ``before: [...]``."""
-        weight, bias = self.linear.weight[0], self.linear.bias
+        weight, bias = self.linear.weight[0], self.linear.bias[0]  # a scalar's gate is a scalar
         units = output.shape[-1]
         read: Tensor = output @ weight[:units] + weight[units] * cell + weight[units + 1] * before
         return read + bias
