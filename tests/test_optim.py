@@ -126,6 +126,56 @@ def test_groups_have_factors_of_their_own_and_schedulers_change_them() -> None:
         before = [p.detach().clone() for p in model.parameters()]
 
 
+def test_weight_decay_is_decoupled_as_in_adamw() -> None:
+    """Per group and with a schedule; AdamW multiplies its decay by its step size, which a rule has not."""
+    models, rate, decay = (network(), network()), 0.01, 5.0
+    ours = RuleOptimizer(
+        [{"params": models[0][0].parameters(), "weight_decay": rate * decay}, {"params": models[0][2].parameters()}],  # type: ignore[index]
+        adam(rate),
+    )  # fmt: skip
+    theirs = torch.optim.AdamW(
+        [{"params": models[1][0].parameters(), "weight_decay": decay}, {"params": models[1][2].parameters()}],  # type: ignore[index]
+        lr=rate,
+        weight_decay=0.0,
+    )
+    schedules = [torch.optim.lr_scheduler.StepLR(o, 1, gamma=0.5) for o in (ours, theirs)]
+    draw = torch.Generator().manual_seed(3)
+    for _ in range(4):
+        for p, q in zip(models[0].parameters(), models[1].parameters(), strict=True):
+            p.grad = torch.randn(p.shape, generator=draw)
+            q.grad = p.grad.clone()
+        for optimizer, schedule in zip((ours, theirs), schedules, strict=True):
+            optimizer.step()
+            schedule.step()
+    for p, q in zip(models[0].parameters(), models[1].parameters(), strict=True):
+        torch.testing.assert_close(p, q, rtol=1e-5, atol=1e-7)
+    kept = ours.state_dict()
+    for group in kept["param_groups"]:
+        del group["weight_decay"]  # a state of before there was any
+    ours.load_state_dict(kept)
+    assert [group["weight_decay"] for group in ours.param_groups] == [0.0, 0.0]
+
+
+def test_options_that_a_rule_does_not_have_are_refused() -> None:
+    """They were ignored in groups; what torch's schedulers write there is none of them."""
+    model = network()
+    known = "and groups of them have lr and weight_decay"
+    with pytest.raises(FphiError, match=f"^maximize, momentum: an update rule has no such option.* {known}"):
+        RuleOptimizer([{"params": model.parameters(), "momentum": 0.9, "maximize": True}], sgd(0.1))
+    with pytest.raises(FphiError, match=f"^momentum: .* {known}"):
+        RuleOptimizer(model.parameters(), sgd(0.1), momentum=0.9)  # type: ignore[arg-type]
+    with pytest.raises(FphiError, match="weight_decay is 10; it must be at most 1"):
+        RuleOptimizer(model.parameters(), sgd(0.1), weight_decay=10.0)
+    optimizer = RuleOptimizer(model[0].parameters(), sgd(0.1))  # type: ignore[index]
+    with pytest.raises(FphiError, match="the weight_decay of a group is -1; it must be at least 0"):
+        optimizer.add_param_group({"params": model[2].parameters(), "weight_decay": -1})  # type: ignore[index]
+    assert len(optimizer.param_groups) == 1
+    torch.optim.lr_scheduler.OneCycleLR(optimizer, 1.0, total_steps=9, cycle_momentum=False)
+    torch.optim.swa_utils.SWALR(optimizer, swa_lr=0.1)
+    optimizer.add_param_group({**optimizer.param_groups[0], "params": [*model[2].parameters()]})  # type: ignore[index]
+    assert len(optimizer.param_groups) == 2
+
+
 def test_a_parameter_without_a_gradient_stays_and_counts_its_own_steps() -> None:
     """As in torch's Adam, whose corrections depend on the number of steps."""
     models = network(), network()
@@ -301,6 +351,10 @@ def test_a_run_s_rule_trains_any_model_in_an_ordinary_loop(tmp_path: Path) -> No
     assert all(map(torch.equal, train(other, RuleOptimizer(other.parameters(), loaded.optimizer), batches(3)), reached))  # fmt: skip
     double = network().double()
     fphi.optim.load(run)(double.parameters())  # the rule follows the parameters
+    decaying = fphi.optim.load(run)(double.parameters(), lr=0.5, weight_decay=0.1)
+    assert [(group["lr"], group["weight_decay"]) for group in decaying.param_groups] == [(0.5, 0.1)]
+    with pytest.raises(FphiError, match="maximize: an update rule has no such option"):
+        fphi.optim.load(run)(double.parameters(), maximize=True)  # type: ignore[arg-type]
     fphi.train("prototypical", out=tmp_path / "other", steps=1, validation_tasks=2, train_ways=5)
     with pytest.raises(FphiError, match="of a PrototypicalLearner, which takes no gradient steps"):
         fphi.optim.load(tmp_path / "other")

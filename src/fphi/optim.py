@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Never
 
 from torch import Tensor
 
@@ -28,9 +28,11 @@ class LoadedRule:
         self,
         params: Iterable[Tensor] | Iterable[dict[str, Any]] | Iterable[tuple[str, Tensor]],
         lr: float = 1.0,
+        weight_decay: float = 0.0,
+        **others: Never,
     ) -> RuleOptimizer:
-        """The optimizer of these parameters, whose steps are ``lr`` times the rule's."""
-        return RuleOptimizer(params, self.rule, lr, self.learned_for)
+        """The optimizer of these parameters, whose steps are ``lr`` times the rule's: see `RuleOptimizer`."""
+        return RuleOptimizer(params, self.rule, lr, self.learned_for, weight_decay, **others)
 
 
 def load(run: Path | str, **files: Any) -> LoadedRule:

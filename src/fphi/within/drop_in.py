@@ -1,8 +1,8 @@
 """An update rule as one of torch's optimizers, for an ordinary training loop."""
 
 import copy
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NoReturn, TypeAlias
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any, Never, NoReturn, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,9 @@ from fphi.within.optimizers import InnerOptimizer, Parameters, State, UpdateRule
 __all__ = ["RuleOptimizer"]
 
 _Kind: TypeAlias = tuple[torch.device, torch.dtype]
+# What torch and its schedulers of the learning rate write into groups, beside what the optimizer declares.
+_WRITTEN = frozenset({"params", "param_names", "initial_lr", "max_lr", "min_lr", "swa_lr"})
+_DECAY = Range(0, 1)
 
 
 class RuleOptimizer(Optimizer):
@@ -22,7 +25,13 @@ class RuleOptimizer(Optimizer):
 
     With ``lr`` 1 a step is the rule's to the last bit; another number makes it so many times as long, and is
     what torch's schedulers of the learning rate change. Parameters without a gradient stay as they are. What
-    the rule has learned is not in the ``state_dict``: that is in its run.
+    the rule has learned is not in the ``state_dict``: that is in its run. Groups may have an ``lr`` and a
+    ``weight_decay`` of their own; all else that a step depends on is the rule's.
+
+    Weight decay is decoupled from the rule, which has no step size to multiply it by: a step takes the share
+    ``lr * weight_decay`` of each parameter away, beside what the rule does. So it is in the paper (Loshchilov
+    and Hutter, ICLR 2019), where ``lr`` is the schedule's factor; for ``torch.optim.AdamW(lr=a,
+    weight_decay=b)`` it is ``a * b``.
 
     Args:
         params: as every optimizer of torch takes them: parameters, pairs of name and parameter, or groups.
@@ -31,9 +40,11 @@ class RuleOptimizer(Optimizer):
         learned_for: the parameters that it was learned with, in their order; they count where a rule is not
             shared (see `InnerOptimizer.is_shared`). Those of the model are known by their names where these
             are given, in any order, and else by their places, all of them.
+        weight_decay: the share of each parameter that a step takes away, times ``lr``.
+        others: options of other optimizers, which are refused.
 
     Raises:
-        FphiError: the rule belongs to parameters of other names or shapes.
+        FphiError: the rule belongs to parameters of other names or shapes, or an option is not known.
 
     >>> from fphi.within import sgd
     >>> model = nn.Linear(3, 2)
@@ -48,8 +59,12 @@ class RuleOptimizer(Optimizer):
         rule: UpdateRule,
         lr: float = 1.0,
         learned_for: Mapping[str, Tensor] | None = None,
+        weight_decay: float = 0.0,
+        **others: Never,
     ) -> None:
+        _require_known(others)
         require_number("lr", lr, Range(0))
+        require_number("weight_decay", weight_decay, _DECAY)
         shared = not isinstance(rule, InnerOptimizer) or rule.is_shared
         known = {name: list(like.shape) for name, like in (learned_for or {}).items()}
         self._known = None if shared else known
@@ -58,7 +73,7 @@ class RuleOptimizer(Optimizer):
         self.rule = copy.deepcopy(rule)
         if isinstance(self.rule, nn.Module):
             self.rule.requires_grad_(False)
-        super().__init__(params, {"lr": lr})
+        super().__init__(params, {"lr": lr, "weight_decay": weight_decay})
         if not self._by_name and self._known is not None and len(self._names) < len(self._known):
             self._refuse(f"{len(self._names)} parameters, and the rule has learned for {len(self._known)}")
 
@@ -67,12 +82,20 @@ class RuleOptimizer(Optimizer):
         own = {"rule": self.rule, "_known": self._known, "_names": self._names, "_rules": {}}
         return {**super().__getstate__(), **own}
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Groups that were kept before there was weight decay have none."""
+        super().__setstate__(state)
+        for group in self.param_groups:
+            group.setdefault("weight_decay", 0.0)
+
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """As every optimizer of torch; parameters without names count on."""
         super().add_param_group(param_group)
         group = self.param_groups[-1]
         try:
+            _require_known(group.keys() - self.defaults.keys() - _WRITTEN)
             require_number("the lr of a group", float(group["lr"]), Range(0))
+            require_number("the weight_decay of a group", float(group["weight_decay"]), _DECAY)
             for place, parameter in enumerate(group["params"]):
                 self._names[parameter] = self._name(parameter, group.get("param_names", ())[place:])
         except FphiError:
@@ -143,10 +166,12 @@ class RuleOptimizer(Optimizer):
                     kind = p.device, p.dtype
                     alike.setdefault((self.state[p].get("step", 0), kind), []).append(p)
             for (step, kind), moving in alike.items():
-                self._move(moving, step, self._rule(kind), group["lr"], loss)
+                self._move(moving, step, self._rule(kind), group, loss)
         return returned
 
-    def _move(self, parameters: list[Tensor], step: int, rule: UpdateRule, factor: float, loss: Any) -> None:
+    def _move(
+        self, parameters: list[Tensor], step: int, rule: UpdateRule, group: Mapping[str, Any], loss: Any
+    ) -> None:
         """One step of parameters of one kind that all have made ``step`` of them."""
         named = {self._names[p]: p for p in parameters}
         now: Parameters = {name: p.detach() for name, p in named.items()}
@@ -156,8 +181,10 @@ class RuleOptimizer(Optimizer):
             first = next(iter(now.values()))
             state = rule.observe(torch.as_tensor(loss).detach().reshape(()).to(first), state)
         moved, state = rule.update(gradients, state, now, step)
+        factor, decay = group["lr"], group["weight_decay"]
         for name, p in named.items():
-            p.copy_(moved[name] if factor == 1 else p + factor * (moved[name] - p))
+            reached = moved[name] if factor == 1 else p + factor * (moved[name] - p)
+            p.copy_(reached - factor * decay * p if decay else reached)
             self.state[p]["step"] = step + 1
             for part, values in state.items():
                 self.state[p][part] = values[name]
@@ -198,4 +225,12 @@ class RuleOptimizer(Optimizer):
             f"the model has {what}: a rule with numbers of its own for each parameter serves only those "
             f"that it was learned with{names}; give these as pairs of name and parameter, or learn a rule "
             "that all parameters share"
+        )
+
+
+def _require_known(others: Collection[str]) -> None:
+    if others:
+        raise FphiError(
+            f"{', '.join(sorted(others))}: an update rule has no such option, and would ignore it; "
+            "parameters and groups of them have lr and weight_decay, and the rule says all else about a step"
         )
