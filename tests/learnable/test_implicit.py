@@ -1,6 +1,7 @@
 """Implicit MAML: closed forms, the limit of unrolled steps, and a memory that does not grow with them."""
 
 import weakref
+from collections.abc import Callable
 from functools import partial
 from typing import ClassVar, Literal
 
@@ -10,11 +11,12 @@ from torch import Tensor, nn
 
 from fphi.errors import FphiError
 from fphi.learnable import GradientLearner, ImplicitLearner, ReptileLearner
+from fphi.methods.base import Setting
 from fphi.methods.imaml import IMAML
 from fphi.networks import MLP
 from fphi.objective import meta_gradient
 from fphi.tasks.types import Examples, Task
-from fphi.within import Parameters, UpdateRule, adam, learned_rate, sgd
+from fphi.within import InnerOptimizer, Parameters, UpdateRule, adam, learned_momentum, learned_rate, sgd
 from fphi.within.implicit import conjugate_gradient, neumann
 from fphi.within.optimizers import SGD, State
 from graph_memory import held_at_most
@@ -95,6 +97,49 @@ def test_held_fast_it_is_the_pooled_gradient_at_the_initial_parameters() -> None
     pooled = GradientLearner(Linear(1, 2, 3, 4), sgd(0.1), 0, loss=half_square)
     found, expected = (meta_gradient(learner, tasks)[1]["network.w"] for learner in (held, pooled))
     torch.testing.assert_close(found, expected, rtol=1e-6, atol=0)
+
+
+RULES: list[tuple[Callable[[float], InnerOptimizer], float]] = [
+    (sgd, 2),
+    (lambda lr: sgd(lr, momentum=0.5), 3),
+    (lambda lr: sgd(lr, momentum=0.5, nesterov=True), 1.5),
+    (lambda lr: learned_rate(lr, per="all"), 2),
+    (lambda lr: learned_rate((lr / 2, lr), steps=3), 2),
+    (lambda lr: learned_momentum(lr, 0.5, "tensor"), 3),
+    (lambda lr: learned_momentum(lr, 0.5, "tensor", nesterov=True), 1.5),
+]
+
+
+@pytest.mark.parametrize(("rule", "bound"), RULES)
+def test_a_strength_at_which_steps_grow_without_end_is_refused(
+    rule: Callable[[float], InnerOptimizer], bound: float
+) -> None:
+    """On λ/2 (θ - φ)² itself: just below the bound steps arrive, just above it they would not."""
+    for share in (0.98, 1.02):
+        own, now = rule(0.1), {"w": torch.ones(1, dtype=torch.float64)}
+        own.register(now)
+        with torch.no_grad():
+            for rate in getattr(own, "rates", {}).values():
+                rate.fill_(0.1)
+            state = own.init(now)
+            for step in range(600):
+                gradients = {"w": share * 10 * bound * now["w"]}
+                now, state = own.update(gradients, state, now, step)
+        assert (now["w"].abs().item() < 1e-3) == (share < 1)
+        strength = share * 10 * bound
+        if share < 1:
+            ImplicitLearner(Linear(1), own, 3, strength=strength)
+            continue
+        message = f"strength is {strength:g}, .* from {10 * bound:g} on: .* below 0.98 times this"
+        with pytest.raises(FphiError, match=message):
+            ImplicitLearner(Linear(1), own, 3, strength=strength)
+
+
+def test_the_command_refuses_it_too() -> None:
+    setting = Setting(5, 1, (1, 28, 28))
+    IMAML(strength=19.9).learner(setting)
+    with pytest.raises(FphiError, match=r"strength is 20, and inner steps .* from 20 on"):
+        IMAML(strength=20).learner(setting)
 
 
 def test_the_series_of_neumann_tends_to_the_conjugate_gradient() -> None:

@@ -1,5 +1,6 @@
 """Gradient descent whose momentum is learned beside its step sizes."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,7 +9,14 @@ from torch import Tensor, nn
 from torch.autograd import Function
 
 from fphi.ranges import Range, checked
-from fphi.within.optimizers import LearnedRate, Parameters, RatePer, State, kept_where_fitting
+from fphi.within.optimizers import (
+    LearnedRate,
+    Parameters,
+    RatePer,
+    State,
+    kept_where_fitting,
+    least_divergent,
+)
 
 __all__ = ["LearnedMomentum", "learned_momentum"]
 
@@ -44,6 +52,11 @@ class LearnedMomentum(LearnedRate):
             key: nn.Parameter(torch.full_like(rate, self.momentum)) for key, rate in self.rates.items()
         }
         self.momenta = kept_where_fitting(self.momenta, momenta)
+
+    def most_curvature(self) -> float:
+        pairs = zip(self.rates.values(), self.momenta.values(), strict=True)
+        largest = [(r.max().item(), m.max().item()) for r, m in pairs if r.numel()]
+        return min((least_divergent(rate, m, self.nesterov) for rate, m in largest), default=math.inf)
 
     def init(self, parameters: Parameters) -> State:
         return {"velocity": {name: torch.zeros_like(p) for name, p in parameters.items()}}

@@ -1,5 +1,6 @@
 """Inner optimizers: the update rules of within-task training, as pairs of pure functions."""
 
+import math
 from collections.abc import Mapping
 from typing import Literal, Protocol
 
@@ -21,6 +22,7 @@ __all__ = [
     "adam",
     "kept_where_fitting",
     "learned_rate",
+    "least_divergent",
     "sgd",
 ]
 
@@ -66,6 +68,10 @@ class InnerOptimizer(nn.Module):
         A rule that another learner has trained has been registered before: what of it fits is kept.
         """
 
+    def most_curvature(self) -> float:
+        """h, where steps on h/2 θ² and all that is steeper grow without end; infinite: it is not known."""
+        return math.inf
+
     def init(self, parameters: Parameters) -> State:
         """The state before the first step: by name, a tensor for each parameter."""
         return {}
@@ -106,6 +112,9 @@ class SGD(InnerOptimizer):
         if nesterov and momentum == 0:
             raise FphiError(f"nesterov=True needs a momentum, and it is {momentum}; give one, as 0.9")
         self.lr, self.momentum, self.nesterov, self.weight_decay = lr, momentum, nesterov, weight_decay
+
+    def most_curvature(self) -> float:
+        return least_divergent(self.lr, self.momentum, self.nesterov) - self.weight_decay
 
     def init(self, parameters: Parameters) -> State:
         return {"velocity": _map_zero(parameters)} if self.momentum else {}
@@ -206,6 +215,11 @@ class LearnedRate(InnerOptimizer):
             rates[self._key(name)] = nn.Parameter(rate, requires_grad=self.learnable)
         self.rates = kept_where_fitting(self.rates, rates)
 
+    def most_curvature(self) -> float:
+        # Of rates by step the smallest: one step that is too long is made up for by the others.
+        rates = [rate if self.steps is None else rate.amin(0) for rate in self.rates.values()]
+        return min((least_divergent(rate.max().item()) for rate in rates if rate.numel()), default=math.inf)
+
     def update(
         self, gradients: Parameters, state: State, parameters: Parameters, step: int
     ) -> tuple[Parameters, State]:
@@ -225,6 +239,12 @@ class LearnedRate(InnerOptimizer):
         return (
             "all" if self.per == "all" else name.replace(".", "/")
         )  # the name of a module's parameter has no dot
+
+
+def least_divergent(rate: float, momentum: float = 0.0, nesterov: bool = False) -> float:
+    """The least curvature at which gradient descent grows without end: 2 / rate without momentum."""
+    ahead = 1 + 2 * momentum if nesterov else 1.0
+    return 2 * (1 + momentum) / (ahead * rate) if min(rate, ahead) > 0 else math.inf
 
 
 def kept_where_fitting(before: nn.ParameterDict, new: Mapping[str, nn.Parameter]) -> nn.ParameterDict:

@@ -6,6 +6,7 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fphi.errors import FphiError
 from fphi.learnable.base import Loss
 from fphi.learnable.initialization.gradient_learner import GradientLearner
 from fphi.networks.batch_norm import network_pass
@@ -13,7 +14,7 @@ from fphi.ranges import Range, checked
 from fphi.tasks.types import Examples, Task
 from fphi.within.by_hand import second_derivatives
 from fphi.within.implicit import Solve, conjugate_gradient, implicit_gradient
-from fphi.within.optimizers import Parameters, UpdateRule
+from fphi.within.optimizers import InnerOptimizer, Parameters, UpdateRule
 from fphi.within.stand_in import own_parameters
 from fphi.within.surroundings import ordinary
 from fphi.within.task_map import Batching, is_costly
@@ -38,12 +39,15 @@ class ImplicitLearner(GradientLearner):
         optimizer: see `GradientLearner`; what it could learn has no gradient, since a minimum does not depend
             on the way to it.
         steps: inner steps in training.
-        strength: λ, how much the parameters are held at φ.
+        strength: λ, how much the parameters are held at φ; steps of ``sgd(α)`` arrive where it is below 2/α.
         inverse: solves for each task by products with I λ + ∇²l_S; its tensors are ``[tasks, ...]``.
         loss: scalar loss of one task, for support and query alike.
         adapts: ``"all"`` parameters, or those of the ``"head"``.
         test_steps: inner steps in ``eval()``; None: as in training.
         batching: see `LearningAlgorithm`.
+
+    Raises:
+        FphiError: the optimizer's steps on λ/2 ‖θ - φ‖² grow without end.
     """
 
     @checked(steps=Range(0), test_steps=Range(0), strength=Range(0, open=True))
@@ -64,6 +68,18 @@ class ImplicitLearner(GradientLearner):
             network, optimizer, steps, loss=loss, adapts=adapts, test_steps=test_steps, batching=batching
         )
         self.strength, self.inverse = strength, inverse
+        self._require_steps_that_end()
+
+    def _require_steps_that_end(self) -> None:
+        if not isinstance(self.optimizer, InnerOptimizer):
+            return
+        most = self.optimizer.most_curvature()
+        if self.strength >= most:
+            shorter = most / self.strength
+            raise FphiError(
+                f"strength is {self.strength:g}, and inner steps of this size grow without end from {most:g} "
+                f"on: take a smaller one, or an inner learning rate below {shorter:.2g} times this"
+            )
 
     def _support_loss(self, parameters: Parameters, x: Tensor, y: Tensor) -> Tensor:
         loss, initial = super()._support_loss(parameters, x, y), self.adaptable
