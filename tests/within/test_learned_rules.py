@@ -117,6 +117,25 @@ def test_preprocessing_has_the_worked_values(g: float, p: float, expected: tuple
     assert found == pytest.approx(expected, rel=1e-9)
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("p", [0.5, 10.0, 12.0, 88.0, 89.0, 100.0])
+def test_preprocessing_is_finite_for_every_p_in_every_type(dtype: torch.dtype, p: float) -> None:
+    """e^89 is infinite in float32, e^12 in half precision, where e^-18 is 0."""
+    kinds = torch.finfo(dtype)
+    g = torch.tensor([0.0, kinds.tiny, -1e-3, 1.0, kinds.max], dtype=dtype, requires_grad=True)
+    found = preprocessed(g, p)
+    exact = preprocessed(g.detach().double(), p)
+    torch.testing.assert_close(found.double(), exact, rtol=0.02, atol=1e-6)
+    nothing = torch.autograd.grad(found, g, torch.zeros_like(found))[0]
+    assert torch.equal(nothing, torch.zeros_like(g))
+
+
+def test_preprocessing_scales_numbers_that_are_smaller_than_usual_ones() -> None:
+    found = preprocessed(torch.tensor([1e-39, -1e-39]), 89.0)
+    second = math.exp(89) * 1e-39
+    torch.testing.assert_close(found, torch.tensor([[-1.0, second], [-1.0, -second]]))
+
+
 def test_preprocessing_has_a_finite_derivative_at_zero() -> None:
     g = torch.zeros(3, requires_grad=True)
     (gradient,) = torch.autograd.grad(preprocessed(g).sum(), g)

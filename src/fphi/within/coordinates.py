@@ -18,13 +18,14 @@ def preprocessed(values: Tensor, p: float = 10.0) -> Tensor:
     >>> preprocessed(torch.tensor([1.0, -1e-8])).tolist()
     [[0.0, 1.0], [-1.0, -0.00022026464284863323]]
     """
-    size, least = values.abs(), math.exp(-p)
-    large = size >= least
+    size = values.abs()
+    large = (size >= math.exp(-p)) & (size > 0)  # e^-p can be 0 in the values' type
     # A logarithm of 0 that is not used would still make the derivative nan.
     logarithm = torch.where(large, size, 1.0).log() / p
-    return torch.stack(
-        (torch.where(large, logarithm, -1.0), torch.where(large, values.sign(), math.exp(p) * values)), -1
-    )
+    small, factors = values, math.ceil(p / math.log(torch.finfo(values.dtype).max))
+    for _ in range(factors):  # more than one where e^p is infinite in this type, and 0 times it nan
+        small = math.exp(p / factors) * small
+    return torch.stack((torch.where(large, logarithm, -1.0), torch.where(large, values.sign(), small)), -1)
 
 
 class CoordinateLSTM(nn.Module):
