@@ -7,9 +7,10 @@ from typing import Any, get_args
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import nn
 
 import fphi
-from fphi.learnable import GradientLearner
+from fphi.learnable import GradientLearner, OptimizerLearner
 from fphi.learnable.base import LearningAlgorithm
 from fphi.methods import get_method
 from fphi.methods.base import Setting
@@ -136,6 +137,37 @@ def test_the_small_network_has_the_units_that_are_asked_for() -> None:
     kinds = [type(m) for m in relu.network.children()]
     assert kinds.count(torch.nn.ReLU) == 3
     assert torch.nn.Sigmoid not in kinds
+
+
+@pytest.mark.parametrize(
+    ("setting", "network"),
+    [
+        (Setting(None, 5, (1,)), "auto"),
+        (Setting(10, 2, (1, 8, 8)), "auto"),
+        (Setting(10, 2, (1, 28, 28)), "conv4-stride"),
+        (
+            Setting(10, 2, (3,), network=lambda shape, outputs, norm: nn.Linear(shape[0], outputs or 1)),
+            "auto",
+        ),
+    ],
+    ids=["sine", "small", "named", "of a file"],
+)
+def test_all_rules_of_all_seeds_begin_at_the_same_place(setting: Setting, network: str) -> None:
+    starts = []
+    support = Examples(torch.linspace(0, 1, 8).reshape(2, 4, 1), torch.zeros(2, 4))
+    for seed in (0, 1):
+        for chosen in (LSTMOptimizerMethod(network=network, hidden=3), TunedOptimizer(network=network)):
+            torch.manual_seed(seed)
+            learner = chosen.learner(setting)
+            assert isinstance(learner, OptimizerLearner)
+            starts.append(learner._begin(support))
+    assert all(torch.equal(other[name], p) for other in starts for name, p in starts[0].items())
+
+
+def test_making_a_network_moves_no_generator() -> None:
+    before = torch.get_rng_state()
+    TunedOptimizer().learner(Setting(None, 5, (1,)))
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_a_rule_is_tested_on_other_networks_than_it_was_learned_on(tmp_path: Path) -> None:

@@ -37,8 +37,9 @@ class OptimizerLearner(GradientLearner):
     number is drawn anew whenever `fphi.tell_progress` says how far training is, and walks up to it without
     derivatives. Times the number of stretches its gradient is on average that of all, for less work a step.
 
-    The start is a function of the task: its examples seed it. So all rules begin at the same place, and a
-    task is the same whenever it comes.
+    The start is a function of the task, whose examples seed it, and of where the numbers of ``network`` are
+    about. So all rules that are given the same network begin at the same place, and a task is the same
+    whenever it comes.
 
     Args:
         network: the form of the network, and where the numbers of each of its tensors are about. It is no

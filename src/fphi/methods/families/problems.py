@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import ClassVar, Literal
 
+import torch
 from torch import nn
 
 from fphi.learnable.optimizer.optimizer_learner import OptimizerLearner
@@ -112,7 +113,7 @@ class ProblemMethod(FewShotMethod):
         small = self.network == "auto" and setting.network is None and setting.input_shape != (1,)
         usual = _SPREAD if small else None
         return OptimizerLearner(
-            problem_network(self.network, setting, Units(self.units, self.unit_layers, self.activation)),
+            self._form(setting),
             rule,
             self.inner_steps,
             unroll=self.unroll,
@@ -123,3 +124,11 @@ class ProblemMethod(FewShotMethod):
             test_steps=self.test_steps,
             minibatch=self.inner_batch,
         )
+
+    def _form(self, setting: Setting) -> nn.Module:
+        """The network, whose numbers say where starts are about: the same for every rule and every seed."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            return problem_network(
+                self.network, setting, Units(self.units, self.unit_layers, self.activation)
+            )
