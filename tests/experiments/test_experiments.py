@@ -17,6 +17,7 @@ from fphi.experiments.parts.numbers import gain_of, mean_of
 from fphi.experiments.parts.scale import Scale
 from fphi.experiments.parts.trainings import Planned
 from fphi.experiments.parts.trainings import _options as options_of
+from fphi.tasks.options import TaskOptions
 from own_file import write_own
 
 Capture = pytest.CaptureFixture[str]
@@ -159,6 +160,27 @@ def test_a_training_is_validated_equally_often_however_long_it_is() -> None:
     plan = Planned("maml", 200, {"inner_steps": 1}, 12)
     for steps, every in ((None, 16), (2000, 166), (5, 1)):
         assert options_of(plan, Scale(steps=steps, test_tasks=1), 0, {})["validate_every"] == every
+
+
+@pytest.mark.parametrize("scale", [Scale(test_tasks=1), Scale(steps=7, meta_batch=3, test_tasks=1)])
+def test_what_is_compared_is_trained_equally(scale: Scale) -> None:
+    """The same meta-steps, each on as many examples: without inner steps nothing is learned of supports."""
+
+    def budgets(name: str, **own: Any) -> list[tuple[int, int]]:
+        plan = experiments()[name](**own).trainings(TaskOptions())
+        found = []
+        for planned in plan.values():
+            options = options_of(planned, scale, 0, {})
+            support = options["shots"] if options["inner_steps"] else 0
+            queries = options.get("queries") or options["shots"]
+            found.append((options["steps"], options.get("meta_batch", 1) * (support + queries)))
+        return found
+
+    for name, shots in (("sine", 5), ("sine", 12), ("domains", 1), ("domains", 10)):
+        maml, pooled = budgets(name, shots=shots)
+        assert maml == pooled
+    steps = [options_of(p, scale, 0, {})["steps"] for p in experiments()["inner-steps"]().trainings(TaskOptions()).values()]  # fmt: skip
+    assert len(set(steps)) == 1
 
 
 def test_so_many_shots_as_the_optimizer_may_have_there_are() -> None:

@@ -33,7 +33,7 @@ class InnerSteps(Experiment):
     def trainings(self, tasks: TaskOptions) -> Mapping[str, Planned]:
         one = {"network": self.network, "inner_steps": 1, "test_steps": 3, "inner_lr": 0.4}
         five = {"network": self.network, "inner_steps": 5, "test_steps": 5, "inner_lr": 0.1}
-        return {"trained for 1 step": Planned("maml", 400, one), "trained for 5": Planned("maml", 300, five)}
+        return {"trained for 1 step": Planned("maml", 300, one), "trained for 5": Planned("maml", 300, five)}
 
     def measure(self, trained: Trained) -> Measured:
         values: dict[str, Any] = {}

@@ -40,10 +40,12 @@ class Sine(Experiment):
     shots: int = count(5, 1000)
 
     def trainings(self, tasks: TaskOptions) -> Mapping[str, Planned]:
-        common = {"tasks": "sine", "shots": self.shots, "queries": 10}
+        common = {"tasks": "sine", "shots": self.shots}
+        # Without inner steps only queries are learned from: as many as MAML has points of a wave in all.
+        maml, pooled = {**common, "queries": 10}, {**common, "queries": 10 + self.shots}
         return {
-            "MAML": Planned("maml", 6000, {**common, "inner_steps": 1, "test_steps": 1}),
-            "pooled": Planned("maml", 2000, {**common, "inner_steps": 0, "test_steps": 0}),
+            "MAML": Planned("maml", 6000, {**maml, "inner_steps": 1, "test_steps": 1}),
+            "pooled": Planned("maml", 6000, {**pooled, "inner_steps": 0, "test_steps": 0}),
         }
 
     def measure(self, trained: Trained) -> Measured:

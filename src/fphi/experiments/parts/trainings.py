@@ -43,12 +43,14 @@ class Planned:
         steps: meta-steps where nobody says otherwise.
         options: of the method, the training and the tasks, as `fphi.train` takes them.
         validations: in the course of the training, however long it is; None: as these options say.
+        tasks_each: tasks of a meta-step for each of those that the user asks for.
     """
 
     method: str
     steps: int
     options: Mapping[str, Any] = field(default_factory=dict)
     validations: int | None = None
+    tasks_each: int = 1
 
 
 @dataclass(frozen=True)
@@ -216,7 +218,7 @@ def train_planned(
 
 
 def _options(planned: Planned, scale: Scale, seed: int, own: Mapping[str, Any]) -> dict[str, Any]:
-    batch = {} if scale.meta_batch is None else {"meta_batch": scale.meta_batch}
+    batch = {} if scale.meta_batch is None else {"meta_batch": planned.tasks_each * scale.meta_batch}
     steps = planned.steps if scale.steps is None else scale.steps
     validated = min(_VALIDATED, scale.test_tasks or 1)
     often = {"validate_every": max(1, steps // planned.validations)} if planned.validations else {}
