@@ -77,7 +77,9 @@ class Optimizer(Experiment):
         quadratics = {"tasks": "quadratics", **steps}
         planned = {
             f"{_LEARNED} on quadratics": Planned("lstm-optimizer", 1000, {**quadratics, "stretches": "one"}),
-            f"{_LEARNED} on 20 units": Planned("lstm-optimizer", 80, {**digits, "meta_batch": 4}),
+            f"{_LEARNED} on 20 units": Planned(
+                "lstm-optimizer", 400, {**digits, "meta_batch": 4, "stretches": "one"}
+            ),
         }
         for network, options in {"quadratics": quadratics, **_NETWORKS}.items():
             own = options if network == "quadratics" else {**digits, "meta_batch": 2, **options}
