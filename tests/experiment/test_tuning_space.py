@@ -13,6 +13,7 @@ from fphi.experiment.tuning.space import Facts, current, space_of
 from fphi.methods.base import FewShotMethod
 from fphi.methods.families.networks import ScheduleName
 from fphi.methods.leo import LEO
+from fphi.methods.lstm_optimizer import LSTMOptimizerMethod
 from fphi.methods.maml import MAML
 from fphi.methods.prototypical import Prototypical
 from fphi.methods.table import methods
@@ -130,6 +131,19 @@ def test_whatever_is_written_is_refused_or_read_back_as_it_is(name: str, values:
         (one,) = space_of(MAML(), IMAGES, (f"{name}={values}",), ())
         assert space_of(MAML(), IMAGES, (f"{name}={one.text}",), ()) == (one,)
         assert all(one.holds(end) for end in one.ends)
+
+
+def test_the_problem_of_a_learned_optimizer_is_not_varied() -> None:
+    """A smaller network, or fewer steps to be judged by, would be the best optimizer."""
+    method = LSTMOptimizerMethod()
+    problem = ("units", "unit_layers", "activation", "network", "start", "inner_batch", "test_steps")
+    assert not {*problem, "inner_steps"} & set(texts(method, IMAGES))
+    for name in (*problem, "inner_steps"):
+        with pytest.raises(FphiError, match=rf"--vary {name}: it is part of what lstm-optimizer is asked"):
+            space_of(method, IMAGES, (f"{name}=1,2",), ())
+    judged = replace(method, test_steps=100)  # then inner steps are of training alone
+    assert "inner_steps" in texts(judged, IMAGES)
+    assert not set(problem) & set(texts(judged, IMAGES))
 
 
 def test_nothing_left_to_vary_is_refused() -> None:

@@ -1,7 +1,7 @@
 """A method: one paper's choice in each of the three steps; a frozen dataclass, its fields are options."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -121,6 +121,11 @@ class FewShotMethod(Method):
     # The sizes of a task that training fixes: a learner with an output per class is bound to its ways.
     bound_to: ClassVar[tuple[Literal["ways", "shots"], ...]] = ("ways",)
     usual: ClassVar[Usual] = Usual(steps=1000, meta_batch=8)
+
+    @property
+    def asked(self) -> Collection[str]:
+        """Options that say what is asked of the learner: a tuning would choose what is easiest."""
+        return ()
 
     @abstractmethod
     def learner(self, setting: Setting) -> LearningAlgorithm:

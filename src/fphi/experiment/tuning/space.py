@@ -6,6 +6,7 @@ from types import NoneType, UnionType
 from typing import Any, Literal, Self, Union, get_args, get_origin, get_type_hints
 
 from fphi.errors import FphiError
+from fphi.experiment.parser import flag
 from fphi.experiment.tuning.dimensions import Dimension, Value
 from fphi.methods.base import FewShotMethod
 from fphi.methods.families.networks import Rate
@@ -96,7 +97,8 @@ def current(method: FewShotMethod, name: str, facts: Facts) -> Value:
 
 
 def _usual_space(method: FewShotMethod, facts: Facts, fixed: Collection[str]) -> list[Dimension]:
-    names = [f.name for f in fields(method) if f.name not in fixed and f.name not in _NEUTRAL]
+    left_out = {*fixed, *_NEUTRAL, *method.asked}
+    names = [f.name for f in fields(method) if f.name not in left_out]
     on = [name for name in names if _is_on(method, name, facts)]
     found = [_dimension(method, name, facts) for name in on]
     return [dimension for dimension in found if dimension is not None]
@@ -120,7 +122,12 @@ def _asked(method: FewShotMethod, name: str, facts: Facts) -> Dimension:
 
 def _declared(method: FewShotMethod, name: str) -> type:
     """The dataclass that has the option."""
-    own = [f.name for f in fields(method)]
+    own = [f.name for f in fields(method) if f.name not in method.asked]
+    if name in method.asked:
+        raise FphiError(
+            f"--vary {name}: it is part of what {method.title} is asked, of which the easiest would be the "
+            f"best; give one value by {flag(name)}"
+        )
     if name in own:
         return type(method)
     for cls, other in _OTHERS:

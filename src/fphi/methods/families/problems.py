@@ -1,6 +1,6 @@
 """Networks that learned optimizers are learned on, and the options that their methods share."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import ClassVar, Literal
@@ -107,6 +107,12 @@ class ProblemMethod(FewShotMethod):
     units: int = count(20, 10_000)
     unit_layers: int = count(1, 100)
     activation: Activation = "sigmoid"
+
+    @property
+    def asked(self) -> Collection[str]:
+        """The network, its start, its minibatches and how long it is trained are the problem itself."""
+        problem = ("test_steps", "inner_batch", "start", "network", "units", "unit_layers", "activation")
+        return problem if self.test_steps is not None else ("inner_steps", *problem)
 
     def trained_by(self, rule: UpdateRule, setting: Setting, order: Literal[1, 2] = 1) -> OptimizerLearner:
         """The learner whose rule is ``rule``; see `OptimizerLearner` for the ``order``."""
