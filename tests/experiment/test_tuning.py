@@ -65,6 +65,19 @@ def test_the_first_trial_has_the_usual_values_and_the_others_are_inside(tuned: T
     assert len({json.dumps(trial.values) for trial in tuned.trials}) == TRIALS
 
 
+def test_the_first_trial_has_the_methods_own_rate_where_its_option_is_null(tmp_path: Path) -> None:
+    few: dict[str, Any] = {
+        "tasks": "quadratics",
+        "steps": 1,
+        "meta_batch": 1,
+        "inner_steps": 2,
+        "validation_tasks": 1,
+    }
+    tuned = fphi.tune("tuned-optimizer", rule="sgd", trials=1, vary=["inner_lr"], out=tmp_path / "out", **few)
+    assert [one.text for one in tuned.space] == ["0.001:0.1:log"]
+    assert tuned.trials[0].values == {"inner_lr": 0.01}
+
+
 def test_a_trial_is_pruned_where_its_best_is_worse_than_the_median(tuned: Tuned, folder: Path) -> None:
     """Computed again from the logs: from the second step on, once one trial has come to its end."""
     whole: list[dict[int, float]] = []

@@ -1,7 +1,7 @@
 """What a tuning varies where nobody says, and what a user may write."""
 
 from dataclasses import replace
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
@@ -9,24 +9,27 @@ from hypothesis import strategies as st
 
 from fphi.errors import FphiError
 from fphi.experiment.tuning.dimensions import Dimension
-from fphi.experiment.tuning.space import Facts, current, space_of
-from fphi.methods.base import FewShotMethod
+from fphi.experiment.tuning.space import current, require_effect, space_of
+from fphi.methods.base import FewShotMethod, Setting
 from fphi.methods.families.networks import ScheduleName
 from fphi.methods.leo import LEO
 from fphi.methods.lstm_optimizer import LSTMOptimizerMethod
 from fphi.methods.maml import MAML
+from fphi.methods.meta_sgd import MetaSGD
+from fphi.methods.multi_task import MultiTask
 from fphi.methods.prototypical import Prototypical
+from fphi.methods.reptile import Reptile
 from fphi.methods.table import methods
+from fphi.methods.tuned_optimizer import TunedOptimizer
 from fphi.networks.batch_norm import Mode
-from fphi.tasks import SineTasks, load_tasks
 from fuzzing import inputs, tried
 
-IMAGES, WAVES = Facts(regression=False, images=True), Facts(regression=True, images=False)
+IMAGES, WAVES = Setting(5, 1, (1, 28, 28)), Setting(None, 10, (1,))
 FEW_SHOT = [cls for cls in methods().values() if issubclass(cls, FewShotMethod)]
 
 
-def texts(method: FewShotMethod, facts: Facts, *vary: str, fixed: tuple[str, ...] = ()) -> dict[str, str]:
-    return {one.name: one.text for one in space_of(method, facts, vary, fixed)}
+def texts(method: FewShotMethod, setting: Setting, *vary: str, fixed: tuple[str, ...] = ()) -> dict[str, str]:
+    return {one.name: one.text for one in space_of(method, setting, vary, fixed)}
 
 
 def test_usual_values_come_from_the_options_kinds_ranges_and_values() -> None:
@@ -78,19 +81,19 @@ def test_vary_names_all_that_is_varied_or_changes_one_of_the_usual() -> None:
     }
 
 
-@pytest.mark.parametrize("facts", [IMAGES, WAVES], ids=["images", "waves"])
+@pytest.mark.parametrize("setting", [IMAGES, WAVES], ids=["images", "waves"])
 @pytest.mark.parametrize("cls", FEW_SHOT, ids=lambda cls: cls.title)
-def test_every_method_has_usual_values_which_it_takes(cls: type[FewShotMethod], facts: Facts) -> None:
+def test_every_method_has_usual_values_which_it_takes(cls: type[FewShotMethod], setting: Setting) -> None:
     method = cls()
-    space = space_of(method, facts, (), ())
+    space = space_of(method, setting, (), ())
     assert any(one.name.endswith(("lr", "rate")) for one in space)
     for one in space:
         for value in one.ends:
             assert getattr(replace(method, **{one.name: value}), one.name) == value
-        known = current(method, one.name, facts)
-        assert known is None or one.holds(known)
-        parsed = space_of(method, facts, (f"{one.name}={one.text}",), ())
-        assert parsed == (one,)
+        known = current(method, one.name, setting)
+        assert one.holds(known) or (known is None and one.name.endswith("rate"))
+    require_effect(method, space, setting)
+    assert space_of(method, setting, [f"{one.name}={one.text}" for one in space], ()) == space
 
 
 @pytest.mark.parametrize(
@@ -177,8 +180,67 @@ def test_sampled_numbers_are_short_and_stay_inside() -> None:
     assert Dimension("x", (True, False)).rounded(True) is True
 
 
-def test_facts_are_read_off_development_tasks() -> None:
-    assert Facts.of(SineTasks(shots=2)) == WAVES
-    assert Facts.of(load_tasks("hershey", ways=2, shots=1, queries=1)) == IMAGES
-    with pytest.raises(FphiError, match="have the splits train, test, and tuning needs train and validation"):
-        Facts.of(load_tasks("hershey", ways=2, train_on_validation=True))
+QUADRATICS, CLASSES = Setting(None, 1, (10,)), replace(IMAGES, classes=20)
+
+
+@pytest.mark.parametrize(
+    ("method", "setting", "rate", "steps"),
+    [
+        (TunedOptimizer(rule="adam"), IMAGES, 0.03, None),
+        (TunedOptimizer(rule="sgd"), IMAGES, 1.0, None),
+        (TunedOptimizer(rule="momentum"), IMAGES, 0.1, None),
+        (TunedOptimizer(rule="adam"), QUADRATICS, 0.1, None),
+        (TunedOptimizer(rule="sgd"), QUADRATICS, 0.01, None),
+        (MultiTask(adapt="head"), CLASSES, 0.05, 50),
+        (MultiTask(adapt="all"), CLASSES, 0.01, 20),
+        (MultiTask(), WAVES, 0.01, 20),
+    ],
+)
+def test_a_null_stands_for_what_the_method_takes_in_its_place(
+    method: FewShotMethod, setting: Setting, rate: float, steps: int | None
+) -> None:
+    """What the learner is built with says it, and the range is about that."""
+    assert (current(method, "inner_lr", setting), current(method, "test_steps", setting)) == (rate, steps)
+    learner: Any = method.learner(setting)
+    rule = learner.optimizer.rule if isinstance(method, TunedOptimizer) else learner.optimizer
+    assert rule.lr == rate
+    assert steps in (None, learner.steps)
+    assert texts(method, setting, fixed=("rule", "adapt"))["inner_lr"] == f"{rate / 10:g}:{rate * 10:g}:log"
+
+
+def test_rates_of_other_names_stand_for_their_own() -> None:
+    assert current(LSTMOptimizerMethod(), "scale", IMAGES) == 0.1
+    assert current(LSTMOptimizerMethod(), "scale", QUADRATICS) == 0.3
+    assert current(MetaSGD(), "rate_high", IMAGES) == 0.1
+    assert texts(MetaSGD(), IMAGES, "rate_high") == {"rate_high": "0.01:1:log"}
+
+
+def test_a_rate_that_another_choice_decides_is_left_to_it() -> None:
+    """Adam's step size is no place for gradient descent to begin."""
+    assert "inner_lr" not in texts(TunedOptimizer(), IMAGES)
+    assert texts(TunedOptimizer(), IMAGES, "usual", "rule=rmsprop,adam")["inner_lr"] == "0.003:0.3:log"
+    assert texts(TunedOptimizer(), IMAGES, "rule", "inner_lr")["inner_lr"] == "0.003:0.3:log"
+
+
+def test_what_has_no_effect_as_the_others_are_is_not_varied() -> None:
+    idle = {"inner", "inner_lr", "test_steps"}
+    assert not idle & set(texts(MultiTask(), IMAGES))
+    assert "distance" in texts(MultiTask(), IMAGES)
+    assert {"inner", "inner_lr"} <= set(texts(MultiTask(adapt="head"), IMAGES, fixed=("adapt",)))
+    assert "distance" not in texts(MultiTask(adapt="head"), IMAGES, fixed=("adapt",))
+    both = texts(MultiTask(), IMAGES, "usual", "adapt=centroids,head")
+    assert {"distance", "inner"} <= set(both)
+    assert both["inner_lr"] == "0.005:0.5:log"  # the head's: class means have none
+    assert "momentum" not in texts(TunedOptimizer(), IMAGES, fixed=("rule",))
+    assert "momentum" in texts(TunedOptimizer(), IMAGES)
+    assert {"epsilon", "outer_lr"} <= set(texts(Reptile(), IMAGES))
+    assert "epsilon" not in texts(Reptile(), IMAGES, fixed=("outer",))
+    for method, name in (
+        (MultiTask(), "inner_lr"),
+        (TunedOptimizer(), "momentum"),
+        (MAML(network="koch"), "norm"),
+    ):
+        with pytest.raises(
+            FphiError, match=f"--vary {name}: it changes nothing as the other options are; leave it"
+        ):
+            require_effect(method, space_of(method, IMAGES, (name,), ()), IMAGES)

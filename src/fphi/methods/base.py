@@ -127,6 +127,16 @@ class FewShotMethod(Method):
         """Options that say what is asked of the learner: a tuning would choose what is easiest."""
         return ()
 
+    def left_open(self, setting: Setting) -> Mapping[str, int | float | str]:
+        """What options that are null or auto come to in tasks of this setting, where no `Rate` says it."""
+        return {}
+
+    def idle(self, setting: Setting) -> Collection[str]:
+        """Options that change nothing in tasks of this setting, as the others are."""
+        # The network for vectors has no norm layers, nor has Koch's; one of a file has its own.
+        plain = len(setting.input_shape) != 3 or getattr(self, "network", None) in ("koch", "none")
+        return ("norm",) if plain or setting.network is not None else ()
+
     @abstractmethod
     def learner(self, setting: Setting) -> LearningAlgorithm:
         """Step 1: the learning algorithm, whose parameters are φ, freshly initialised."""

@@ -5,6 +5,7 @@
 3. Optimize: by gradient; there is no inner loop.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -89,6 +90,10 @@ class InContext(FewShotMethod):
             sort=table,
             ensemble=self.ensemble,
         )
+
+    def idle(self, setting: Setting) -> Collection[str]:
+        own, table = super().idle(setting), len(setting.input_shape) == 1 and setting.network is None
+        return own if table else (*own, "columns")  # an embedding has as many as it has features
 
     def optimizer(self, learner: LearningAlgorithm) -> GradientDescent:
         falling, warm_up = cosine(), max(self.warm_up, 1e-9)

@@ -7,6 +7,7 @@
 3. Optimize: by gradient, through both inner loops.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -92,6 +93,10 @@ class LEO(Generating):
             orthogonality_weight=self.orthogonality_weight,
             normalise=self.normalise,
         )
+
+    def idle(self, setting: Setting) -> Collection[str]:
+        steps = {"latent_lr": self.latent_steps, "weight_lr": self.weight_steps}
+        return (*super().idle(setting), *(rate for rate, taken in steps.items() if not taken))
 
     def optimizer(self, learner: LearningAlgorithm) -> GradientDescent:
         # A group for each tensor, so that each has a norm of its own; without decay this is Adam.

@@ -5,6 +5,7 @@
 3. Optimize: by gradient, losses and gradients within the task counting as constants.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -87,6 +88,10 @@ class LSTMMetaLearnerMethod(FewShotMethod):
             loss=setting.loss,
             memory=self.memory,
         )
+
+    def idle(self, setting: Setting) -> Collection[str]:
+        own, small = super().idle(setting), self.network.startswith("conv4") and len(setting.input_shape) == 3
+        return own if small and setting.network is None else (*own, "filters")
 
     def optimizer(self, learner: LearningAlgorithm) -> GradientDescent:
         adam = uncompiled(torch.optim.Adam)(

@@ -5,6 +5,7 @@
 3. Optimize: by gradient through stretches of the way, the gradients on it counting as constants.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -51,10 +52,14 @@ class LSTMOptimizerMethod(ProblemMethod):
     scale: float | None = number(None, 0, 1000, open=True)
 
     def learner(self, setting: Setting) -> LearningAlgorithm:
-        quadratic = is_quadratic(setting)
-        p = (0.0 if quadratic else 10.0) if self.preprocessing is None else self.preprocessing
-        scale = (0.3 if quadratic else 0.1) if self.scale is None else self.scale
+        usual = self.left_open(setting)
+        p = usual["preprocessing"] if self.preprocessing is None else self.preprocessing
+        scale = usual["scale"] if self.scale is None else self.scale
         return self.trained_by(LSTMOptimizer(self.hidden, self.layers, p or None, scale), setting)
+
+    def left_open(self, setting: Setting) -> Mapping[str, float]:
+        quadratic = is_quadratic(setting)
+        return {"preprocessing": 0.0 if quadratic else 10.0, "scale": 0.3 if quadratic else 0.1}
 
     def optimizer(self, learner: LearningAlgorithm) -> GradientDescent:
         return adam_descent(learner, self.outer_lr, self.schedule, clip_value=None)

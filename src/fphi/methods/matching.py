@@ -6,6 +6,7 @@
 3. Optimize: by gradient; there is no inner loop.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -49,6 +50,9 @@ class Matching(ComparingEmbeddings):
         network = self.embedding(setting)
         context = FullContext(setting.embedding_size(network), self.reads) if self.context else None
         return MatchingLearner(network, distance=self.distance, context=context)
+
+    def idle(self, setting: Setting) -> Collection[str]:
+        return super().idle(setting) if self.context else (*super().idle(setting), "reads")
 
     def train_tasks(self, ways: int, shots: int) -> TrainingTasks:
         # No LSTM shall find classes by their place.

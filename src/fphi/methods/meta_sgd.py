@@ -49,8 +49,8 @@ class MetaSGD(Staged):
         regression_steps=4000,
     )
 
-    usual_low: ClassVar[Rate] = Rate(classification=0.005, regression=0.0005)
-    usual_high: ClassVar[Rate] = Rate(classification=0.1, regression=0.01)
+    usual_rate_low: ClassVar[Rate] = Rate(classification=0.005, regression=0.0005)
+    usual_rate_high: ClassVar[Rate] = Rate(classification=0.1, regression=0.01)
 
     rate_low: float | None = number(None, -1000, 1000)
     rate_high: float | None = number(None, -1000, 1000)
@@ -71,8 +71,8 @@ class MetaSGD(Staged):
             raise FphiError(f"the lowest first rate is {low} and the highest {high}; give rate_low the lower")
 
     def learner(self, setting: Setting) -> LearningAlgorithm:
-        low = self.usual_low.of(setting) if self.rate_low is None else self.rate_low
-        high = self.usual_high.of(setting) if self.rate_high is None else self.rate_high
+        low = self.usual_rate_low.of(setting) if self.rate_low is None else self.rate_low
+        high = self.usual_rate_high.of(setting) if self.rate_high is None else self.rate_high
         return GradientLearner(
             build_network(self.network, setting, self.norm),
             learned_rate(

@@ -5,6 +5,7 @@
 3. Optimize: φ ← φ + ε mean(θ̃ - φ), ε falling to zero.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -106,6 +107,9 @@ class Reptile(FewShotMethod):
         assert isinstance(learner, ReptileLearner)
         outer = uncompiled(torch.optim.SGD)(learner.parameters(), lr=self.epsilon * learner.inner_rate)
         return GradientDescent(outer, linear_to_zero())
+
+    def idle(self, setting: Setting) -> Collection[str]:
+        return (*super().idle(setting), "epsilon" if self.outer == "adam" else "outer_lr")
 
     def train_tasks(self, ways: int, shots: int) -> TrainingTasks:
         # Minibatches take the same rows in every task: class by class, a minibatch would hold each label as

@@ -6,7 +6,7 @@
    constants, the derivative by a rate need not even have the right sign.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -65,6 +65,13 @@ class TunedOptimizer(ProblemMethod):
     def learner(self, setting: Setting) -> LearningAlgorithm:
         lr = self._usual_rate(is_quadratic(setting)) if self.inner_lr is None else self.inner_lr
         return self.trained_by(TunedRate(_RULES[self.rule](lr, self.momentum)), setting, order=2)
+
+    def left_open(self, setting: Setting) -> Mapping[str, float]:
+        return {"inner_lr": self._usual_rate(is_quadratic(setting))}
+
+    def idle(self, setting: Setting) -> Collection[str]:
+        own = super().idle(setting)
+        return own if self.rule in ("momentum", "nesterov") else (*own, "momentum")
 
     def _usual_rate(self, quadratic: bool) -> float:
         if self.rule in ("rmsprop", "adam"):

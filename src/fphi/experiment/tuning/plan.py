@@ -12,7 +12,8 @@ from fphi.experiment.parser import Parser
 from fphi.experiment.prepare import Prepared
 from fphi.experiment.setup import FewShotRun
 from fphi.experiment.tuning.dimensions import Dimension, Values
-from fphi.experiment.tuning.space import Facts, current, space_of
+from fphi.experiment.tuning.space import current, require_effect, space_of
+from fphi.methods.base import Setting
 from fphi.ranges import count
 from fphi.report.files import read_text
 from fphi.run.disk.files import parse_json
@@ -48,7 +49,7 @@ class Plan:
     Args:
         config: what every trial has, where it is not varied.
         parser: of its options.
-        facts: of the tasks.
+        setting: of the tasks.
         space: what is varied.
         trials: how many there are to be.
         prune_after: whole trials before the first may be pruned.
@@ -57,7 +58,7 @@ class Plan:
 
     config: Config
     parser: Parser
-    facts: Facts
+    setting: Setting
     space: tuple[Dimension, ...]
     trials: int
     prune_after: int
@@ -66,14 +67,14 @@ class Plan:
     @property
     def by_accuracy(self) -> bool:
         """Whether the accuracy counts, else the loss."""
-        return self.config.part(Training).best_by == "accuracy" and not self.facts.regression
+        return self.config.part(Training).best_by == "accuracy" and self.setting.ways is not None
 
     @property
     def usual(self) -> Values:
         """The values that the method has anyway, as far as they are among those that are tried."""
         own, method = self.config.to_dict(), FewShotRun(self.config).method
         found: Values = {
-            one.name: current(method, one.name, self.facts) if hasattr(method, one.name) else own[one.name]
+            one.name: current(method, one.name, self.setting) if hasattr(method, one.name) else own[one.name]
             for one in self.space
         }
         return {one.name: found[one.name] for one in self.space if one.holds(found[one.name])}
@@ -125,19 +126,31 @@ def plan_of(
     if training.devices > 1:
         raise FphiError(f"--devices is {training.devices}; the trials of a tuning take one device each")
     run = FewShotRun(config, given)
-    facts = Facts.of(run.tasks(training.seed))
+    setting = _setting(run, run.tasks(training.seed))
     before = _read(out / PLAN) if prepared.named.resume else _NOTHING
     texts = [f"{name}={text}" for name, text in before["vary"].items()]
-    space = space_of(run.method, facts, texts or vary, fixed)
-    if texts and vary and set(space) != set(space_of(run.method, facts, vary, fixed)):
+    space = space_of(run.method, setting, texts or vary, fixed)
+    if not texts:
+        require_effect(run.method, space, setting)
+    if texts and vary and set(space) != set(space_of(run.method, setting, vary, fixed)):
         raise FphiError(f"{out} began with --vary {' --vary '.join(texts)}; resume it without --vary")
     trials = options.trials or before["trials"]
     prune_after = before["prune_after"] if options.prune_after is None else options.prune_after
-    plan = Plan(run.config, prepared.parser, facts, space, trials, prune_after, given)
+    plan = Plan(run.config, prepared.parser, setting, space, trials, prune_after, given)
     for one in space:
         for value in one.ends:
             plan.config_of({one.name: value})
     return plan
+
+
+def _setting(run: FewShotRun, tasks: TaskDistribution) -> Setting:
+    """That of the tasks, of which there have to be some to train on and some to judge by."""
+    if not {"train", "validation"} <= set(tasks.splits):
+        raise FphiError(
+            f"these tasks have the splits {', '.join(tasks.splits)}, and tuning needs train and validation: "
+            "choose another --protocol, or leave --train-on-validation out"
+        )
+    return run.setting(tasks)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -1,21 +1,21 @@
 """The options that a tuning varies where nobody says: those of the method, from their kinds and ranges."""
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import fields, replace
 from types import NoneType, UnionType
-from typing import Any, Literal, Self, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from fphi.errors import FphiError
 from fphi.experiment.parser import flag
 from fphi.experiment.tuning.dimensions import Dimension, Value
-from fphi.methods.base import FewShotMethod
+from fphi.methods.base import FewShotMethod, Setting
 from fphi.methods.families.networks import Rate
 from fphi.ranges import Range, range_of
 from fphi.run.meta.training import Training
-from fphi.tasks import TaskDistribution
 from fphi.tasks.options import TaskOptions
 
-__all__ = ["Facts", "current", "space_of"]
+__all__ = ["current", "require_effect", "space_of"]
 
 # Options beside the method's own that change how is learned, not what is asked nor how that is measured.
 _OTHERS: tuple[tuple[type, str], ...] = (
@@ -28,42 +28,14 @@ _RATE = (1e-3, 1.0)  # where nothing is known of a rate
 _USUAL = "usual"
 
 
-@dataclass(frozen=True)
-class Facts:
-    """What the tasks are, as far as usual values depend on it.
-
-    Args:
-        regression: whether answers are numbers.
-        images: whether examples are.
-    """
-
-    regression: bool
-    images: bool
-
-    @classmethod
-    def of(cls, tasks: TaskDistribution) -> Self:
-        """Read off the first development task.
-
-        Raises:
-            FphiError: there are none.
-        """
-        if not {"train", "validation"} <= set(tasks.splits):
-            raise FphiError(
-                f"these tasks have the splits {', '.join(tasks.splits)}, and tuning needs train and "
-                "validation: choose another --protocol, or leave --train-on-validation out"
-            )
-        support, _ = tasks.task("validation", 0)
-        return cls(support.y.is_floating_point(), support.x.ndim == 4)
-
-
 def space_of(
-    method: FewShotMethod, facts: Facts, vary: Sequence[str], fixed: Collection[str]
+    method: FewShotMethod, setting: Setting, vary: Sequence[str], fixed: Collection[str]
 ) -> tuple[Dimension, ...]:
     """The options that are varied, each once.
 
     Args:
         method: with the options that trainings have in common.
-        facts: of the tasks.
+        setting: of the tasks.
         vary: ``NAME=VALUES``, ``NAME`` for its usual values, ``usual`` for all options that are varied where
             this is empty.
         fixed: options that are not among the usual ones, since they were given.
@@ -72,47 +44,83 @@ def space_of(
         FphiError: there is no such option, it cannot be varied, or nothing is left to vary.
     """
     found: dict[str, Dimension] = {}
-    for text in vary or (_USUAL,):
-        if text == _USUAL:
-            found = {d.name: d for d in _usual_space(method, facts, fixed)} | found
-        else:
-            name, equals, values = text.partition("=")
-            name = name.strip().removeprefix("--").replace("-", "_")
-            kinds = _kinds(_declared(method, name), name)
-            found[name] = (
-                Dimension.parse(name, values.strip(), kinds) if equals else _asked(method, name, facts)
-            )
+    for text in vary:
+        if text != _USUAL:
+            one = _named(method, text, setting)
+            found[one.name] = one
+    if not vary or _USUAL in vary:
+        found = _usual_space(method, setting, fixed, found)
     if not found:
         raise FphiError(f"{method.title} has no option left to vary; name some: --vary NAME=0.01:1:log")
     return tuple(found.values())
 
 
-def current(method: FewShotMethod, name: str, facts: Facts) -> Value:
-    """The value of a method's option; what it stands for where that depends on the tasks."""
+def require_effect(method: FewShotMethod, space: Iterable[Dimension], setting: Setting) -> None:
+    """Raise an `FphiError` if an option changes nothing, whatever the others that are varied are."""
+    varied = {one.name: one for one in space}
+    for name in sorted(varied.keys() & _idle(_ways(method, varied.values()), setting)):
+        raise FphiError(
+            f"--vary {name}: it changes nothing as the other options are; leave it out, or change them (what "
+            f"they are says fphi train {method.title} --help)"
+        )
+
+
+def current(method: FewShotMethod, name: str, setting: Setting) -> Value:
+    """The value of a method's option; what it comes to in these tasks where it leaves that open."""
     value: Value = getattr(method, name)
+    if value is not None and value != "auto":
+        return value
     usual = getattr(type(method), f"usual_{name}", None)
-    if value is None and isinstance(usual, Rate):
-        return usual.regression if facts.regression else usual.classification
-    return value
+    return usual.of(setting) if isinstance(usual, Rate) else method.left_open(setting).get(name, value)
 
 
-def _usual_space(method: FewShotMethod, facts: Facts, fixed: Collection[str]) -> list[Dimension]:
+def _named(method: FewShotMethod, text: str, setting: Setting) -> Dimension:
+    """What one --vary says."""
+    name, equals, values = text.partition("=")
+    name = name.strip().removeprefix("--").replace("-", "_")
+    kinds = _kinds(_declared(method, name), name)
+    return Dimension.parse(name, values.strip(), kinds) if equals else _with_usual(method, name, setting)
+
+
+def _usual_space(
+    method: FewShotMethod, setting: Setting, fixed: Collection[str], named: Mapping[str, Dimension]
+) -> dict[str, Dimension]:
+    """All that have an effect and are not decided by another's choice, with those that are named."""
     left_out = {*fixed, *_NEUTRAL, *method.asked}
     names = [f.name for f in fields(method) if f.name not in left_out]
-    on = [name for name in names if _is_on(method, name, facts)]
-    found = [_dimension(method, name, facts) for name in on]
-    return [dimension for dimension in found if dimension is not None]
+    # What is off by default stays off.
+    on = [name for name in names if getattr(method, name) not in _OFF or _is_rate(method, name)]
+    found = [_dimension(method, name, setting) for name in on]
+    usual = {one.name: one for one in found if one is not None}
+    ways = _ways(method, {**usual, **named}.values())
+    used = {name: [way for way in ways if name not in way.idle(setting)] for name in usual}
+    found = [
+        _dimension(own[0], name, setting)
+        for name, own in used.items()
+        if own and len({current(way, name, setting) for way in own if getattr(way, name) is None}) <= 1
+    ]
+    return {one.name: one for one in found if one is not None} | dict(named)
 
 
-def _is_on(method: FewShotMethod, name: str, facts: Facts) -> bool:
-    """Whether the method uses what the option is about: what is off by default stays off."""
-    if name == "norm" and not facts.images:
-        return False  # the network for vectors has none
-    return current(method, name, facts) not in _OFF or _is_rate(method, name)
+def _ways(method: FewShotMethod, varied: Iterable[Dimension]) -> list[FewShotMethod]:
+    """The method with each choice of an option that is varied, the others as they are or at their first."""
+    own = {field.name for field in fields(method)}
+    choosing = [one for one in varied if one.choices and one.name in own]
+    first = {one.name: one.choices[0] for one in choosing if not one.holds(getattr(method, one.name))}
+    found = []
+    for values in ({}, *({one.name: choice} for one in choosing for choice in one.choices)):
+        with suppress(FphiError):  # a choice that the method refuses is refused where the training is made
+            found.append(replace(method, **{**first, **values}))
+    return found or [method]
 
 
-def _asked(method: FewShotMethod, name: str, facts: Facts) -> Dimension:
-    dimension = _dimension(method, name, facts) if name in {f.name for f in fields(method)} else None
+def _idle(ways: Iterable[FewShotMethod], setting: Setting) -> set[str]:
+    """Options that change nothing in any of them."""
+    return set.intersection(*(set(way.idle(setting)) for way in ways))
+
+
+def _with_usual(method: FewShotMethod, name: str, setting: Setting) -> Dimension:
+    dimension = _dimension(method, name, setting) if name in {f.name for f in fields(method)} else None
     if dimension is None:
         raise FphiError(
             f"--vary {name} has no usual values; write them: --vary {name}=1,3,5 or {name}=0.01:1:log"
@@ -139,10 +147,10 @@ def _declared(method: FewShotMethod, name: str) -> type:
     )
 
 
-def _dimension(method: FewShotMethod, name: str, facts: Facts) -> Dimension | None:
+def _dimension(method: FewShotMethod, name: str, setting: Setting) -> Dimension | None:
     """The usual values of one option of the method; None: nothing is known of them."""
     kinds = [kind for kind in _kinds(type(method), name) if kind is not NoneType]
-    value, within = current(method, name, facts), range_of(type(method), name)
+    value, within = current(method, name, setting), range_of(type(method), name)
     if all(isinstance(kind, str) for kind in kinds):
         return Dimension(name, tuple(kinds))
     if bool in kinds:

@@ -1,6 +1,7 @@
 """What the baselines of meta-learning have in common: pre-training without episodes, and ways to answer."""
 
 from abc import abstractmethod
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -16,7 +17,7 @@ from fphi.networks.batch_norm import StepFree
 from fphi.optimize import GradientDescent
 from fphi.ranges import count, number, rate, weight
 from fphi.tasks import Minibatches
-from fphi.within import UpdateRule, adam, sgd
+from fphi.within import adam, sgd
 from fphi.within.uncompiled import uncompiled
 
 __all__ = ["Pretraining"]
@@ -76,12 +77,15 @@ class Pretraining(FewShotMethod):
 
     def learner(self, setting: Setting) -> LearningAlgorithm:
         network = build_network(self.network, setting, self.norm, head=False)
+        if self.adapt == "centroids" and setting.ways is None:
+            raise FphiError("--adapt centroids compares classes, and these tasks have none: choose all")
         adapt = self._adapt(setting)
+        rate = _RATES[adapt].of(setting) if self.inner_lr is None else self.inner_lr
         return PretrainedLearner(
             network,
             self.pretext(setting, setting.embedding_size(network)),
             adapt=adapt,
-            optimizer=self._rule(setting, adapt),
+            optimizer=sgd(rate) if self.inner == "sgd" else adam(rate),
             steps=_STEPS[adapt] if self.test_steps is None else self.test_steps,
             distance=self.distance,
             loss=setting.loss,
@@ -96,16 +100,18 @@ class Pretraining(FewShotMethod):
         outer = uncompiled(torch.optim.AdamW)(groups, lr=self.outer_lr, weight_decay=self.weight_decay)
         return GradientDescent(outer, schedule_named(self.schedule))
 
+    def left_open(self, setting: Setting) -> Mapping[str, int | float | str]:
+        adapt = self._adapt(setting)
+        return {"adapt": adapt, "inner_lr": _RATES[adapt].of(setting), "test_steps": _STEPS[adapt]}
+
+    def idle(self, setting: Setting) -> Collection[str]:
+        compares = self._adapt(setting) == "centroids"
+        return (*super().idle(setting), *(("inner", "inner_lr", "test_steps") if compares else ("distance",)))
+
     def train_tasks(self, ways: int, shots: int) -> Minibatches:
         return Minibatches(size=self.batch_size)
 
     def _adapt(self, setting: Setting) -> Adapt:
         if self.adapt == "auto":
             return "all" if setting.ways is None else "centroids"
-        if self.adapt == "centroids" and setting.ways is None:
-            raise FphiError("--adapt centroids compares classes, and these tasks have none: choose all")
         return self.adapt
-
-    def _rule(self, setting: Setting, adapt: Adapt) -> UpdateRule:
-        rate = _RATES[adapt].of(setting) if self.inner_lr is None else self.inner_lr
-        return sgd(rate) if self.inner == "sgd" else adam(rate)

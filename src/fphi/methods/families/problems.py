@@ -114,6 +114,10 @@ class ProblemMethod(FewShotMethod):
         problem = ("test_steps", "inner_batch", "start", "network", "units", "unit_layers", "activation")
         return problem if self.test_steps is not None else ("inner_steps", *problem)
 
+    def idle(self, setting: Setting) -> Collection[str]:
+        own, whole = super().idle(setting), self.unroll is None or self.unroll >= self.inner_steps
+        return (*own, "stretches") if whole else own  # one stretch is all
+
     def trained_by(self, rule: UpdateRule, setting: Setting, order: Literal[1, 2] = 1) -> OptimizerLearner:
         """The learner whose rule is ``rule``; see `OptimizerLearner` for the ``order``."""
         small = self.network == "auto" and setting.network is None and setting.input_shape != (1,)
