@@ -128,6 +128,26 @@ def test_equal_seeds_give_equal_trials_and_others_do_not(tuned: Tuned, tmp_path:
     assert fphi.tune("maml", out=tmp_path / "again", resume=True).to_json() == more.to_json()
 
 
+def test_a_tuning_ends_where_all_that_differ_have_been_trained(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = tiny(tmp_path / "out", vary=["inner_steps=1,2"], steps=1, progress=True)
+    assert [trial.values["inner_steps"] for trial in few.trials] == [1, 2]
+    assert not few.interrupted
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        "no 6 trials differ in what is varied: these 2 are all"
+    )
+    spread = tiny(tmp_path / "spread", vary=["inner_steps=1,2"], steps=1, executor="processes", workers=2)
+    assert [trial.values["inner_steps"] for trial in spread.trials] == [1, 2]
+    # 0.01 is what null comes to.
+    nulls = tiny(tmp_path / "nulls", vary=["inner_lr=null,0.01,0.02"], steps=1)
+    assert sorted(str(trial.values["inner_lr"]) for trial in nulls.trials) in (
+        ["0.01", "0.02"],
+        ["0.02", "None"],
+    )
+    assert tiny(tmp_path / "nulls", vary=(), steps=1, resume=True).trials == nulls.trials
+
+
 def test_importance_is_a_division_of_one(tuned: Tuned) -> None:
     assert sum(trial.state == "complete" for trial in tuned.trials) < 4
     assert tuned.importance == {}  # of three nothing can be said

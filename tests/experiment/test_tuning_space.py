@@ -113,12 +113,13 @@ def test_every_method_has_usual_values_which_it_takes(cls: type[FewShotMethod], 
         ("steps", "--vary steps has no usual values"),
         ("ways=5,10", "--vary ways: it can be one of multi_step, first_order, inner_lr"),
         ("seed=1,2", "--vary seed: it can be one of"),
+        ("inner_lr=0.1,0.2 --inner-lr=0.3,0.4", "--vary inner_lr is given twice; give it once, with all its"),
         ("nonsense", "what they are says fphi train maml --help"),
     ],
 )
 def test_what_cannot_be_varied_is_refused(vary: str, message: str) -> None:
     with pytest.raises(FphiError) as refusal:
-        space_of(MAML(), IMAGES, (vary,), ())
+        space_of(MAML(), IMAGES, vary.split(), ())
     assert message in str(refusal.value)
 
 

@@ -8,7 +8,8 @@ import optuna
 import pytest
 
 from fphi.errors import FphiError
-from fphi.experiment.tuning.dimensions import Dimension
+from fphi.experiment.tuning.dimensions import Dimension, Values
+from fphi.experiment.tuning.proposing import ExhaustedError
 from fphi.experiment.tuning.result import Record, Tuned
 from fphi.experiment.tuning.study import Study
 from tuning_helpers import no_waiting_for_the_disk
@@ -106,6 +107,41 @@ def test_a_trial_that_was_left_before_all_was_sampled_is_sampled_again(tmp_path:
         (2, "complete"),
     ]
     assert study("left").finished == 2
+
+
+def test_no_trial_is_trained_twice_and_all_there_can_be_are(tmp_path: Path) -> None:
+    """In whatever state the others are, and beside them; the usual values come first."""
+    space = (Dimension("a", (1, 2)), Dimension("b", (), 1, 3, whole=True))
+    study = Study(tmp_path / "study.db", "x", space, 0, maximize=False, prune_after=99, warmup=0)
+    trials = [study.next({"a": 2, "b": 3})]
+    assert trials[0].values == {"a": 2, "b": 3}
+    for _ in range(5):
+        trials.append(study.next({"a": 2, "b": 3}, [trial.number for trial in trials[-1:]]))
+        trials[-2].complete(1.0, None, 1.0)
+    assert [trial.number for trial in trials] == list(range(6))
+    assert len({tuple(trial.values.items()) for trial in trials}) == 6
+    with pytest.raises(ExhaustedError):
+        study.next({}, [5])
+    trials[-1].fail("no")
+    with pytest.raises(ExhaustedError):
+        study.next({})
+    assert [record.state for record in study.records()] == ["complete"] * 5 + ["failed"]
+
+
+def test_what_has_no_effect_tells_no_two_trials_apart(tmp_path: Path) -> None:
+    """Gradient descent has no momentum: of it there is one trial, however often TPE proposes it."""
+    space = (Dimension("rule", ("sgd", "momentum")), Dimension("momentum", (), 0.1, 0.9))
+
+    def same(values: Values) -> tuple[object, ...]:
+        return tuple(values.items()) if values["rule"] == "momentum" else (values["rule"],)
+
+    study = Study(tmp_path / "study.db", "x", space, 0, maximize=False, prune_after=99, warmup=0)
+    rules = []
+    for _ in range(15):
+        trial = study.next({"rule": "sgd", "momentum": 0.9}, same=same)
+        rules.append(trial.values["rule"])
+        trial.complete(0.0 if rules[-1] == "sgd" else 1.0, None, 1.0)
+    assert rules == ["sgd"] + ["momentum"] * 14
 
 
 def test_an_option_of_which_one_value_came_to_an_end_has_no_importance(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """What a tuning varies: one option with the values that it may take, and how these are written."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -87,6 +87,11 @@ class Dimension:
     def ends(self) -> tuple[Value, ...]:
         """Values which show whether the option takes all."""
         return self.choices or (self._number(self.low), self._number(self.high))
+
+    @property
+    def values(self) -> Sequence[Value] | None:
+        """All of them, where they can be counted."""
+        return self.choices or (range(int(self.low), int(self.high) + 1) if self.whole else None)
 
     def holds(self, value: object) -> bool:
         """Whether it is one of the values."""

@@ -79,6 +79,21 @@ class Plan:
         }
         return {one.name: found[one.name] for one in self.space if one.holds(found[one.name])}
 
+    def same(self, values: Values) -> tuple[object, ...]:
+        """What is equal for values that train the same: without what has no effect beside the others."""
+        method = FewShotRun(self.config).method
+        own = {name: value for name, value in values.items() if hasattr(method, name)}
+        try:
+            method = replace(method, **own)
+        except FphiError:  # which fails, and fails again
+            return tuple(values.items())
+        idle = method.idle(self.setting)
+        return tuple(
+            (name, current(method, name, self.setting) if name in own else value)
+            for name, value in values.items()
+            if name not in idle
+        )
+
     def config_of(self, values: Values) -> Config:
         """The training with these values.
 

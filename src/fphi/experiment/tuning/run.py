@@ -134,7 +134,7 @@ def tune_as_configured(
         _require_training(plan)
     from fphi.experiment.tuning.side_by_side import run_trials
     from fphi.experiment.tuning.study import Study
-    from fphi.experiment.tuning.trial import run_trial
+    from fphi.experiment.tuning.trial import run_one_by_one
 
     text, training = plan.config.to_yaml(out), plan.config.part(Training)
     with claim(out, resume, (_STUDY, _RESULT)), interrupts() as interrupt:
@@ -159,14 +159,12 @@ def tune_as_configured(
         if executor != ExecutorOptions():
             with closing(executor.make()) as made:
                 run_trials(study, plan, out / "trials", made, interrupt, say_how)
-        while study.finished < plan.trials and not interrupt.requested:
-            trial = study.next(plan.usual)
-            folder = out / "trials" / f"{trial.number:03d}"
-            if not run_trial(trial, plan, folder, progress=progress):
-                interrupt.requested = True
-            else:
-                say_how(trial.number)
-        stopped = study.finished < plan.trials
+        else:
+            run_one_by_one(study, plan, out / "trials", interrupt, say_how, progress=progress)
+        left = plan.trials - study.finished
+        stopped = interrupt.requested and left > 0
+        if left > 0 and not stopped and progress:
+            say(f"no {plan.trials} trials differ in what is varied: these {study.finished} are all")
         importance = {} if stopped else study.importance()
         tuned = _result(plan, study.records(), importance, out, stopped)
         if not stopped:

@@ -11,6 +11,7 @@ from typing import Any
 from fphi.errors import DataError, FphiError
 from fphi.experiment.training import configured, train_as_configured
 from fphi.experiment.tuning.plan import Plan
+from fphi.experiment.tuning.proposing import ExhaustedError
 from fphi.experiment.tuning.study import OpenTrial, Study
 from fphi.experiment.tuning.trial import ENDED_OFTEN, BehindError, note_end, value_of
 from fphi.report.runs import read_log
@@ -63,7 +64,7 @@ def run_trials(
     interrupt: Interrupt,
     say: Callable[[int], None],
 ) -> None:
-    """Train trials side by side until the plan is done, or a signal asks for a pause.
+    """Train trials side by side until the plan is done, no other is possible, or a signal asks for a pause.
 
     Args:
         study: of the trials.
@@ -77,9 +78,15 @@ def run_trials(
         FphiError: the data or the disk are at fault, and the next trial would fail alike.
     """
     running: dict[Future[TrainingResult | None], tuple[OpenTrial, Path]] = {}
-    while not interrupt.requested and (study.finished < plan.trials or running):
-        while len(running) < executor.slots and study.finished + len(running) < plan.trials:
-            trial = study.next(plan.usual, {open_trial.number for open_trial, _ in running.values()})
+    most = plan.trials
+    while not interrupt.requested and (study.finished < most or running):
+        while len(running) < executor.slots and study.finished + len(running) < most:
+            numbers = {open_trial.number for open_trial, _ in running.values()}
+            try:
+                trial = study.next(plan.usual, numbers, plan.same)
+            except ExhaustedError:
+                most = study.finished + len(running)
+                break
             job = _begun(trial, plan, folder / f"{trial.number:03d}")
             if job is None:
                 say(trial.number)

@@ -47,6 +47,8 @@ def space_of(
     for text in vary:
         if text != _USUAL:
             one = _named(method, text, setting)
+            if one.name in found:
+                raise FphiError(f"--vary {one.name} is given twice; give it once, with all its values")
             found[one.name] = one
     if not vary or _USUAL in vary:
         found = _usual_space(method, setting, fixed, found)

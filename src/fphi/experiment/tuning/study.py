@@ -2,29 +2,25 @@
 
 import math
 import sqlite3
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from fphi.errors import FphiError
 from fphi.experiment.tuning.dimensions import Dimension, Value, Values
+from fphi.experiment.tuning.proposing import distributions_of, proposed, seed_of
 from fphi.experiment.tuning.result import Record
 
 __all__ = ["OpenTrial", "Study"]
+
+Same = Callable[[Values], Hashable]
 
 _TRIES = 3
 _ENOUGH = 4  # trials that were not pruned, below which nothing is said of importance
@@ -81,7 +77,7 @@ class Study:
 
     def _require_same_space(self) -> None:
         """Raise if a trial was sampled from other options or values than these."""
-        wanted = {one.name: _distribution(one) for one in self.space}
+        wanted = distributions_of(self.space)
         for trial in self._trials():
             found = trial.distributions
             for name, values in found.items():
@@ -119,12 +115,18 @@ class Study:
         """Trials that have ended, one way or another."""
         return sum(trial.state in (TrialState.COMPLETE, TrialState.PRUNED) for trial in self._trials())
 
-    def next(self, usual: Values, beside: Collection[int] = ()) -> "OpenTrial":
+    def next(
+        self, usual: Values, beside: Collection[int] = (), same: Same = lambda values: tuple(values.items())
+    ) -> "OpenTrial":
         """The trial that a process left when it ended, else a new one; the very first has the usual values.
 
         Args:
             usual: of the options that are varied, as far as they are among their values.
             beside: numbers of the trials that are being trained elsewhere.
+            same: gives what is equal for values with which the same is trained.
+
+        Raises:
+            ExhaustedError: all that can be trained was, or is being.
         """
         with self.asked():
             for left in self._trials(TrialState.RUNNING):
@@ -133,13 +135,21 @@ class Study:
                 if len(left.params) == len(self.space):
                     return OpenTrial(self, self._study, left)
                 self._study.tell(left.number, state=TrialState.FAIL)  # it ended before all was sampled
-            if not [trial for trial in self._trials() if trial.state is not TrialState.FAIL]:
-                self._study.enqueue_trial(dict(usual))
-            self._study.sampler = optuna.samplers.TPESampler(
-                seed=_seed(self.seed, self.finished + len(beside)), constant_liar=bool(beside)
+            known = {same(self.values(trial.params)) for trial in self._trials(*_STATES)}
+            params = proposed(
+                self._study,
+                self.space,
+                (self.seed, self.finished + len(beside)),
+                {} if known else usual,
+                lambda params: same(self.values(params)) not in known,
+                bool(beside),
             )
-            number = self._study.ask({one.name: _distribution(one) for one in self.space}).number
-            return OpenTrial(self, self._study, self._trials()[number])
+            # Noted at once with all of them: a process that ends leaves nothing half sampled.
+            distributions = distributions_of(self.space)
+            self._study.add_trial(
+                create_trial(state=TrialState.RUNNING, params=params, distributions=distributions)
+            )
+            return OpenTrial(self, self._study, self._trials()[-1])
 
     def records(self) -> list[Record]:
         """All trials so far, in their order."""
@@ -157,7 +167,7 @@ class Study:
                 return {}
             if len(self.space) == 1:
                 return {self.space[0].name: 1.0}
-            evaluator = optuna.importance.FanovaImportanceEvaluator(seed=_seed(self.seed, 0))
+            evaluator = optuna.importance.FanovaImportanceEvaluator(seed=seed_of(self.seed, 0))
             found = optuna.importance.get_param_importances(self._study, evaluator=evaluator)
             return {name: float(share) for name, share in found.items()}
 
@@ -254,16 +264,3 @@ class OpenTrial:
 
     def _measured(self, accuracy: float | None, loss: float) -> None:
         self._trial.set_user_attr("measured", [accuracy, loss if math.isfinite(loss) else None])
-
-
-def _distribution(one: Dimension) -> BaseDistribution:
-    if one.choices:
-        return CategoricalDistribution(one.choices)
-    if one.whole:
-        return IntDistribution(int(one.low), int(one.high), log=one.log)
-    return FloatDistribution(one.low, one.high, log=one.log)
-
-
-def _seed(seed: int, number: int) -> int:
-    """Of what is sampled for one trial; 32 bits."""
-    return int.from_bytes(sha256(f"{seed} {number}".encode()).digest()[:4])

@@ -1,19 +1,22 @@
 """One trial of a tuning: a training of its own, watched at each validation."""
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 from fphi.errors import DataError, FphiError
 from fphi.experiment.setup import FewShotRun
 from fphi.experiment.training import train_as_configured
 from fphi.experiment.tuning.plan import Plan
-from fphi.experiment.tuning.study import OpenTrial
+from fphi.experiment.tuning.proposing import ExhaustedError
+from fphi.experiment.tuning.study import OpenTrial, Study
 from fphi.run.disk.checkpoint import LAST, read_checkpoint
+from fphi.run.disk.interrupt import Interrupt
 from fphi.run.meta.evaluate import evaluate
 from fphi.run.meta.training import TrainingResult
 from fphi.run.show.say import Voice
 
-__all__ = ["ENDED_OFTEN", "BehindError", "note_end", "run_trial", "value_of"]
+__all__ = ["ENDED_OFTEN", "BehindError", "note_end", "run_one_by_one", "value_of"]
 
 ENDED_OFTEN = "its process ended three times at the same step"
 
@@ -44,6 +47,39 @@ class _Watcher:
 def value_of(accuracy: float | None, loss: float, by_accuracy: bool) -> float:
     """What is tuned; nan: there is no such number."""
     return loss if not by_accuracy else math.nan if accuracy is None else accuracy
+
+
+def run_one_by_one(
+    study: Study,
+    plan: Plan,
+    folder: Path,
+    interrupt: Interrupt,
+    say: Callable[[int], None],
+    *,
+    progress: bool = False,
+) -> None:
+    """Train trials here until the plan is done, no other is possible, or a signal asks for a pause.
+
+    Args:
+        study: of the trials.
+        plan: of the tuning.
+        folder: where each trial has its run.
+        interrupt: whether a signal has come.
+        say: called with the number of a trial when it has ended.
+        progress: whether to show a progress line, where somebody watches.
+
+    Raises:
+        FphiError: the data or the disk are at fault, and the next trial would fail alike.
+    """
+    while study.finished < plan.trials and not interrupt.requested:
+        try:
+            trial = study.next(plan.usual, same=plan.same)
+        except ExhaustedError:
+            return
+        if not run_trial(trial, plan, folder / f"{trial.number:03d}", progress=progress):
+            interrupt.requested = True
+        else:
+            say(trial.number)
 
 
 def run_trial(trial: OpenTrial, plan: Plan, folder: Path, *, progress: bool = False) -> bool:
