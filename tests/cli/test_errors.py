@@ -10,6 +10,8 @@ import pytest
 import torch
 
 from cli_helpers import SMALL, command, contents, environment, evaluated, fphi, refused, trained
+from fphi import load
+from fphi.errors import FphiError
 from fphi.run.disk.directory import claim
 
 Capture = pytest.CaptureFixture[str]
@@ -253,3 +255,28 @@ def test_a_name_that_a_shell_would_split_is_quoted(tmp_path: Path, capsys: Captu
     said = capsys.readouterr().out
     assert said.endswith(f"fphi evaluate '{tmp_path}/a run'\"'\"'s [red]name'\n")
     assert evaluated(capsys, out, "--test-tasks", 2)["tasks"] == 2
+
+
+@pytest.mark.parametrize(
+    "command", ["evaluate RUN", "draw RUN", "export RUN --html x.html", "compare RUN RUN"]
+)
+@pytest.mark.parametrize("words", ["--method nosuch", "--method mine.py:Mine", "--network conv5"])
+def test_a_method_or_network_that_is_not_the_runs_is_refused_and_not_passed_over(
+    command: str, words: str, run: Path, capsys: Capture
+) -> None:
+    name, value = words.split()
+    said = refused(capsys, *command.replace("RUN", str(run)).split(), name, value)
+    if command.startswith("compare"):
+        assert said == f"{name} is '{value}', and no run has its {name[2:]} from a file; leave it out"
+    else:
+        own = {"--method": "maml", "--network": "conv4-stride"}[name]
+        assert (
+            said == f"{name} is '{value}', and {run} was not trained with that (it has {own}); leave it out"
+        )
+
+
+def test_the_runs_own_method_and_network_may_be_named(run: Path, capsys: Capture) -> None:
+    words = ("--method", "maml", "--network", "conv4-stride", "--test-tasks", 2)
+    assert evaluated(capsys, run, *words)["method"] == "maml"
+    with pytest.raises(FphiError, match=r"--network is 'conv5', and .* was not trained with that"):
+        load(run, network="conv5")

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 import fphi as library
-from cli_helpers import TINY, evaluated, fphi, quietly, refused
+from cli_helpers import TINY, evaluated, fphi, quietly, refused, trained
 from fphi.experiment.plugins import method_named
 from fphi.serve.answering import Learned
 from own_file import write_own
@@ -30,6 +30,8 @@ def test_a_method_of_a_file_trains_evaluates_and_resumes(tmp_path: Path, capsys:
     quietly("train", method, "--out", run, "--resume", "--steps", 5)
     assert library.load(run, method=method).get_parameter("map.weight").shape == (8, 784)
     assert (run / "log.csv").read_text().splitlines()[-1].startswith("5,")
+    other = trained(tmp_path / "other", steps=1)  # which has none from a file
+    assert fphi("compare", other, run, "--method", method, "--test-tasks", 2) == 0
 
 
 def test_a_file_that_was_edited_is_read_anew(tmp_path: Path) -> None:

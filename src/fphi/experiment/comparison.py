@@ -8,6 +8,8 @@ from pathlib import Path
 from fphi.errors import FphiError
 from fphi.experiment.config import CONFIG, has_tasks
 from fphi.experiment.evaluation import EvaluationOptions, evaluate_run
+from fphi.experiment.loading import own_files
+from fphi.experiment.parser import flag
 from fphi.experiment.plugins import is_in_file
 from fphi.ranges import checked
 from fphi.report.compare import Comparison, TaskScores, of_same_tasks
@@ -58,11 +60,20 @@ def compare(
     given = tasks if isinstance(tasks, TaskDistribution) else None
     if isinstance(tasks, str):
         files["tasks"] = tasks
+    _require_used(paths, files)
     _test_missing(paths, EvaluationOptions(test_tasks, allowed=files), test, given)
     read = dict(zip(_names(paths), [read_run(path, test) for path in paths], strict=True))
     if len(read) == 1:
         return Compared(read, [])
     return Compared(read, _paired([run.task_scores(on, label) for label, run in read.items()]))
+
+
+def _require_used(paths: list[Path], files: Mapping[str, str]) -> None:
+    """Raise if something is named that no run has from a file."""
+    used = [own_files(path, files) for path in paths if (path / CONFIG).is_file()]
+    for key, named in files.items():
+        if used and not any(key in of_run for of_run in used):
+            raise FphiError(f"{flag(key)} is {named!r}, and no run has its {key} from a file; leave it out")
 
 
 def _test_missing(
@@ -78,6 +89,7 @@ def _test_missing(
             continue
         takes = given is not None and (path / CONFIG).is_file() and has_tasks(path, GIVEN)
         asked = test if name is None or own_test(path, [name]) else _as_in(paths, name, test)
+        asked = replace(asked, allowed=own_files(path, test.allowed or {}))
         made = evaluate_run(path, asked, given=given if takes else None)
         if not made.of_run:
             raise FphiError(f"{path} was trained on tasks of another protocol than those given; give its own")

@@ -12,8 +12,9 @@ from torch import nn
 from fphi.errors import FphiError
 from fphi.experiment.architecture import ARCHITECTURE, load_architecture
 from fphi.experiment.classes import read_division
-from fphi.experiment.config import CONFIG, FROM_FILES, Config, written_fingerprint
+from fphi.experiment.config import CONFIG, FROM_FILES, Config, read_run, written_fingerprint
 from fphi.experiment.connections import require_data
+from fphi.experiment.parser import flag
 from fphi.experiment.plugins import is_in_file
 from fphi.experiment.setup import FewShotRun
 from fphi.experiment.weighting.loading import load_weighed
@@ -26,7 +27,16 @@ from fphi.run.disk.checkpoint import BEST, LAST, load_parameters, read_note
 from fphi.run.search.history import HISTORY
 from fphi.within.randomness import undisturbed
 
-__all__ = ["WITHOUT_TASKS", "load", "load_learner", "noted_setting", "resume_command", "trained_run"]
+__all__ = [
+    "WITHOUT_TASKS",
+    "load",
+    "load_learner",
+    "noted_setting",
+    "own_files",
+    "require_own",
+    "resume_command",
+    "trained_run",
+]
 
 WITHOUT_TASKS = ("method", "network")
 """What of files of Python a learner is built of, whose tasks need not be there; see `Config.read`."""
@@ -67,6 +77,7 @@ def load(
         return load_architecture(folder, images)
     given = {"method": method, "network": network}
     allowed = {key: value for key, value in given.items() if value is not None}
+    require_own(folder, allowed)
     config = Config.read(folder, allowed=allowed, needed=WITHOUT_TASKS)
     if isinstance(config.method, WeightingMethod):
         return load_weighed(folder, config, images)
@@ -91,10 +102,11 @@ def trained_run(
         needed: what of it is run; see `Config.read`.
 
     Raises:
-        FphiError: it is no few-shot run, or has not come to its first validation.
+        FphiError: it is no few-shot run, has not come to its first validation, or has not what is allowed.
     """
     if (run / HISTORY).is_file():
         raise FphiError(f"{run} is the directory of a search: give the --out of an fphi train of a learner")
+    require_own(run, allowed or {})
     config = Config.read(run, allowed=allowed, command=command, needed=needed)
     if isinstance(config.method, WeightingMethod):
         raise FphiError(
@@ -105,6 +117,25 @@ def trained_run(
         raise FphiError(f"{run} is the directory of a search: give the --out of an fphi train of a learner")
     _require_best(run, config)
     return FewShotRun(config, division=read_division(run))
+
+
+def require_own(run: Path, named: Mapping[str, str]) -> None:
+    """Raise an `FphiError` if a method or network is named that is not the run's: it would not be used."""
+    values = read_run(run)
+    for key in WITHOUT_TASKS:
+        own, given = values.get(key), named.get(key)
+        if given is None or given == own or (is_in_file(own) and is_in_file(given)):
+            continue
+        has = f"it has {own}" if own is not None else f"{values.get('method')} has no such option"
+        raise FphiError(
+            f"{flag(key)} is {given!r}, and {run} was not trained with that ({has}); leave it out"
+        )
+
+
+def own_files(run: Path, named: Mapping[str, str]) -> dict[str, str]:
+    """Of the methods and networks that are named for several runs what this one has from files of Python."""
+    values = read_run(run)
+    return {key: value for key, value in named.items() if key == "tasks" or is_in_file(values.get(key))}
 
 
 def load_learner(run: Path, trained: FewShotRun, setting: Setting) -> LearningAlgorithm:

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from fphi.errors import FphiError
 from fphi.experiment.config import CONFIG
-from fphi.experiment.loading import WITHOUT_TASKS, load_learner, noted_setting, trained_run
+from fphi.experiment.loading import WITHOUT_TASKS, load_learner, noted_setting, own_files, trained_run
 from fphi.few_shot.answers import Arrays, Inputs, MetaTrained
 from fphi.few_shot.encoders.base import Encoder
 from fphi.few_shot.heads import RULES, Head, rule_named
@@ -95,7 +95,8 @@ def candidates_for(learner: Any, encoder: Encoder, items: Items, files: Mapping[
                 rules.append(IN_CONTEXT)
             found += [Candidate(f"{n} on {frozen.name}", n, frozen, head_of(n)) for n in rules]
         elif isinstance(one, str | Path) and Path(one).is_dir():
-            candidate = candidate_of_run(Path(one), files)
+            own = files if len(wanted) == 1 else own_files(Path(one), files)
+            candidate = candidate_of_run(Path(one), own)
             if (
                 isinstance(candidate.encoder, Inputs)
                 and len(candidate.encoder.shape) == 1
