@@ -268,6 +268,10 @@ def test_a_method_or_network_that_is_not_the_runs_is_refused_and_not_passed_over
     said = refused(capsys, *command.replace("RUN", str(run)).split(), name, value)
     if command.startswith("compare"):
         assert said == f"{name} is '{value}', and no run has its {name[2:]} from a file; leave it out"
+    elif command.startswith("evaluate") and value == "nosuch":
+        assert (
+            said == f"--method is 'nosuch', and {run} was trained with maml; leave it out, or test it as nil"
+        )
     else:
         own = {"--method": "maml", "--network": "conv4-stride"}[name]
         assert (

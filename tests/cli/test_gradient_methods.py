@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 import fphi
-from cli_helpers import SMALL, quietly, trained
+from cli_helpers import SMALL, evaluated, quietly, refused, trained
 from fphi.run.meta.training import TrainingResult
 
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -38,7 +38,7 @@ def test_a_paused_run_ends_with_the_bits_of_one_in_one_go(
     assert all(torch.equal(one[name], other[name]) for name in learned)
 
 
-def test_a_run_of_anil_is_tested_without_inner_loop_by_starting_nil_from_it(tmp_path: Path) -> None:
+def test_nil_begins_with_the_parameters_of_a_run_of_anil(tmp_path: Path) -> None:
     anil = trained(tmp_path / "anil", "--inner-steps", 1, method="anil", steps=1)
     nil = tmp_path / "nil"
     quietly("train", "nil", "--out", nil, "--steps", 1, "--start-from", anil, "--outer-lr", 1e-12, *SMALL)
@@ -46,6 +46,36 @@ def test_a_run_of_anil_is_tested_without_inner_loop_by_starting_nil_from_it(tmp_
     assert before.keys() == after.keys()
     for name, value in before.items():
         torch.testing.assert_close(after[name], value, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("method", ["anil", "reptile", "meta-sgd"])
+def test_a_run_of_a_gradient_learner_is_tested_as_nil_as_it_is(
+    method: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As the features of its network answer, and nothing is kept."""
+    run = trained(tmp_path / "run", "--inner-steps", 1, method=method, steps=1)
+    found = evaluated(capsys, run, "--method", "nil", "--test-tasks", 4)
+    learner = fphi.load(run)
+    assert isinstance(learner, fphi.GradientLearner)
+    tasks = fphi.load_tasks("hershey", ways=5, shots=1)
+    alone = fphi.evaluate(fphi.NILLearner.of(learner), tasks, count=4)
+    assert found["accuracy"]["transductive"]["mean"] == pytest.approx(float(alone.transductive.mean()))
+    assert found["method"] == f"{method} as nil"
+    assert not (run / "tests").exists()
+    again = fphi.evaluate(run, method="nil", test_tasks=4, executor="processes", workers=1)
+    assert again["accuracy"] == found["accuracy"]
+
+
+def test_what_has_no_features_of_its_own_is_not_tested_as_nil(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few: dict[str, Any] = {"steps": 1, "meta_batch": 1, "validation_tasks": 1, "threads": 1}
+    fphi.train("prototypical", out=tmp_path / "compares", network="conv4-stride", **few)
+    fphi.train("tuned-optimizer", out=tmp_path / "rule", tasks="quadratics", inner_steps=1, **few)
+    fphi.train("maml", out=tmp_path / "waves", tasks="sine", **few)
+    for name, own in (("compares", "prototypical"), ("rule", "tuned-optimizer"), ("waves", "maml")):
+        said = refused(capsys, "evaluate", tmp_path / name, "--method", "nil")
+        assert said == f"--method is 'nil', and {tmp_path / name} was trained with {own}; leave it out"
 
 
 def test_the_statistics_of_each_step_are_kept_and_answer_alone(tmp_path: Path) -> None:

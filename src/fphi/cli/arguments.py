@@ -36,9 +36,9 @@ def look_ahead(arguments: Sequence[str], *names: str) -> argparse.Namespace:
         return argparse.Namespace(config=[], out=None, resume=False, **dict.fromkeys(names))
 
 
-def add_files(parser: Parser) -> None:
-    """The options that name what a run has in files of Python."""
-    for name, text in _FILES.items():
+def add_files(parser: Parser, **others: str) -> None:
+    """The options that name what a run has in files of Python; ``others`` says more of some."""
+    for name, text in (_FILES | others).items():
         parser.add_option(f"--{name}", str, None, text)
 
 

@@ -85,7 +85,7 @@ def _parser() -> Parser:
         help="kind of device; auto: the best there is",
     )
     option("--data-root", str, None, "folder that data sets are looked for in; the run's if not given")
-    add_files(parser)
+    add_files(parser, method="nil tests a gradient learner by its features; or the run's, FILE.py:NAME")
     parser.add_argument(
         "--calibrate",
         action="store_true",

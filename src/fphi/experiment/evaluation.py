@@ -13,7 +13,7 @@ from torch import Tensor
 from fphi.errors import FphiError
 from fphi.experiment.config import CONFIG, FROM_FILES, has_tasks, read_run
 from fphi.experiment.connections import require_data
-from fphi.experiment.loading import WITHOUT_TASKS, load_learner, trained_run
+from fphi.experiment.loading import WITHOUT_TASKS, as_other, load_learner, other_method, trained_run
 from fphi.experiment.parser import as_written
 from fphi.experiment.records import record_of
 from fphi.experiment.running import ExecutorOptions
@@ -54,7 +54,8 @@ class EvaluationOptions:
         chunk_size: tasks solved at once, which bounds the memory; None: by their size.
         turns: turns of a whole task that answers are the mean over, 1, 4 or 8 (with mirror images).
         other: options of the tasks or the method in place of the run's own.
-        allowed: what is in files of Python, by option; see `Config.read`.
+        allowed: what is in files of Python, by option, see `Config.read`; or "nil" as the method, see
+            `FewShotMethod.testing`.
         inductive: False leaves the inductive accuracy out where it would cost extra passes; the run's folder
             keeps no such test.
         calibrate: whether probabilities are calibrated on development tasks too, and it is measured how well
@@ -128,7 +129,8 @@ def evaluate(
             distribution of the same ``protocol``, which is to be given again).
         options: for a learner see `fphi.run.meta.evaluate.evaluate` (``split``, ``count``, …);
             for a run those of ``fphi evaluate``: ``test_tasks``, ``seed``, ``split``, ``ways``, ``shots``,
-            ``executor``, ``accelerator``, …, and of its method: with any but ``test_steps`` nothing is kept.
+            ``executor``, ``accelerator``, …, and of its method: with any but ``test_steps`` nothing is kept,
+            nor with ``method="nil"``, which tests a run of a gradient learner without an inner loop.
 
     Returns:
         The `Evaluation` of a learner; of a run what ``fphi evaluate --json`` prints.
@@ -219,6 +221,8 @@ def evaluate_run(
         seed=test.seed,
         test_steps=steps,
     ) | {"parameters": mark}
+    if tested_as := other_method(run, test.allowed):
+        record["method"] += f" as {tested_as}"
     if test.calibrate:
         development = trained.tasks(trained.training.seed)
         development = development if device is None else development.on(device)
@@ -234,14 +238,19 @@ def _loaded(
     """A run with the options of a test, its tasks, and its learner, both where it is to be tested."""
     own_tasks = given is None and "tasks" not in (test.other or {})
     needed = FROM_FILES if own_tasks else WITHOUT_TASKS
-    trained = replace(trained_run(run, test.allowed, needed=needed), given=given).changed(test.other or {})
+    tested_as = other_method(run, test.allowed)
+    named = {key: named for key, named in (test.allowed or {}).items() if key != "method" or not tested_as}
+    trained = replace(trained_run(run, named, needed=needed), given=given).changed(test.other or {})
     if own_tasks:
         require_data(run / CONFIG, trained.options.tasks, trained.options.data_root)
     tasks = trained.tasks(test.seed, [test.split])
     if test.split in tasks.splits:
         require_own_sizes(test.other or {}, trained.options, tasks, test.split)
         require_own_seed(test.seed, trained.options, tasks, test.split)
-    learner = load_learner(run, trained, trained.setting(tasks))
+    setting = trained.setting(tasks)
+    learner = load_learner(run, trained, setting)
+    if tested_as is not None:
+        learner = as_other(run, tested_as, learner, setting)
     if lacks_statistics(learner):  # a start that nothing was learned from, as runs of before kept it
         calibrate_on(learner, trained.tasks(trained.training.seed, ["train"]))
     if device is None:
@@ -274,6 +283,7 @@ def _is_of_run(run: Path, test: EvaluationOptions) -> bool:
     other = dict(test.other or {})
     tasks = other.pop("tasks", None)
     whole = test.inductive and test.split not in ("train", "validation")
+    whole = whole and other_method(run, test.allowed) is None
     return whole and set(other) <= _SAID and (tasks is None or has_tasks(run, str(tasks)))
 
 

@@ -22,6 +22,7 @@ from fphi.learnable import LearningAlgorithm
 from fphi.learnable.explaining import plain
 from fphi.methods.base import FewShotMethod, Setting
 from fphi.methods.families.weighting import WeightingMethod
+from fphi.methods.table import methods
 from fphi.ranges import checked
 from fphi.run.disk.checkpoint import BEST, LAST, load_parameters, read_note
 from fphi.run.search.history import HISTORY
@@ -29,9 +30,11 @@ from fphi.within.randomness import undisturbed
 
 __all__ = [
     "WITHOUT_TASKS",
+    "as_other",
     "load",
     "load_learner",
     "noted_setting",
+    "other_method",
     "own_files",
     "require_own",
     "resume_command",
@@ -130,6 +133,28 @@ def require_own(run: Path, named: Mapping[str, str]) -> None:
         raise FphiError(
             f"{flag(key)} is {given!r}, and {run} was not trained with that ({has}); leave it out"
         )
+
+
+def other_method(run: Path, named: Mapping[str, str] | None) -> str | None:
+    """The method that a run is to be tested as, which is not its own and not in a file; None: its own."""
+    given = (named or {}).get("method")
+    return None if is_in_file(given) or given == read_run(run).get("method") else given
+
+
+def as_other(run: Path, named: str, learner: LearningAlgorithm, setting: Setting) -> LearningAlgorithm:
+    """What a run has learned, to be tested as another method.
+
+    Raises:
+        FphiError: that method cannot; it says which ones can.
+    """
+    few_shot = {title: cls for title, cls in methods().items() if issubclass(cls, FewShotMethod)}
+    found = {title: cls.testing(learner, setting) for title, cls in few_shot.items()}
+    possible = {title: tested for title, tested in found.items() if tested is not None}
+    if named in possible:
+        return possible[named]
+    others = f", or test it as {', '.join(possible)}" if possible else ""
+    own = read_run(run).get("method")
+    raise FphiError(f"--method is {named!r}, and {run} was trained with {own}; leave it out{others}")
 
 
 def own_files(run: Path, named: Mapping[str, str]) -> dict[str, str]:

@@ -107,8 +107,7 @@ def _without_loop(kind: Kind, trained: Trained) -> dict[str, Any]:
 
 
 def _as_nil(made: nn.Module, trained: Trained) -> Mapping[str, Tensor]:
-    learner = _gradient(made)
-    nil = NILLearner(learner.network, learner.optimizer, learner.steps, loss=learner.loss).eval()
+    nil = NILLearner.of(_gradient(made)).eval()
     tasks = trained.tasks.load(splits=["test"])
     return evaluate(nil, tasks, count=trained.test_tasks).per_task()
 

@@ -127,6 +127,11 @@ class FewShotMethod(Method):
         """Options that say what is asked of the learner: a tuning would choose what is easiest."""
         return ()
 
+    @classmethod
+    def testing(cls, learner: LearningAlgorithm, setting: Setting) -> LearningAlgorithm | None:
+        """What another method has learned, to be tested as this one; None: it cannot be, as with most."""
+        return None
+
     def left_open(self, setting: Setting) -> Mapping[str, int | float | str]:
         """What options that are null or auto come to in tasks of this setting, where no `Rate` says it."""
         return {}

@@ -1,7 +1,7 @@
 """NIL: no inner loop at test; what the body has learned is compared, and the head is left out."""
 
 from collections.abc import Callable
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import torch
 import torch.nn.functional as F
@@ -26,6 +26,13 @@ class NILLearner(GradientLearner):
     """
 
     reads_labels: ClassVar[bool] = True
+
+    @classmethod
+    def of(cls, learner: GradientLearner) -> Self:
+        """With the network of another learner, in whatever way that was trained; they share it."""
+        return cls(
+            learner.network, learner.optimizer, learner.steps, adapts=learner.adapts, loss=learner.loss
+        ).train(learner.training)
 
     def adapt(self, support: Examples) -> Parameters:
         """See `GradientLearner.adapt`.
