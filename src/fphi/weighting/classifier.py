@@ -1,9 +1,6 @@
-"""Training with wrong labels or rare classes, where a small clean set says which examples count.
+"""A classifier for labels that are partly wrong, as scikit-learn has them: a few clean examples guide it."""
 
-For a training loop of your own `Reweight` and `MetaWeightNet`; for arrays `WeightedClassifier`.
-"""
-
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from copy import deepcopy
 from typing import Any, Literal
 
@@ -11,50 +8,24 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils import check_random_state
 from torch import Tensor, nn
 
 from fphi.errors import FphiError
-from fphi.learnable.weighting import WeightNet
 from fphi.networks import MLP
 from fphi.optimize.meta_weight_net import DivideBy, MetaWeightNet
-from fphi.optimize.reweighting import Pair, Reweight, Weighed, Weighting
+from fphi.optimize.reweighting import Reweight, Weighting
 from fphi.optimize.weighted_training import WeighedObjective
-from fphi.ranges import SEED, Range, checked
+from fphi.ranges import Range, checked
 from fphi.tasks.supervised import Supervised
 from fphi.tasks.types import Examples
+from fphi.weighting.arrays import numbers_of, read_examples, seed_of
 from fphi.within.training import NetworkTraining
 
-__all__ = [
-    "Approach",
-    "MetaWeightNet",
-    "Pair",
-    "Reweight",
-    "Weighed",
-    "WeightNet",
-    "WeightedClassifier",
-    "Weighting",
-    "endless",
-]
+__all__ = ["Approach", "WeightedClassifier"]
 
 Approach = Literal["reweight", "meta-weight-net"]
 
 _RATE = Range(0, 1000, open=True)
-
-
-def endless(loader: Iterable[Pair]) -> Iterator[Pair]:
-    """The minibatches of a loader again and again, shuffled anew each time if the loader shuffles.
-
-    Raises:
-        FphiError: it has none.
-    """
-    while True:
-        empty = True
-        for batch in loader:
-            empty = False
-            yield batch
-        if empty:
-            raise FphiError("the loader of clean examples gives no minibatch; give it at least one example")
 
 
 class WeightedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -124,9 +95,9 @@ class WeightedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Raises:
             FphiError: an option or the data do not fit, or the training diverges.
         """
-        training, seed = self._training(), _seed(self.random_state)
-        examples, labels = _read("", X, y)
-        clean_examples, clean_labels = _read("_clean", X_clean, y_clean)
+        training, seed = self._training(), seed_of(self.random_state)
+        examples, labels = read_examples("", X, y)
+        clean_examples, clean_labels = read_examples("_clean", X_clean, y_clean)
         if clean_examples.shape[1:] != examples.shape[1:]:
             raise FphiError(
                 f"an example of X has shape {list(examples.shape[1:])} and one of X_clean "
@@ -162,7 +133,7 @@ class WeightedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """
         if not hasattr(self, "module_"):
             raise FphiError("this WeightedClassifier is not fitted; call fit first")
-        examples = _numbers("X", X)
+        examples = numbers_of("X", X)
         if examples.shape[1:] != self._mean.shape:
             raise FphiError(
                 f"an example of X has shape {list(examples.shape[1:])}; those of fit had "
@@ -236,17 +207,6 @@ def _require_options(
     """Refuse options that no other part looks at before it needs them."""
 
 
-def _seed(random_state: object) -> int:
-    if random_state is None or isinstance(random_state, np.random.RandomState):
-        return int(check_random_state(random_state).randint(2**31))
-    return _checked_seed(random_state)  # type: ignore[arg-type]
-
-
-@checked(random_state=SEED)
-def _checked_seed(random_state: int) -> int:
-    return int(random_state)
-
-
 def _require_answers(module: nn.Module, data: Supervised, least: int) -> None:
     """Refuse a network that does not answer the examples, or not in the smallest of the minibatches."""
     probe = deepcopy(module)
@@ -266,30 +226,3 @@ def _require_answers(module: nn.Module, data: Supervised, least: int) -> None:
                 f"the network answers {len(x)} examples with {found}; {data.classes} classes need "
                 f"{[len(x), data.classes]}"
             )
-
-
-def _numbers(name: str, X: ArrayLike) -> NDArray[np.float64]:
-    try:
-        given = X.detach().cpu().double() if isinstance(X, Tensor) else X
-        numbers = np.asarray(given, dtype=np.float64)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise FphiError(f"{name} is no array of numbers; encode texts and categories as numbers") from error
-    if numbers.ndim < 2 or not numbers.size:
-        raise FphiError(f"{name} has shape {list(numbers.shape)}; give examples [n, features], at least one")
-    if not np.isfinite(numbers).all():
-        raise FphiError(f"{name} has values that are not finite; fill in or leave out what is missing")
-    return numbers
-
-
-def _read(suffix: str, X: ArrayLike, y: ArrayLike) -> tuple[NDArray[np.float64], NDArray[Any]]:
-    """Examples and as many labels."""
-    examples = _numbers(f"X{suffix}", X)
-    labels = np.asarray(y.detach().cpu() if isinstance(y, Tensor) else y)
-    if labels.shape != (len(examples),):
-        raise FphiError(
-            f"y{suffix} has shape {list(labels.shape)} and X{suffix} {len(examples)} examples; "
-            "give a label for each"
-        )
-    if labels.dtype.kind not in "biuUS" and not all(isinstance(label, str) for label in labels):
-        raise FphiError(f"y{suffix} has labels of type {labels.dtype}; give whole numbers or texts")
-    return examples, labels

@@ -1,0 +1,57 @@
+"""What the classifier for wrong labels is given, as the arrays and numbers that it takes."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.utils import check_random_state
+from torch import Tensor
+
+from fphi.errors import FphiError
+from fphi.ranges import SEED, checked
+
+__all__ = ["numbers_of", "read_examples", "seed_of"]
+
+
+def seed_of(random_state: object) -> int:
+    """A seed, or one that a generator gives; None: a new one."""
+    if random_state is None or isinstance(random_state, np.random.RandomState):
+        return int(check_random_state(random_state).randint(2**31))
+    return _checked_seed(random_state)  # type: ignore[arg-type]
+
+
+@checked(random_state=SEED)
+def _checked_seed(random_state: int) -> int:
+    return int(random_state)
+
+
+def numbers_of(name: str, X: ArrayLike) -> NDArray[np.float64]:
+    """Examples ``[n, …]`` as numbers.
+
+    Raises:
+        FphiError: they are none, or not finite.
+    """
+    try:
+        given = X.detach().cpu().double() if isinstance(X, Tensor) else X
+        numbers = np.asarray(given, dtype=np.float64)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise FphiError(f"{name} is no array of numbers; encode texts and categories as numbers") from error
+    if numbers.ndim < 2 or not numbers.size:
+        raise FphiError(f"{name} has shape {list(numbers.shape)}; give examples [n, features], at least one")
+    if not np.isfinite(numbers).all():
+        raise FphiError(f"{name} has values that are not finite; fill in or leave out what is missing")
+    return numbers
+
+
+def read_examples(suffix: str, X: ArrayLike, y: ArrayLike) -> tuple[NDArray[np.float64], NDArray[Any]]:
+    """Examples and as many labels."""
+    examples = numbers_of(f"X{suffix}", X)
+    labels = np.asarray(y.detach().cpu() if isinstance(y, Tensor) else y)
+    if labels.shape != (len(examples),):
+        raise FphiError(
+            f"y{suffix} has shape {list(labels.shape)} and X{suffix} {len(examples)} examples; "
+            "give a label for each"
+        )
+    if labels.dtype.kind not in "biuUS" and not all(isinstance(label, str) for label in labels):
+        raise FphiError(f"y{suffix} has labels of type {labels.dtype}; give whole numbers or texts")
+    return examples, labels
