@@ -14,8 +14,9 @@ from fphi.errors import FphiError
 from fphi.learnable.weighting import WeightNet, batch_weights
 from fphi.objective.example_weights import primal
 from fphi.optimize.meta_weight_net import DivideBy, MetaWeightNet
-from fphi.optimize.reweighting import Pair, Reweight, Weighting
+from fphi.optimize.reweighting import Reweight
 from fphi.optimize.weighted_training import WeighedObjective
+from fphi.optimize.weighting import Pair, Weighting
 from fphi.tasks.types import Examples
 
 
@@ -102,10 +103,11 @@ def test_permuted_examples_have_permuted_weights() -> None:
     x, y = pair(0)
     order = torch.tensor([3, 1, 8, 0, 2, 7, 5, 4, 6])
     for begin in (Reweight, MetaWeightNet):
+        models = network(), network()
         torch.manual_seed(0)
-        weights = begin(network(), sgd(network())).weigh((x, y), pair(1)).weights
+        weights = begin(models[0], sgd(models[0])).weigh((x, y), pair(1)).weights
         torch.manual_seed(0)
-        permuted = begin(network(), sgd(network())).weigh((x[order], y[order]), pair(1)).weights
+        permuted = begin(models[1], sgd(models[1])).weigh((x[order], y[order]), pair(1)).weights
         assert torch.allclose(permuted, weights[order], rtol=1e-9)
 
 
@@ -304,6 +306,10 @@ def test_what_does_not_fit_is_refused() -> None:
         Reweight(model, optimizer, form="other")  # type: ignore[arg-type]
     with pytest.raises(FphiError, match="nothing to train"):
         Reweight(nn.ReLU(), optimizer)
+    with pytest.raises(
+        FphiError, match=r"the optimizer holds no parameter of the model .*; make it of model"
+    ):
+        Reweight(model, sgd(network()))
     groups = [
         {"params": [p], "lr": lr} for p, lr in zip(model.parameters(), (0.1, 0.2, 0.1, 0.1), strict=False)
     ]

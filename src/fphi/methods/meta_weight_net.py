@@ -15,7 +15,7 @@ from fphi.learnable.weighting import WeightNet
 from fphi.methods.families.weighting import WeightingMethod
 from fphi.methods.table import method
 from fphi.optimize.meta_weight_net import DivideBy, MetaWeightNet
-from fphi.optimize.reweighting import Weighting
+from fphi.optimize.weighting import Weighting
 from fphi.ranges import count, rate, weight
 
 __all__ = ["MetaWeightNetMethod"]

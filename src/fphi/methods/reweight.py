@@ -13,7 +13,8 @@ from torch import nn
 
 from fphi.methods.families.weighting import WeightingMethod
 from fphi.methods.table import method
-from fphi.optimize.reweighting import Form, Reweight, Weighting
+from fphi.optimize.reweighting import Form, Reweight
+from fphi.optimize.weighting import Weighting
 
 __all__ = ["LearningToReweight"]
 

@@ -13,7 +13,7 @@ from fphi.learnable.weighting import WeightNet
 from fphi.objective.example_weights import ExampleLosses, difference_products, look_ahead, products
 from fphi.objective.hypergradient import Step
 from fphi.optimize.restored import restore_optimizer
-from fphi.optimize.reweighting import LossPerExample, Weighed, Weighting
+from fphi.optimize.weighting import LossPerExample, Weighed, Weighting
 from fphi.ranges import checked
 from fphi.tasks.types import Examples
 from fphi.within import Parameters

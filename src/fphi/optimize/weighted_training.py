@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from fphi.errors import FphiError
-from fphi.optimize.reweighting import Weighting
+from fphi.optimize.weighting import Weighting
 from fphi.tasks.types import Examples
 from fphi.within.minibatches import endless_minibatches
 from fphi.within.training import BatchLoss

@@ -5,7 +5,8 @@ For a training loop of your own `Reweight` and `MetaWeightNet`; for arrays `Weig
 
 from fphi.learnable.weighting import WeightNet
 from fphi.optimize.meta_weight_net import MetaWeightNet
-from fphi.optimize.reweighting import Pair, Reweight, Weighed, Weighting
+from fphi.optimize.reweighting import Reweight
+from fphi.optimize.weighting import Pair, Weighed, Weighting
 from fphi.weighting.classifier import Approach, WeightedClassifier
 from fphi.weighting.loader import endless
 

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from fphi.errors import FphiError
 from fphi.networks import MLP
 from fphi.optimize.meta_weight_net import DivideBy, MetaWeightNet
-from fphi.optimize.reweighting import Reweight, Weighting
+from fphi.optimize.reweighting import Reweight
 from fphi.optimize.weighted_training import WeighedObjective
+from fphi.optimize.weighting import Weighting
 from fphi.ranges import Range, checked
 from fphi.tasks.supervised import Supervised
 from fphi.tasks.types import Examples

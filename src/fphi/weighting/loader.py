@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 
 from fphi.errors import FphiError
-from fphi.optimize.reweighting import Pair
+from fphi.optimize.weighting import Pair
 
 __all__ = ["endless"]
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from fphi.methods.base import Method
-from fphi.optimize.reweighting import Weighting
+from fphi.optimize.weighting import Weighting
 from fphi.ranges import count
 
 __all__ = ["WeightingMethod"]
