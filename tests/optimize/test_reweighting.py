@@ -14,7 +14,7 @@ from fphi.errors import FphiError
 from fphi.learnable.weighting import WeightNet, batch_weights
 from fphi.objective.example_weights import primal
 from fphi.optimize.meta_weight_net import DivideBy, MetaWeightNet
-from fphi.optimize.reweighting import Reweight
+from fphi.optimize.reweighting import Form, Reweight
 from fphi.optimize.weighted_training import WeighedObjective
 from fphi.optimize.weighting import Pair, Weighting
 from fphi.tasks.types import Examples
@@ -175,6 +175,38 @@ def test_only_the_real_pass_moves_the_running_statistics(begin: Callable[..., We
         assert torch.allclose(model.get_buffer(name), buffer), name
     assert all(torch.equal(p, q) for p, q in zip(model.parameters(), before, strict=True))
     assert all(p.grad is None for p in model.parameters())
+
+
+class Assigning(nn.Linear):
+    """Keeps its count, and what it answered last, in buffers that it does not change but put others in place of."""
+
+    passes: Tensor
+    last: Tensor
+
+    def __init__(self) -> None:
+        super().__init__(2, 2, bias=False)
+        self.register_buffer("passes", torch.zeros(()))
+        self.register_buffer("last", torch.zeros(0, 2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.passes = self.passes + 1
+        self.last = super().forward(x)
+        return self.last
+
+
+@pytest.mark.parametrize("form", ["product", "difference", "unrolled", None])
+def test_buffers_that_a_model_puts_others_in_place_of_stay(form: Form | None) -> None:
+    own = Assigning()
+    model = nn.Sequential(own)
+    weighting = MetaWeightNet(model, sgd(model)) if form is None else Reweight(model, sgd(model), form=form)
+    x, y = torch.eye(2), torch.tensor([0, 1])
+    for i in range(2):
+        answers = x @ own.weight.detach().T
+        assert not weighting.step((x, y), (x[:1], y[:1])).skipped
+        assert own.passes == i + 1
+        assert torch.allclose(own.last, answers)
+        assert not own.last.requires_grad
+    assert set(model.state_dict()) == {"0.weight", "0.passes", "0.last"}
 
 
 def test_both_passes_of_a_batch_drop_the_same() -> None:

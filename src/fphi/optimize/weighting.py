@@ -150,10 +150,11 @@ class Weighting(ABC):
 
     def _losses(self, theta: Parameters, batch: Examples, keep: dict[str, Tensor] | None = None) -> Tensor:
         """Of each example ``[n]``, with θ in the model; its buffers stay, and ``keep`` is given the moved."""
-        buffers = {name: b.clone() for name, b in self.model.named_buffers()}
-        losses = self._checked(functional_call(self.model, {**buffers, **theta}, (batch.x,)), batch)
+        held = {name: b.clone() for name, b in self.model.named_buffers()} | theta
+        # Torch writes back what the model assigns to a buffer, as `self.count = self.count + 1`.
+        losses = self._checked(functional_call(self.model, held, (batch.x,)), batch)
         if keep is not None:
-            keep.update({name: primal(b) for name, b in buffers.items()})
+            keep.update({name: primal(b) for name, b in held.items() if name not in theta})
         return losses
 
     def _checked(self, answers: Tensor, batch: Examples) -> Tensor:
@@ -179,8 +180,12 @@ class Weighting(ABC):
 
     @torch.no_grad()
     def _keep(self, moved: dict[str, Tensor]) -> None:
-        for name, buffer in self.model.named_buffers():
-            buffer.copy_(moved[name])
+        for name, buffer in list(self.model.named_buffers()):
+            if (buffer.shape, buffer.dtype) == (moved[name].shape, moved[name].dtype):
+                buffer.copy_(moved[name])
+            else:
+                owner, _, own = name.rpartition(".")
+                setattr(self.model.get_submodule(owner), own, moved[name])
 
 
 @contextmanager
