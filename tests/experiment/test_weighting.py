@@ -133,7 +133,7 @@ def test_issues_are_listed_most_suspicious_first_with_what_is_known_of_them(whol
     assert {int(row["example"]): (int(row["label"]), int(row["wrong"])) for row in rows} == known
     assert result["wrong_labels"] == int(made.wrong.sum()) > 0
     found = result["trainings"][method]["issues"]
-    doubted = [row for row in rows if float(row["suspicion"]) > 0.5]
+    doubted = [row for row in rows if row["doubted"] == "1"]
     assert (found["found"], found["found_wrong"]) == (len(doubted), sum(int(r["wrong"]) for r in doubted))
     above = [
         (a > b) + 0.5 * (a == b)
@@ -144,6 +144,14 @@ def test_issues_are_listed_most_suspicious_first_with_what_is_known_of_them(whol
     assert found["auroc"] == pytest.approx(sum(above) / len(above), rel=1e-12)
     cleaned = result["trainings"]["cleaned"]["issues"]
     assert cleaned["found"] == sum(int(row["cleaned_away"]) for row in rows)
+
+
+def test_labels_that_a_longer_training_doubts_are_mostly_wrong(tmp_path: Path) -> None:
+    quietly("train", "reweight", "--out", tmp_path, *DATA, "--epochs", 20, "--control", "false")
+    found = result_of(tmp_path)["trainings"]["reweight"]["issues"]
+    doubted = [row["wrong"] for row in issues_of(tmp_path) if row["doubted"] == "1"]
+    assert (found["found"], found["found_wrong"]) == (len(doubted), doubted.count("1"))
+    assert found["found_wrong"] > 0.7 * found["found"] > 10
 
 
 def test_the_method_is_the_same_with_controls_and_without(whole: tuple[str, Path], tmp_path: Path) -> None:
@@ -226,6 +234,21 @@ def test_a_run_goes_on_whatever_options_a_later_fphi_has(whole: tuple[str, Path]
     save_standing(tmp_path / "last.safetensors", standing, f"{written_fingerprint(tmp_path)} {data}")
     quietly("train", method, "--out", tmp_path, "--resume")
     assert (result_of(tmp_path), log_of(tmp_path)) == (result_of(out), log_of(out))
+
+
+def test_a_checkpoint_of_before_there_was_a_doubt_is_refused(
+    whole: tuple[str, Path], tmp_path: Path, capsys: Capture
+) -> None:
+    method, out = whole
+    shutil.copytree(out, tmp_path / "run")
+    (tmp_path / "run" / "result.json").unlink()
+    path = tmp_path / "run" / "last.safetensors"
+    content: Any = read_sealed(path)[1]
+    standing = read_standing(path, content["fingerprint"])
+    del standing.going["objective"]["probabilities"]
+    save_standing(path, standing, content["fingerprint"])
+    said = refused(capsys, "train", method, "--out", tmp_path / "run", "--resume")
+    assert "is of an earlier fphi, which did not keep what labels are doubted by; go on with that one" in said
 
 
 def test_an_ended_run_is_shown_again(whole: tuple[str, Path], capsys: Capture) -> None:

@@ -441,9 +441,11 @@ def test_what_a_training_has_seen_of_its_examples() -> None:
     rows = torch.tensor([2, 0, 5])
     batch = Examples(x[rows], y[rows])
     with torch.no_grad():
-        probabilities = model(batch.x).softmax(1)[torch.arange(3), batch.y].double()
+        all_of_them = model(batch.x).softmax(1)
+        probabilities = all_of_them[torch.arange(3), batch.y].double()
     loss_of(batch, rows)
     assert torch.allclose(objective.suspicion[rows], 1 - probabilities, atol=1e-6)
+    assert torch.allclose(objective.state_dict()["probabilities"][rows], all_of_them, atol=1e-6)
     assert float(objective.weights.mean()) == pytest.approx(1)
     assert objective.weights[[1, 3, 4, 6, 7, 8]].tolist() == [0] * 6
     assert isinstance(objective.weighting, Reweight)
@@ -499,6 +501,19 @@ def test_a_training_goes_on_with_what_its_objective_has_seen(begin: type[Weighti
     assert torch.equal(halves[1].suspicion, whole.suspicion)
 
 
+def test_labels_are_doubted_by_the_mean_of_the_training() -> None:
+    """Of two passes each: the fourth is unlike class 1, which has 0.55 on average, and like class 0 with 0.8."""
+    objective = WeighedObjective(Reweight, Examples(torch.eye(2), torch.arange(2)), examples=4)
+    y = torch.tensor([0, 0, 1, 1])
+    with pytest.raises(FphiError, match=r"no answers \[n, classes\] were seen"):
+        objective.doubted(y)
+    first = torch.tensor([[0.9, 0.1], [0.9, 0.1], [0.1, 0.9], [0.7, 0.3]])
+    second = torch.tensor([[0.5, 0.5], [0.9, 0.1], [0.1, 0.9], [0.9, 0.1]])
+    state = {"skipped": 0, "weighting": {}, "seen": torch.full((4, 4), 2.0, dtype=torch.float64)}
+    objective.load_state_dict(state | {"probabilities": first + second})
+    assert objective.doubted(y).tolist() == [False, False, False, True]
+
+
 def test_an_objective_takes_no_state_of_another() -> None:
     clean = Examples(*pair(1))
     objective = WeighedObjective(Reweight, clean, examples=9)
@@ -509,11 +524,14 @@ def test_an_objective_takes_no_state_of_another() -> None:
         {"seen": torch.zeros(4, 8, dtype=torch.float64)},
         {"seen": torch.zeros(4, 9)},
         {"seen": None},
+        {"probabilities": torch.zeros(8, 3)},
+        {"probabilities": torch.zeros(9)},
+        {"probabilities": 1},
         {"skipped": -1},
         {"skipped": True},
         {"weighting": None},
     ):
-        with pytest.raises(ValueError, match=r"it does not say|is of others"):
+        with pytest.raises(ValueError, match=r"it does not say|is of others|are of other examples"):
             objective.load_state_dict(state | wrong)
     objective.load_state_dict(state | {"weighting": {"net": {}}})
     with pytest.raises(ValueError, match="have no state"):

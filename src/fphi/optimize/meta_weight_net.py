@@ -13,7 +13,7 @@ from fphi.learnable.weighting import WeightNet
 from fphi.objective.example_weights import ExampleLosses, difference_products, look_ahead, products
 from fphi.objective.hypergradient import Step
 from fphi.optimize.restored import restore_optimizer
-from fphi.optimize.weighting import LossPerExample, Weighed, Weighting
+from fphi.optimize.weighting import Kept, LossPerExample, Weighed, Weighting
 from fphi.ranges import checked
 from fphi.tasks.types import Examples
 from fphi.within import Parameters
@@ -69,13 +69,13 @@ class MetaWeightNet(Weighting):
     def _weigh(self, batch: Examples, clean: Examples) -> Weighed:
         """See `Weighting.weigh`; the weighting network takes its step."""
         before = RandomState.now(others=False)
-        moved: dict[str, Tensor] = {}
-        losses = self._losses(self._theta(), batch, moved)
+        kept = Kept()
+        losses = self._losses(self._theta(), batch, kept)
         read = losses.to(next(self.net.parameters()).dtype)
         shares = self._shares(self.net(read))
         helps, clean_loss, rate = self._helps(batch, clean, losses, shares.to(losses.dtype), before)
         self._require_finite(losses, helps, clean_loss)
-        self._keep(moved)
+        self._keep(kept.buffers)
         phi: Parameters = {**dict(self.net.named_parameters())}
         slope = gradient_by(-rate * (helps.to(shares.dtype) @ shares), phi)
         for name, p in phi.items():
@@ -87,7 +87,8 @@ class MetaWeightNet(Weighting):
         if not bool(weights.isfinite().all()):
             raise FphiError("the weights are no longer finite: choose a smaller lr of the weighting network")
         shares = self._shares(weights)
-        return Weighed((shares * losses).sum(), weights, shares, losses.detach(), helps, clean_loss)
+        loss = (shares * losses).sum()
+        return Weighed(loss, weights, shares, losses.detach(), helps, clean_loss, kept.answers)
 
     def _shares(self, weights: Tensor) -> Tensor:
         """What each example of a minibatch counts in its loss ``[n]``."""

@@ -12,7 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from fphi.learnable.weighting import batch_weights
 from fphi.objective.example_weights import difference_products, products
 from fphi.objective.hypergradient import Step, exact
-from fphi.optimize.weighting import LossPerExample, Weighed, Weighting
+from fphi.optimize.weighting import Kept, LossPerExample, Weighed, Weighting
 from fphi.ranges import checked
 from fphi.tasks.types import Examples
 from fphi.within import Parameters
@@ -50,46 +50,40 @@ class Reweight(Weighting):
         self.form = form
 
     def _weigh(self, batch: Examples, clean: Examples) -> Weighed:
-        moved: dict[str, Tensor] = {}
+        kept = Kept()
         forms = {"product": self._by_products, "difference": self._by_difference, "unrolled": self._unrolled}
-        losses, helps, clean_loss = forms[self.form](batch, clean, moved)
+        losses, helps, clean_loss = forms[self.form](batch, clean, kept)
         self._require_finite(losses, helps, clean_loss)
         weights = batch_weights(helps)
         loss = weights @ losses
         if weights.any():
-            self._keep(moved)
+            self._keep(kept.buffers)
         else:
             loss = loss.detach()
-        return Weighed(loss, weights, weights, losses.detach(), helps, clean_loss)
+        return Weighed(loss, weights, weights, losses.detach(), helps, clean_loss, kept.answers)
 
-    def _by_products(
-        self, batch: Examples, clean: Examples, moved: dict[str, Tensor]
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def _by_products(self, batch: Examples, clean: Examples, kept: Kept) -> tuple[Tensor, Tensor, Tensor]:
         theta = self._theta()
         clean_loss = self._losses(theta, clean).mean()
         towards = gradient_by(clean_loss, theta)
-        losses, helps = products(lambda theta: self._losses(theta, batch, moved), theta, towards)
+        losses, helps = products(lambda theta: self._losses(theta, batch, kept), theta, towards)
         return losses, helps, clean_loss.detach()
 
-    def _by_difference(
-        self, batch: Examples, clean: Examples, moved: dict[str, Tensor]
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def _by_difference(self, batch: Examples, clean: Examples, kept: Kept) -> tuple[Tensor, Tensor, Tensor]:
         theta = self._theta()
         clean_loss = self._losses(theta, clean).mean()
         towards, before = gradient_by(clean_loss, theta), RandomState.now(others=False)
-        losses = self._losses(theta, batch, moved)
+        losses = self._losses(theta, batch, kept)
         after = RandomState.now(others=False)
         before.restore()
         helps = difference_products(lambda theta: self._losses(theta, batch), theta, towards)
         after.restore()
         return losses, helps, clean_loss.detach()
 
-    def _unrolled(
-        self, batch: Examples, clean: Examples, moved: dict[str, Tensor]
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def _unrolled(self, batch: Examples, clean: Examples, kept: Kept) -> tuple[Tensor, Tensor, Tensor]:
         """By the step θ - η Σ εᵢ ∂Lᵢ/∂θ at ε = 0, η = 1 as in the authors' code."""
         theta, before = self._theta(), RandomState.now(others=False)
-        losses = self._losses(theta, batch, moved)
+        losses = self._losses(theta, batch, kept)
         after = RandomState.now(others=False)
 
         def training(theta: Parameters, phi: Parameters) -> Tensor:

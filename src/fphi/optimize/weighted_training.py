@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from fphi.errors import FphiError
 from fphi.optimize.weighting import Weighting
 from fphi.tasks.types import Examples
+from fphi.within.cleaning import doubted_labels
 from fphi.within.minibatches import endless_minibatches
 from fphi.within.training import BatchLoss
 
@@ -44,6 +45,7 @@ class WeighedObjective:
         self._begun: Weighting | None = None
         self._seen = torch.zeros(len(_SEEN), examples, dtype=torch.float64)
         self._visits, self._weights, self._losses, self._confidence = self._seen
+        self._probabilities: Tensor | None = None  # summed, [n, classes]
         self._state: dict[str, Any] | None = None
         self.skipped = 0
 
@@ -71,8 +73,16 @@ class WeighedObjective:
         self._weights[rows] += len(rows) * weighed.shares.double()
         self._losses[rows] += weighed.losses.double()
         self._confidence[rows] += (-weighed.losses.double()).exp()
+        self._see(rows, weighed.answers)
         self.skipped += weighed.skipped
         return weighed.loss
+
+    def _see(self, rows: Tensor, answers: Tensor | None) -> None:
+        if answers is None or answers.dim() != 2:
+            return
+        if self._probabilities is None:
+            self._probabilities = torch.zeros(self._seen.shape[1], answers.shape[1])
+        self._probabilities[rows] += answers.float().softmax(1).to(self._probabilities.device)
 
     @property
     def weights(self) -> Tensor:
@@ -97,10 +107,27 @@ class WeighedObjective:
         suspicion: Tensor = 1 - self._confidence / self._visits.clamp(min=1)
         return suspicion
 
+    def doubted(self, y: Tensor) -> Tensor:
+        """Which labels are taken for wrong, bool ``[n]``: see `fphi.within.cleaning.doubted_labels`.
+
+        By the mean probabilities of the training. It is not enough that a label has little: all have where
+        the model has learned little.
+
+        Args:
+            y: the labels ``[n]``.
+
+        Raises:
+            FphiError: the model's answers are no ``[n, classes]``, or nothing is weighed yet.
+        """
+        if self._probabilities is None:
+            raise FphiError("no answers [n, classes] were seen: train a model that gives such, then ask")
+        return doubted_labels(self._probabilities / self._visits.clamp(min=1)[:, None].float(), y)
+
     def state_dict(self) -> dict[str, Any]:
         """What has been seen of the examples, and the state of what weighs them."""
         return {
             "seen": self._seen.clone(),
+            "probabilities": None if self._probabilities is None else self._probabilities.clone(),
             "skipped": self.skipped,
             "weighting": self.weighting.state_dict(),
         }
@@ -111,10 +138,16 @@ class WeighedObjective:
         Raises:
             ValueError, KeyError, TypeError: it is none, or one of another number of examples.
         """
-        seen, skipped = state["seen"], state["skipped"]
+        seen, skipped, probabilities = state["seen"], state["skipped"], state["probabilities"]
         if not isinstance(seen, Tensor) or seen.shape != self._seen.shape or seen.dtype != self._seen.dtype:
             raise ValueError("what was seen of the examples is of others")
+        if probabilities is not None and (
+            not isinstance(probabilities, Tensor)
+            or (probabilities.dim(), len(probabilities)) != (2, seen.shape[1])
+        ):
+            raise ValueError("the probabilities are of other examples")
         if type(skipped) is not int or skipped < 0 or not isinstance(state["weighting"], dict):
             raise ValueError("it does not say what weighs the examples")
         self._seen.copy_(seen)
+        self._probabilities = None if probabilities is None else probabilities.clone()
         self.skipped, self._state = skipped, state["weighting"]

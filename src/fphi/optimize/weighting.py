@@ -7,6 +7,7 @@ the model on the weighted losses. The model's optimizer is the caller's.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
@@ -20,7 +21,7 @@ from fphi.ranges import checked
 from fphi.tasks.types import Examples
 from fphi.within import Parameters
 
-__all__ = ["LossPerExample", "Pair", "Weighed", "Weighting"]
+__all__ = ["Kept", "LossPerExample", "Pair", "Weighed", "Weighting"]
 
 # Of the model's answers and the targets, both [n, …]: the loss of each example [n].
 LossPerExample = Callable[[Tensor, Tensor], Tensor]
@@ -55,6 +56,7 @@ class Weighed(NamedTuple):
         losses: of the examples ``[n]``.
         helps: ⟨∂L_clean/∂θ, ∂Lᵢ/∂θ⟩ ``[n]``: how fast a step along an example lowers the clean loss.
         clean_loss: the mean loss of the clean minibatch.
+        answers: of the model to the inputs ``[n, …]``; None where it gives something else than one tensor.
     """
 
     loss: Tensor
@@ -63,11 +65,25 @@ class Weighed(NamedTuple):
     losses: Tensor
     helps: Tensor
     clean_loss: Tensor
+    answers: Tensor | None = None
 
     @property
     def skipped(self) -> bool:
         """Whether no example helps."""
         return not self.loss.requires_grad
+
+
+@dataclass
+class Kept:
+    """What is kept of the pass of a minibatch by which the model may step; without a graph.
+
+    Attributes:
+        buffers: of the model after it, by name.
+        answers: see `Weighed`.
+    """
+
+    buffers: dict[str, Tensor] = field(default_factory=dict)
+    answers: Tensor | None = None
 
 
 class Weighting(ABC):
@@ -148,14 +164,15 @@ class Weighting(ABC):
     def _theta(self) -> Parameters:
         return {name: p for name, p in self.model.named_parameters() if p.requires_grad}
 
-    def _losses(self, theta: Parameters, batch: Examples, keep: dict[str, Tensor] | None = None) -> Tensor:
-        """Of each example ``[n]``, with θ in the model; its buffers stay, and ``keep`` is given the moved."""
+    def _losses(self, theta: Parameters, batch: Examples, kept: Kept | None = None) -> Tensor:
+        """Of each example ``[n]``, with θ in the model, whose buffers stay; ``kept`` is told of the pass."""
         held = {name: b.clone() for name, b in self.model.named_buffers()} | theta
         # Torch writes back what the model assigns to a buffer, as `self.count = self.count + 1`.
-        losses = self._checked(functional_call(self.model, held, (batch.x,)), batch)
-        if keep is not None:
-            keep.update({name: primal(b) for name, b in held.items() if name not in theta})
-        return losses
+        answers = functional_call(self.model, held, (batch.x,))
+        if kept is not None:
+            kept.buffers = {name: primal(b) for name, b in held.items() if name not in theta}
+            kept.answers = primal(answers) if isinstance(answers, Tensor) else None
+        return self._checked(answers, batch)
 
     def _checked(self, answers: Tensor, batch: Examples) -> Tensor:
         losses = self._loss(answers, batch.y)

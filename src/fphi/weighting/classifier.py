@@ -51,7 +51,9 @@ class WeightedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         classes_: the labels in order.
         sample_weight_: how much each example counted ``[n]``, on average over the training; their mean is 1.
         suspicion_: of each example ``[n]``, 1 less the mean probability of its label during the training.
-        label_issues_: where the suspicion is above a half: the examples' numbers, most suspicious first.
+        label_issues_: the numbers of the examples whose labels are doubted, most suspicious first: where
+            the label has at most half of the mean probability that it has for the examples labelled so, and
+            another class, which is more probable, at least half of what it has for its own.
         weight_net_: Meta-Weight-Net's weighting network, or None: ``weight_net_.curve(losses)`` are the
             weights of examples with these losses.
 
@@ -192,7 +194,7 @@ class WeightedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.sample_weight_ = objective.weights.numpy()
         self.suspicion_ = objective.suspicion.numpy()
         order = np.argsort(-self.suspicion_, kind="stable")
-        self.label_issues_ = order[self.suspicion_[order] > 0.5]
+        self.label_issues_ = order[objective.doubted(data.train.y).numpy()[order]]
 
 
 @checked(lr=_RATE, weight_lr=_RATE)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from fphi.errors import FphiError
 
-__all__ = ["auroc", "confident_issues"]
+__all__ = ["auroc", "confident_issues", "doubted_labels"]
 
 
 def confident_issues(probabilities: Tensor, y: Tensor) -> Tensor:
@@ -32,6 +32,41 @@ def confident_issues(probabilities: Tensor, y: Tensor) -> Tensor:
     >>> confident_issues(p, torch.tensor([0, 0, 0, 1]))  # 0.6 and 0.7: the third is confidently another
     tensor([False, False,  True, False])
     """
+    thresholds, counts = _thresholds(probabilities, y)
+    # No example is confidently of a class that nothing is labelled.
+    reaches = (probabilities >= thresholds) & (counts > 0)
+    likeliest = probabilities.where(reaches, -1.0).argmax(1)
+    return reaches.any(1) & (likeliest != y)
+
+
+def doubted_labels(probabilities: Tensor, y: Tensor) -> Tensor:
+    """Which labels are doubted by a training that they were part of, bool ``[n]``.
+
+    Those of examples that are unlike their class and like another, which is more probable, too: the label has
+    at most half of the probability that it has for the examples labelled so, on average, the other at least
+    half of its own. Measured by these averages, labels are not doubted because the model knows little yet.
+
+    Args:
+        probabilities: ``[n, classes]``, of a model in training; on average over it.
+        y: the labels ``[n]``.
+
+    Raises:
+        FphiError: see `confident_issues`.
+
+    >>> p = torch.tensor([[0.9, 0.1], [0.9, 0.1], [0.2, 0.8], [0.8, 0.2]])
+    >>> doubted_labels(p, torch.tensor([0, 0, 1, 1]))  # on average 0.9 and 0.5
+    tensor([False, False, False,  True])
+    >>> doubted_labels((p + 4) / 9, torch.tensor([0, 0, 1, 1]))  # nothing is known yet: 0.54 and 0.5
+    tensor([False, False, False, False])
+    """
+    usual, counts = _thresholds(probabilities, y)
+    label = probabilities.gather(1, y[:, None].long())
+    unlike = label <= usual[y.long()][:, None] / 2
+    return ((counts > 0) & unlike & (probabilities >= usual / 2) & (probabilities > label)).any(1)
+
+
+def _thresholds(probabilities: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Of each class, its mean probability over the examples labelled so, and how many these are."""
     for name, given in (("probabilities", probabilities), ("y", y)):
         if not isinstance(given, Tensor):
             raise FphiError(f"{name} is a {type(given).__name__}; give a tensor")
@@ -57,10 +92,7 @@ def confident_issues(probabilities: Tensor, y: Tensor) -> Tensor:
     members = torch.nn.functional.one_hot(y.long(), classes).to(probabilities.dtype)
     counts = members.sum(0)
     thresholds = (members * probabilities).sum(0) / counts.clamp(min=1)
-    # No example is confidently of a class that nothing is labelled.
-    reaches = (probabilities >= thresholds) & (counts > 0)
-    likeliest = probabilities.where(reaches, -1.0).argmax(1)
-    return reaches.any(1) & (likeliest != y)
+    return thresholds, counts
 
 
 def auroc(scores: Tensor, positive: Tensor) -> float | None:

@@ -27,7 +27,6 @@ from fphi.within.uncompiled import uncompiled
 __all__ = ["ISSUES", "LOG", "PICTURE", "RESULT", "log_of", "result_of", "write_pictures", "write_tables"]
 
 LOG, RESULT, ISSUES, PICTURE = "log.csv", "result.json", "issues.csv", "weights.png"
-_DOUBT = 0.5  # the suspicion from which on a label counts as an issue
 _POINTS = 40  # of the curve
 
 
@@ -44,6 +43,7 @@ def write_tables(trainings: Trainings, standing: Standing, out: Path) -> None:
         "example": numbers,
         "label": data.train.y,
         "suspicion": left["suspicion"],
+        "doubted": left["doubted"].int(),
         "weight": left["weights"],
         "mean_loss": left["mean_losses"],
     }
@@ -132,8 +132,7 @@ def _issues(trainings: Trainings, standing: Standing, name: str) -> dict[str, An
         of_label = trainings.probabilities(standing).gather(1, y[:, None])[:, 0]
         scores, found = 1 - of_label, trainings.issues(standing)
     else:
-        scores = standing.left[name]["suspicion"]
-        found = scores > _DOUBT
+        scores, found = standing.left[name]["suspicion"], standing.left[name]["doubted"]
     return {
         "found": None if found is None else int(found.sum()),
         "found_wrong": None if found is None or wrong is None else int((found & wrong).sum()),

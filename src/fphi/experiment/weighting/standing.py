@@ -61,7 +61,8 @@ def read_standing(path: Path, fingerprint: str) -> Standing:
     """Read what `save_standing` wrote.
 
     Raises:
-        FphiError: no such file, a damaged one, or one of a run with other options or data.
+        FphiError: no such file, a damaged one, one of a run with other options or data, or of an earlier fphi
+            that did not keep all that is needed.
     """
     tensors, content = read_sealed(path)
     try:
@@ -74,6 +75,11 @@ def read_standing(path: Path, fingerprint: str) -> Standing:
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         reason = " ".join(str(error).split())[:200]
         raise FphiError(f"{path} is damaged ({reason}); train again in another folder") from error
+    if "probabilities" not in standing.going.get("objective", {"probabilities": None}):
+        raise FphiError(
+            f"{path} is of an earlier fphi, which did not keep what labels are doubted by; go on with that "
+            "one, or train again in another folder"
+        )
     if found.get("fingerprint") != fingerprint:
         raise FphiError(
             f"{path} is of a run with other options or other data; resume with those that it began with, or "

@@ -171,6 +171,7 @@ class Trainings:
             seen = self._objective(0)
             seen.load_state_dict(going["objective"])
             left |= {"weights": seen.weights, "mean_losses": seen.losses, "suspicion": seen.suspicion}
+            left["doubted"] = seen.doubted(train.y)
         return left
 
     def _check_time(self, standing: Standing, name: str) -> None:
