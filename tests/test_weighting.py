@@ -232,6 +232,35 @@ def test_options_that_nobody_means_are_refused(options: dict[str, Any], message:
         WeightedClassifier(**{**QUICK, **options}).fit(X, y, X, y)
 
 
+class Worsening(nn.Module):
+    """Diverges after some steps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.calls = nn.Linear(2, 2), 0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.calls += self.training
+        answers: torch.Tensor = self.inner(x) * (torch.inf if self.calls > 5 else 1)
+        return answers
+
+
+@pytest.mark.parametrize("options", [{"network": Worsening()}, {"network": nn.Linear(2, 3)}, {"epochs": 0}])
+def test_a_fit_that_fails_leaves_the_one_before(options: dict[str, Any]) -> None:
+    """Other labels, and examples on another scale, of which nothing is to stay."""
+    X, y = small()
+    model = WeightedClassifier(**QUICK).fit(X[20:], y[20:], X[:20], y[:20])
+    before, told = model.predict_proba(X), dict(vars(model))
+    names = np.array(["a", "b"])[y]
+    with pytest.raises(FphiError):
+        model.set_params(**options).fit(50 * X[20:] + 1000, names[20:], 50 * X[:20] + 1000, names[:20])
+    model.set_params(**QUICK, lr=None, network=None)
+    assert np.array_equal(model.predict_proba(X), before)
+    assert model.predict(X).dtype == y.dtype
+    assert vars(model).keys() == told.keys()
+    assert all(vars(model)[name] is told[name] for name in told if name.endswith("_"))
+
+
 def test_what_does_not_fit_is_refused(noisy: Noisy) -> None:
     X, y = np.random.default_rng(0).normal(size=(12, 2)), np.arange(12) % 2
     model = WeightedClassifier(**QUICK)

@@ -1,8 +1,10 @@
 """What the classifier for wrong labels is given, as the arrays and numbers that it takes."""
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_random_state
 from torch import Tensor
@@ -10,7 +12,49 @@ from torch import Tensor
 from fphi.errors import FphiError
 from fphi.ranges import SEED, checked
 
-__all__ = ["numbers_of", "read_examples", "seed_of"]
+__all__ = ["Scale", "classes_of", "numbers_of", "read_examples", "seed_of"]
+
+
+@dataclass(frozen=True)
+class Scale:
+    """By what examples are standardised, column by column.
+
+    Args:
+        mean: of each column.
+        deviation: of each; 1 where all values are one.
+    """
+
+    mean: NDArray[np.float64]
+    deviation: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, X: NDArray[np.float64]) -> Self:
+        """That of examples ``[n, …]``."""
+        mean, deviation = X.mean(0), X.std(0)
+        # A column of one value deviates by what its mean was rounded.
+        return cls(mean, np.where(deviation > 1e-9 * np.abs(mean), deviation, 1))
+
+    def standardised(self, X: NDArray[np.float64]) -> Tensor:
+        """Examples as the network takes them."""
+        return torch.from_numpy((X - self.mean) / self.deviation).float()
+
+
+def classes_of(y: NDArray[Any], y_clean: NDArray[Any]) -> NDArray[Any]:
+    """The labels in order.
+
+    Raises:
+        FphiError: there is one, or the clean examples are not of the same classes.
+    """
+    classes = np.unique(y)
+    if len(classes) < 2:
+        raise FphiError(f"all labels of y are {classes[0]!s}; there is nothing to tell apart")
+    missing = np.setdiff1d(classes, y_clean)
+    if len(missing):
+        raise FphiError(f"y_clean has no example of class {missing[0]!s}; give at least one of each")
+    strange = np.setdiff1d(y_clean, classes)
+    if len(strange):
+        raise FphiError(f"y_clean has the class {strange[0]!s}, of which y has no example")
+    return classes
 
 
 def seed_of(random_state: object) -> int:

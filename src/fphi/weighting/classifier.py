@@ -19,8 +19,8 @@ from fphi.optimize.weighting import Weighting
 from fphi.ranges import Range, checked
 from fphi.tasks.supervised import Supervised
 from fphi.tasks.types import Examples
-from fphi.weighting.arrays import numbers_of, read_examples, seed_of
-from fphi.within.training import NetworkTraining
+from fphi.weighting.arrays import Scale, classes_of, numbers_of, read_examples, seed_of
+from fphi.within.training import NetworkTraining, TrainingFailedError
 
 __all__ = ["Approach", "WeightedClassifier"]
 
@@ -106,18 +106,23 @@ class WeightedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 f"an example of X has shape {list(examples.shape[1:])} and one of X_clean "
                 f"{list(clean_examples.shape[1:])}; give the same"
             )
-        self._read_classes(labels, clean_labels)
-        self._mean, deviation = examples.mean(0), examples.std(0)
-        # A column of one value deviates by what its mean was rounded.
-        self._deviation = np.where(deviation > 1e-9 * np.abs(self._mean), deviation, 1)
-        clean = self._examples(clean_examples, clean_labels)
-        data = Supervised("X", self._examples(examples, labels), clean, clean, len(self.classes_))
+        classes, scale = classes_of(labels, clean_labels), Scale.of(examples)
+        clean = _of_network(clean_examples, clean_labels, classes, scale)
+        train = _of_network(examples, labels, classes, scale)
+        data = Supervised("X", train, clean, clean, len(classes))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            module = self._module(examples.shape[1:])
+            module = self._module(examples.shape[1:], len(classes))
         sizes = (len(labels), training.batch_size), (len(clean.y), self.clean_batch_size)
         _require_answers(module, data, min(2, *(n // -(-n // size) for n, size in sizes)))
-        self._train(training, module, data, seed)
+        objective = WeighedObjective(self._begin, clean, len(labels), self.clean_batch_size, seed)
+        try:
+            trained = training.train(module, data, seed, objective=objective).module
+        except TrainingFailedError as error:
+            raise FphiError(f"the training {error}; choose a smaller lr") from error
+        # From here on nothing fails: a fit that does leaves everything as it was.
+        self.classes_, self._scale, self.module_ = classes, scale, trained
+        self._tell(objective, train.y)
         self.n_features_in_ = examples.shape[1]
         return self
 
@@ -137,12 +142,12 @@ class WeightedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if not hasattr(self, "module_"):
             raise FphiError("this WeightedClassifier is not fitted; call fit first")
         examples = numbers_of("X", X)
-        if examples.shape[1:] != self._mean.shape:
+        if examples.shape[1:] != self._scale.mean.shape:
             raise FphiError(
                 f"an example of X has shape {list(examples.shape[1:])}; those of fit had "
-                f"{list(self._mean.shape)}"
+                f"{list(self._scale.mean.shape)}"
             )
-        parts = torch.split(self._standardised(examples), 1000)
+        parts = torch.split(self._scale.standardised(examples), 1000)
         logits = torch.cat([self.module_(part) for part in parts])
         probabilities: NDArray[np.float64] = logits.double().softmax(1).numpy()
         return probabilities
@@ -158,43 +163,28 @@ class WeightedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             weight_decay=self.weight_decay,
         )
 
-    def _read_classes(self, y: NDArray[Any], y_clean: NDArray[Any]) -> None:
-        self.classes_ = np.unique(y)
-        if len(self.classes_) < 2:
-            raise FphiError(f"all labels of y are {self.classes_[0]!s}; there is nothing to tell apart")
-        missing = np.setdiff1d(self.classes_, y_clean)
-        if len(missing):
-            raise FphiError(f"y_clean has no example of class {missing[0]!s}; give at least one of each")
-        strange = np.setdiff1d(y_clean, self.classes_)
-        if len(strange):
-            raise FphiError(f"y_clean has the class {strange[0]!s}, of which y has no example")
-
-    def _examples(self, X: NDArray[np.float64], y: NDArray[Any]) -> Examples:
-        return Examples(self._standardised(X), torch.from_numpy(np.searchsorted(self.classes_, y)))
-
-    def _standardised(self, X: NDArray[np.float64]) -> Tensor:
-        return torch.from_numpy((X - self._mean) / self._deviation).float()
-
-    def _module(self, shape: tuple[int, ...]) -> nn.Module:
+    def _module(self, shape: tuple[int, ...], classes: int) -> nn.Module:
         if self.network is not None:
             return deepcopy(self.network)
-        return MLP(int(np.prod(shape)), tuple(self.hidden), len(self.classes_))
+        return MLP(int(np.prod(shape)), tuple(self.hidden), classes)
 
-    def _train(self, training: NetworkTraining, module: nn.Module, data: Supervised, seed: int) -> None:
-        def begin(module: nn.Module, optimizer: torch.optim.Optimizer) -> Weighting:
-            if self.method == "reweight":
-                return Reweight(module, optimizer)
-            return MetaWeightNet(module, optimizer, lr=self.weight_lr, divide_by=self.divide_by)
+    def _begin(self, module: nn.Module, optimizer: torch.optim.Optimizer) -> Weighting:
+        if self.method == "reweight":
+            return Reweight(module, optimizer)
+        return MetaWeightNet(module, optimizer, lr=self.weight_lr, divide_by=self.divide_by)
 
-        clean, examples = data.validation, len(data.train.y)
-        objective = WeighedObjective(begin, clean, examples, self.clean_batch_size, seed)
-        self.module_ = training.train(module, data, seed, objective=objective).module
+    def _tell(self, objective: WeighedObjective, y: Tensor) -> None:
+        """What a training has seen of its examples."""
         weighting = objective.weighting
         self.weight_net_ = weighting.net if isinstance(weighting, MetaWeightNet) else None
         self.sample_weight_ = objective.weights.numpy()
         self.suspicion_ = objective.suspicion.numpy()
         order = np.argsort(-self.suspicion_, kind="stable")
-        self.label_issues_ = order[objective.doubted(data.train.y).numpy()[order]]
+        self.label_issues_ = order[objective.doubted(y).numpy()[order]]
+
+
+def _of_network(X: NDArray[np.float64], y: NDArray[Any], classes: NDArray[Any], scale: Scale) -> Examples:
+    return Examples(scale.standardised(X), torch.from_numpy(np.searchsorted(classes, y)))
 
 
 @checked(lr=_RATE, weight_lr=_RATE)
