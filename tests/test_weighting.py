@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 from sklearn.base import clone
 from sklearn.datasets import load_digits, make_blobs
+from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler
 from torch import nn
@@ -193,6 +195,15 @@ def test_seeds_are_those_of_scikit_learn() -> None:
         answers(1.5)
 
 
+def test_labels_may_be_whole_numbers_of_floats() -> None:
+    X, y = small()
+    model = WeightedClassifier(**QUICK).fit(X[20:], y[20:].astype(float), X[:20], y[:20])
+    assert model.classes_.tolist() == [0.0, 1.0]
+    assert model.predict(X).dtype == np.float64
+    numbers = WeightedClassifier(**QUICK).fit(X[20:], y[20:], X[:20], y[:20])
+    assert np.array_equal(model.predict_proba(X), numbers.predict_proba(X))
+
+
 def test_tensors_are_arrays_too() -> None:
     X, y = small()
     tensors = torch.tensor(X, requires_grad=True), torch.tensor(y)
@@ -290,7 +301,10 @@ def test_what_does_not_fit_is_refused(noisy: Noisy) -> None:
         *good,
         network=explodes,
     )
-    with pytest.raises(FphiError, match="is not fitted; call fit first"):
+    refused(r"X is sparse, .*; give X.toarray\(\)", csr_array(X), y, X[:4], y[:4])
+    refused(r"X_clean is sparse, .*; give X_clean.toarray\(\)", X, y, csr_array(X[:4]), y[:4])
+    refused("y has labels of type float64", X, np.where(y, np.inf, 0), X[:4], y[:4])
+    with pytest.raises(NotFittedError, match="This WeightedClassifier is not fitted yet; call fit"):
         model.predict(X)
     model.fit(*good)
     with pytest.raises(FphiError, match=r"an example of X has shape \[3\]; those of fit had \[2\]"):

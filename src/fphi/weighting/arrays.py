@@ -6,6 +6,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import issparse
 from sklearn.utils import check_random_state
 from torch import Tensor
 
@@ -75,6 +76,8 @@ def numbers_of(name: str, X: ArrayLike) -> NDArray[np.float64]:
     Raises:
         FphiError: they are none, or not finite.
     """
+    if issparse(X):
+        raise FphiError(f"{name} is sparse, which networks do not take; give {name}.toarray()")
     try:
         given = X.detach().cpu().double() if isinstance(X, Tensor) else X
         numbers = np.asarray(given, dtype=np.float64)
@@ -96,6 +99,7 @@ def read_examples(suffix: str, X: ArrayLike, y: ArrayLike) -> tuple[NDArray[np.f
             f"y{suffix} has shape {list(labels.shape)} and X{suffix} {len(examples)} examples; "
             "give a label for each"
         )
-    if labels.dtype.kind not in "biuUS" and not all(isinstance(label, str) for label in labels):
+    whole = labels.dtype.kind == "f" and bool((labels == np.floor(labels)).all() & np.isfinite(labels).all())
+    if not (whole or labels.dtype.kind in "biuUS" or all(isinstance(label, str) for label in labels)):
         raise FphiError(f"y{suffix} has labels of type {labels.dtype}; give whole numbers or texts")
     return examples, labels

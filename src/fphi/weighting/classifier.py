@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.exceptions import NotFittedError
 from torch import Tensor, nn
 
 from fphi.errors import FphiError
@@ -127,7 +128,7 @@ class WeightedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
-        """The most probable class of each example ``[n]``."""
+        """The most probable class of each example ``[n]``; see `predict_proba`."""
         probabilities = self.predict_proba(X)
         predicted: NDArray[Any] = self.classes_[probabilities.argmax(1)]
         return predicted
@@ -137,10 +138,11 @@ class WeightedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """The probabilities ``[n, classes]`` of ``classes_``.
 
         Raises:
-            FphiError: nothing is fitted, or the examples have another shape than those.
+            NotFittedError: nothing is fitted.
+            FphiError: the examples have another shape than those of fit.
         """
         if not hasattr(self, "module_"):
-            raise FphiError("this WeightedClassifier is not fitted; call fit first")
+            raise NotFittedError("This WeightedClassifier is not fitted yet; call fit")
         examples = numbers_of("X", X)
         if examples.shape[1:] != self._scale.mean.shape:
             raise FphiError(
