@@ -183,7 +183,11 @@ def test_seeds_are_those_of_scikit_learn() -> None:
     X, y = small()
 
     def answers(seed: Any) -> NDArray[np.float64]:
-        return WeightedClassifier(random_state=seed, **QUICK).fit(X, y, X, y).predict_proba(X)
+        return (
+            WeightedClassifier(random_state=seed, **QUICK)
+            .fit(X[20:], y[20:], X[:20], y[:20])
+            .predict_proba(X)
+        )
 
     assert np.array_equal(answers(np.int64(3)), answers(3))
     state = np.random.RandomState(0)
@@ -193,6 +197,29 @@ def test_seeds_are_those_of_scikit_learn() -> None:
     assert not np.array_equal(answers(None), answers(None))
     with pytest.raises(FphiError, match=r"random_state is 1.5; it must be a whole number"):
         answers(1.5)
+
+
+@pytest.mark.parametrize("method", ["reweight", "meta-weight-net"])
+def test_clean_examples_are_not_trained_on_besides(method: Approach) -> None:
+    """Two of them among the others: they are told what is known of them, and all is as without them."""
+    X, y = small()
+    X[0, 0] = 0.0
+    without = WeightedClassifier(method, **QUICK).fit(X[20:], y[20:], X[:20], y[:20])
+    doubles = np.array([[-0.0, X[0, 1]], X[1]])
+    given = np.concatenate([doubles[:1], X[20:50], doubles[1:], X[50:]])
+    labels = np.concatenate([[y[0]], y[20:50], [1 - y[1]], y[50:]])
+    model = WeightedClassifier(method, **QUICK).fit(given, labels, X[:20], y[:20])
+    assert np.array_equal(model.predict_proba(X), without.predict_proba(X))
+    others = np.delete(np.arange(62), [0, 31])
+    assert np.array_equal(model.sample_weight_[others], without.sample_weight_)
+    assert np.array_equal(model.suspicion_[others], without.suspicion_)
+    assert (model.sample_weight_[[0, 31]].tolist(), model.suspicion_[[0, 31]].tolist()) == ([0, 0], [0, 1])
+    assert model.label_issues_.tolist() == [31, *others[without.label_issues_]]
+    few = np.repeat([[0.0], [1.0]], 40, axis=0), np.repeat([0, 1], 40)
+    model = WeightedClassifier(method, **QUICK).fit(*few, few[0][::20], few[1][::20])
+    assert (model.sample_weight_ == 0).sum() == 4
+    with pytest.raises(FphiError, match="all examples of X are among X_clean; give others to train on"):
+        WeightedClassifier(method, **QUICK).fit(X[:20], y[:20], X[:20], y[:20])
 
 
 def test_labels_may_be_whole_numbers_of_floats() -> None:
@@ -207,8 +234,8 @@ def test_labels_may_be_whole_numbers_of_floats() -> None:
 def test_tensors_are_arrays_too() -> None:
     X, y = small()
     tensors = torch.tensor(X, requires_grad=True), torch.tensor(y)
-    model = WeightedClassifier(**QUICK).fit(*tensors, *tensors)
-    plain = WeightedClassifier(**QUICK).fit(X, y, X, y)
+    model = WeightedClassifier(**QUICK).fit(*(t[20:] for t in tensors), *(t[:20] for t in tensors))
+    plain = WeightedClassifier(**QUICK).fit(X[20:], y[20:], X[:20], y[:20])
     assert np.array_equal(model.predict_proba(tensors[0]), plain.predict_proba(X))
 
 
@@ -240,7 +267,7 @@ def normed() -> nn.Module:
 def test_options_that_nobody_means_are_refused(options: dict[str, Any], message: str) -> None:
     X, y = small()
     with pytest.raises(FphiError, match=message):
-        WeightedClassifier(**{**QUICK, **options}).fit(X, y, X, y)
+        WeightedClassifier(**{**QUICK, **options}).fit(X[20:], y[20:], X[:20], y[:20])
 
 
 class Worsening(nn.Module):

@@ -1,5 +1,6 @@
 """What the classifier for wrong labels is given, as the arrays and numbers that it takes."""
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -13,7 +14,7 @@ from torch import Tensor
 from fphi.errors import FphiError
 from fphi.ranges import SEED, checked
 
-__all__ = ["Scale", "classes_of", "numbers_of", "read_examples", "seed_of"]
+__all__ = ["Given", "Scale", "classes_of", "numbers_of", "seed_of"]
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,82 @@ class Scale:
     def standardised(self, X: NDArray[np.float64]) -> Tensor:
         """Examples as the network takes them."""
         return torch.from_numpy((X - self.mean) / self.deviation).float()
+
+
+@dataclass(frozen=True)
+class Given:
+    """What the classifier learns from.
+
+    Args:
+        X: examples that it trains on ``[kept, …]``.
+        y: their labels.
+        X_clean: examples with labels that can be trusted.
+        y_clean: these labels.
+        kept: which of the examples that were given these are, bool ``[n]``: those that are no clean ones too.
+        contradicted: which of all are clean ones with another label, bool ``[n]``.
+    """
+
+    X: NDArray[np.float64]
+    y: NDArray[Any]
+    X_clean: NDArray[np.float64]
+    y_clean: NDArray[Any]
+    kept: NDArray[np.bool_]
+    contradicted: NDArray[np.bool_]
+
+    @classmethod
+    def read(cls, X: ArrayLike, y: ArrayLike, X_clean: ArrayLike, y_clean: ArrayLike) -> Self:
+        """From arrays.
+
+        Raises:
+            FphiError: they are no examples with labels, of one shape, or all of X are clean ones.
+        """
+        examples, labels = _read("", X, y)
+        clean, clean_labels = _read("_clean", X_clean, y_clean)
+        if clean.shape[1:] != examples.shape[1:]:
+            raise FphiError(
+                f"an example of X has shape {list(examples.shape[1:])} and one of X_clean "
+                f"{list(clean.shape[1:])}; give the same"
+            )
+        agreeing, contradicted = _doubles(examples, labels, clean, clean_labels)
+        kept = ~(agreeing | contradicted)
+        if not kept.any():
+            raise FphiError("all examples of X are among X_clean; give others to train on")
+        return cls(examples[kept], labels[kept], clean, clean_labels, kept, contradicted)
+
+    def of_all_rows(self, kept: NDArray[Any], others: NDArray[Any]) -> NDArray[Any]:
+        """Values of the examples that were trained on among those of all ``[n]``."""
+        values = others.copy()
+        values[self.kept] = kept
+        return values
+
+
+def _doubles(
+    X: NDArray[np.float64], y: NDArray[Any], X_clean: NDArray[np.float64], y_clean: NDArray[Any]
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which examples are clean ones too, with their label and with another, both bool ``[n]``.
+
+    Each clean one is found once, first where the label is the same: other examples of few values may well be
+    equal to it.
+    """
+    rows, clean = _bytes(X), _bytes(X_clean)
+    of_both = Counter(zip(clean, y_clean.tolist(), strict=True))
+    of_row = Counter(clean)
+    agreeing, contradicted = np.zeros(len(y), dtype=bool), np.zeros(len(y), dtype=bool)
+    for i, both in enumerate(zip(rows, y.tolist(), strict=True)):
+        if of_both[both] > 0:
+            of_both[both] -= 1
+            of_row[rows[i]] -= 1
+            agreeing[i] = True
+    for i in np.flatnonzero(~agreeing).tolist():
+        if of_row[rows[i]] > 0:
+            of_row[rows[i]] -= 1
+            contradicted[i] = True
+    return agreeing, contradicted
+
+
+def _bytes(X: NDArray[np.float64]) -> list[bytes]:
+    """Of each example; the zeros of both signs are one."""
+    return [row.tobytes() for row in X + 0.0]
 
 
 def classes_of(y: NDArray[Any], y_clean: NDArray[Any]) -> NDArray[Any]:
@@ -90,7 +167,7 @@ def numbers_of(name: str, X: ArrayLike) -> NDArray[np.float64]:
     return numbers
 
 
-def read_examples(suffix: str, X: ArrayLike, y: ArrayLike) -> tuple[NDArray[np.float64], NDArray[Any]]:
+def _read(suffix: str, X: ArrayLike, y: ArrayLike) -> tuple[NDArray[np.float64], NDArray[Any]]:
     """Examples and as many labels."""
     examples = numbers_of(f"X{suffix}", X)
     labels = np.asarray(y.detach().cpu() if isinstance(y, Tensor) else y)

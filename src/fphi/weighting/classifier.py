@@ -20,7 +20,7 @@ from fphi.optimize.weighting import Weighting
 from fphi.ranges import Range, checked
 from fphi.tasks.supervised import Supervised
 from fphi.tasks.types import Examples
-from fphi.weighting.arrays import Scale, classes_of, numbers_of, read_examples, seed_of
+from fphi.weighting.arrays import Given, Scale, classes_of, numbers_of, seed_of
 from fphi.within.training import NetworkTraining, TrainingFailedError
 
 __all__ = ["Approach", "WeightedClassifier"]
@@ -51,10 +51,13 @@ class WeightedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     Attributes:
         classes_: the labels in order.
         sample_weight_: how much each example counted ``[n]``, on average over the training; their mean is 1.
-        suspicion_: of each example ``[n]``, 1 less the mean probability of its label during the training.
+            Those that are clean ones too count 0, and are not part of the mean.
+        suspicion_: of each example ``[n]``, 1 less the mean probability of its label during the training; of
+            those that are clean ones too, 1 where the clean label is another, else 0.
         label_issues_: the numbers of the examples whose labels are doubted, most suspicious first: where
             the label has at most half of the mean probability that it has for the examples labelled so, and
-            another class, which is more probable, at least half of what it has for its own.
+            another class, which is more probable, at least half of what it has for its own; or where the
+            clean label is another.
         weight_net_: Meta-Weight-Net's weighting network, or None: ``weight_net_.curve(losses)`` are the
             weights of examples with these losses.
 
@@ -91,7 +94,7 @@ class WeightedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Learn.
 
         Args:
-            X: examples ``[n, …]``.
+            X: examples ``[n, …]``. Those that are clean ones too, to the last digit, are not trained on.
             y: their labels ``[n]``, numbers or texts, some of them wrong.
             X_clean: other examples, whose labels can be trusted.
             y_clean: these labels; of each class at least one.
@@ -100,31 +103,25 @@ class WeightedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             FphiError: an option or the data do not fit, or the training diverges.
         """
         training, seed = self._training(), seed_of(self.random_state)
-        examples, labels = read_examples("", X, y)
-        clean_examples, clean_labels = read_examples("_clean", X_clean, y_clean)
-        if clean_examples.shape[1:] != examples.shape[1:]:
-            raise FphiError(
-                f"an example of X has shape {list(examples.shape[1:])} and one of X_clean "
-                f"{list(clean_examples.shape[1:])}; give the same"
-            )
-        classes, scale = classes_of(labels, clean_labels), Scale.of(examples)
-        clean = _of_network(clean_examples, clean_labels, classes, scale)
-        train = _of_network(examples, labels, classes, scale)
+        given = Given.read(X, y, X_clean, y_clean)
+        classes, scale = classes_of(given.y, given.y_clean), Scale.of(given.X)
+        clean = _of_network(given.X_clean, given.y_clean, classes, scale)
+        train = _of_network(given.X, given.y, classes, scale)
         data = Supervised("X", train, clean, clean, len(classes))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            module = self._module(examples.shape[1:], len(classes))
-        sizes = (len(labels), training.batch_size), (len(clean.y), self.clean_batch_size)
+            module = self._module(given.X.shape[1:], len(classes))
+        sizes = (len(train.y), training.batch_size), (len(clean.y), self.clean_batch_size)
         _require_answers(module, data, min(2, *(n // -(-n // size) for n, size in sizes)))
-        objective = WeighedObjective(self._begin, clean, len(labels), self.clean_batch_size, seed)
+        objective = WeighedObjective(self._begin, clean, len(train.y), self.clean_batch_size, seed)
         try:
             trained = training.train(module, data, seed, objective=objective).module
         except TrainingFailedError as error:
             raise FphiError(f"the training {error}; choose a smaller lr") from error
         # From here on nothing fails: a fit that does leaves everything as it was.
         self.classes_, self._scale, self.module_ = classes, scale, trained
-        self._tell(objective, train.y)
-        self.n_features_in_ = examples.shape[1]
+        self._tell(objective, train.y, given)
+        self.n_features_in_ = given.X.shape[1]
         return self
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
@@ -175,14 +172,15 @@ class WeightedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             return Reweight(module, optimizer)
         return MetaWeightNet(module, optimizer, lr=self.weight_lr, divide_by=self.divide_by)
 
-    def _tell(self, objective: WeighedObjective, y: Tensor) -> None:
+    def _tell(self, objective: WeighedObjective, y: Tensor, given: Given) -> None:
         """What a training has seen of its examples."""
         weighting = objective.weighting
         self.weight_net_ = weighting.net if isinstance(weighting, MetaWeightNet) else None
-        self.sample_weight_ = objective.weights.numpy()
-        self.suspicion_ = objective.suspicion.numpy()
+        self.sample_weight_ = given.of_all_rows(objective.weights.numpy(), np.zeros(len(given.kept)))
+        self.suspicion_ = given.of_all_rows(objective.suspicion.numpy(), given.contradicted.astype(float))
+        doubted = given.of_all_rows(objective.doubted(y).numpy(), given.contradicted)
         order = np.argsort(-self.suspicion_, kind="stable")
-        self.label_issues_ = order[objective.doubted(y).numpy()[order]]
+        self.label_issues_ = order[doubted[order]]
 
 
 def _of_network(X: NDArray[np.float64], y: NDArray[Any], classes: NDArray[Any], scale: Scale) -> Examples:
