@@ -8,6 +8,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.datasets import load_digits, make_blobs
 from sklearn.exceptions import NotFittedError
@@ -132,6 +133,32 @@ def test_it_is_one_of_scikit_learn_s_classifiers(noisy: Noisy) -> None:
         weightedclassifier__y_clean=noisy.y_clean,
     )
     assert line.score(noisy.X_test, noisy.y_test) > 0.5
+
+
+def test_a_pipeline_transforms_the_clean_examples_too(noisy: Noisy) -> None:
+    """Where it does not they are refused, but nowhere else."""
+    given = {"X_clean": 5 * noisy.X_clean + 20, "y_clean": noisy.y_clean}
+    X, X_test = 5 * noisy.X + 20, 5 * noisy.X_test + 20
+    with config_context(enable_metadata_routing=True):
+        model = WeightedClassifier(**QUICK).set_fit_request(X_clean=True, y_clean=True)
+        routed = make_pipeline(MinMaxScaler(), clone(model), transform_input=["X_clean"])
+        assert routed.fit(X, noisy.y, **given).score(X_test, noisy.y_test) > 0.5
+        with pytest.raises(
+            FphiError, match=r"X_clean is elsewhere than X in \d+ of \d+ columns; transform both"
+        ):
+            make_pipeline(MinMaxScaler(), model).fit(X, noisy.y, **given)
+
+
+def test_clean_examples_of_honest_data_are_not_refused() -> None:
+    """Rare classes, heavy tails, a column of later dates, a column of one value."""
+    rng = np.random.default_rng(0)
+    y, y_clean = np.arange(200) // 198, np.arange(10) % 2
+    X, X_clean = (40 * of[:, None] + rng.standard_cauchy(size=(len(of), 5)) for of in (y, y_clean))
+    X[:, 0], X_clean[:, 0] = np.arange(200), 500 + np.arange(10)
+    X[:, 1], X_clean[:, 1] = 3.0, np.arange(10)
+    assert len(WeightedClassifier(**QUICK).fit(X, y, X_clean, y_clean).classes_) == 2
+    with pytest.raises(FphiError, match="X_clean is elsewhere than X in 1 of 1 columns"):
+        WeightedClassifier(**QUICK).fit(X[:, :1], y, X_clean[:, :1], y_clean)
 
 
 def test_any_network_is_copied_and_trained() -> None:

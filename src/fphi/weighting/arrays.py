@@ -66,7 +66,8 @@ class Given:
         """From arrays.
 
         Raises:
-            FphiError: they are no examples with labels, of one shape, or all of X are clean ones.
+            FphiError: they are no examples with labels, of one shape and on one scale, or all of X are clean
+                ones.
         """
         examples, labels = _read("", X, y)
         clean, clean_labels = _read("_clean", X_clean, y_clean)
@@ -75,6 +76,7 @@ class Given:
                 f"an example of X has shape {list(examples.shape[1:])} and one of X_clean "
                 f"{list(clean.shape[1:])}; give the same"
             )
+        _require_same_scale(examples, clean)
         agreeing, contradicted = _doubles(examples, labels, clean, clean_labels)
         kept = ~(agreeing | contradicted)
         if not kept.any():
@@ -86,6 +88,25 @@ class Given:
         values = others.copy()
         values[self.kept] = kept
         return values
+
+
+def _require_same_scale(X: NDArray[np.float64], X_clean: NDArray[np.float64]) -> None:
+    """Refuse clean examples that have not gone through what the others have, as steps of a pipeline.
+
+    A column is elsewhere if more than half of the clean values are beyond the range of all others, widened by
+    its half, on one side: chance and rare classes hardly make it so. One such column may be honest (a date,
+    say), a quarter of them and at least two are not.
+    """
+    low, high = X.min(0), X.max(0)
+    width, most = (high - low) / 2, len(X_clean) // 2
+    below, above = (X_clean < low - width).sum(0), (X_clean > high + width).sum(0)
+    elsewhere = ((below > most) | (above > most))[width > 0]
+    found, columns = int(elsewhere.sum()), elsewhere.size
+    if found and found >= max(min(2, columns), columns / 4):
+        raise FphiError(
+            f"X_clean is elsewhere than X in {found} of {columns} columns; transform both in the same way: a "
+            "Pipeline does so where its transform_input names X_clean"
+        )
 
 
 def _doubles(
