@@ -24,7 +24,16 @@ from fphi.experiment.config import written_fingerprint
 from fphi.experiment.search.options import DataOptions
 from fphi.experiment.weighting.options import ExampleOptions
 from fphi.experiment.weighting.standing import read_standing, save_standing
-from fphi.report.weighting import WeightPicture, advice, draw_weights, read_weighting, weighting_summary
+from fphi.report.seed_runs import SeedRun, SeedRuns
+from fphi.report.tables import points
+from fphi.report.weighting import (
+    WeightPicture,
+    advice,
+    advice_over_seeds,
+    draw_weights,
+    read_weighting,
+    weighting_summary,
+)
 from fphi.run.disk.files import read_sealed
 from fphi.tasks import load_folder
 from fphi.tasks.clean import load_clean
@@ -622,10 +631,10 @@ def a_result(own: float, plain: float, ci95: float = 0.01, chosen: float = 0.0) 
 @pytest.mark.parametrize(
     ("result", "said"),
     [
-        (a_result(0.9, 0.8), "reweight wins: +10.00 ± 1.00 points"),
+        (a_result(0.9, 0.8), "reweight is ahead: +10.00 ± 1.00 points"),
         (
             a_result(0.8, 0.9),
-            "plain wins: −10.00 ± 1.00 points of test accuracy (reweight less plain, last epoch",
+            "plain is ahead: −10.00 ± 1.00 points of test accuracy (reweight less plain, last epoch",
         ),
         (a_result(0.8, 0.9), "take plain, not reweight"),
         (a_result(0.9, 0.895), "plain does as well as reweight, which takes 3.0 times as long: take plain"),
@@ -640,4 +649,59 @@ def test_the_advice_is_what_came_out(result: dict[str, Any], said: str) -> None:
     lines = advice(result)
     assert lines[0] == "100 training examples, of which 30 have wrong labels; 10 clean ones"
     assert any(said in line for line in lines), lines
+    once = "± is of the test examples alone: each was trained once, and another seed may come out otherwise"
+    assert (lines[-1] == f"{once}; --seeds 5 tells") == ("points" in lines[1])
     assert weighting_summary(result).header == ("", "plain", "reweight")
+
+
+def over_seeds(*accuracies: tuple[float, float, float]) -> SeedRuns:
+    """Of plain training, cleaning and reweighting."""
+    runs = []
+    for seed, (plain, cleaned, own) in enumerate(accuracies):
+        numbers = {"test accuracy, plain": plain, "test accuracy, cleaned": cleaned}
+        numbers["test accuracy, reweight"] = own
+        numbers |= {
+            "accuracy, reweight less plain": own - plain,
+            "accuracy, reweight less cleaned": own - cleaned,
+        }
+        runs.append(SeedRun(seed, numbers))
+    return SeedRuns("reweight", tuple(runs))
+
+
+@pytest.mark.parametrize(
+    ("runs", "said"),
+    [
+        (
+            over_seeds((0.7, 0.8, 0.85), (0.5, 0.6, 0.65), (0.8, 0.9, 0.96)),
+            "take reweight, which is better than cl",
+        ),
+        (over_seeds((0.7, 0.8, 0.75), (0.5, 0.6, 0.55), (0.8, 0.9, 0.84)), "take cleaned, not reweight"),
+        (
+            over_seeds((0.7, 0.8, 0.95), (0.5, 0.6, 0.62)),
+            "no clear difference: take cleaned, which costs less",
+        ),
+        (
+            over_seeds((0.7, 0.8, 0.95)),
+            "reweight less cleaned is +15.00 points; of one seed there is no interval",
+        ),
+    ],
+)
+def test_over_seeds_the_paired_differences_decide(runs: SeedRuns, said: str) -> None:
+    lines = advice_over_seeds(runs)
+    assert said in lines[-1]
+    if runs.ended == 3 and "not" not in said:  # 5, 5 and 6 points: 4.303 · 0.577 / √3
+        assert lines[1].startswith(
+            "reweight less cleaned: +5.33 ± 1.43 points of test accuracy, over 3 seeds"
+        )
+        assert runs.table().body[-1][-1] == "+5.33 ± 1.43"
+
+
+def test_seeds_of_a_run_are_compared_in_pairs(tmp_path: Path, capsys: Capture) -> None:
+    assert fphi("train", "reweight", "--out", tmp_path, *TINY, "--seeds", 2, "--workers", 1) == 0
+    lines = capsys.readouterr().out.splitlines()
+    gains = [result_of(tmp_path / f"seed-{i}")["differences"]["plain"]["mean"] for i in range(2)]
+    mean, ci95 = sum(gains) / 2, 12.7062 * abs(gains[0] - gains[1]) / 2
+    assert lines[-3].startswith(
+        f"reweight less plain: {points(mean, ci95)} points of test accuracy, over 2 seeds"
+    )
+    assert "take" in lines[-1]

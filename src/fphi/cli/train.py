@@ -26,7 +26,7 @@ from fphi.methods.families.searching import EpochwiseMethod, SearchMethod
 from fphi.methods.families.weighting import WeightingMethod
 from fphi.methods.table import methods
 from fphi.report.tables import Table
-from fphi.report.weighting import advice, weighting_summary
+from fphi.report.weighting import advice, advice_over_seeds, weighting_summary
 from fphi.run.disk.checkpoint import LAST
 from fphi.run.meta.training import Training, TrainingResult
 from fphi.run.show.say import say
@@ -119,7 +119,7 @@ def _seeds(
     if runs.stopped:
         say(f"stopped after {len(runs.runs)} of {seeds} seeds; go on with: {_resume(word, config, out)}")
         return 130
-    _shown(runs.to_json(), runs.table(), as_json)
+    _shown(runs.to_json(), runs.table(), as_json, *advice_over_seeds(runs))
     return 0 if runs.ended == len(runs.runs) else 1
 
 
@@ -154,9 +154,7 @@ def _weighting(config: Config, out: Path, *, resume: bool, as_json: bool) -> int
         say(f"stopped {stopped}; go on with: {_resume('train', config, out)}")
         return 130
     assert isinstance(result, dict)
-    _shown(result, weighting_summary(result), as_json)
-    if not as_json:
-        print("\n".join(advice(result)))
+    _shown(result, weighting_summary(result), as_json, *advice(result))
     return 0
 
 
@@ -187,11 +185,12 @@ def _search(
     return 0
 
 
-def _shown(record: dict[str, Any], table: Table, as_json: bool) -> None:
+def _shown(record: dict[str, Any], table: Table, as_json: bool, *said: str) -> None:
     if as_json:
         print(json.dumps(record))
     else:
         table.show()
+        print("".join(f"{line}\n" for line in said), end="")
 
 
 def _files(config: Config, *but: str) -> list[str]:

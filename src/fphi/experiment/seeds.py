@@ -20,7 +20,7 @@ from fphi.experiment.weighting.result import RESULT
 from fphi.methods.base import FewShotMethod, Method
 from fphi.ranges import checked
 from fphi.report.files import read_text
-from fphi.report.seed_runs import SeedRun, SeedRuns, shown
+from fphi.report.seed_runs import LESS, SeedRun, SeedRuns, shown
 from fphi.run.disk.checkpoint import LAST
 from fphi.run.disk.directory import claim
 from fphi.run.disk.files import parse_json, write_text
@@ -209,8 +209,10 @@ def _train(job: _Job) -> dict[str, float]:
 def _numbers_of(result: Mapping[str, Any]) -> dict[str, float]:
     """The numbers of a search's, or a weighting run's, result."""
     if "trainings" in result:
-        trainings = {name: record["test_accuracy"] for name, record in result["trainings"].items()}
-        return {f"test accuracy, {name}": value for name, value in trainings.items()}
+        trainings, own = result["trainings"], result["method"]
+        reached = {f"test accuracy, {name}": record["test_accuracy"] for name, record in trainings.items()}
+        gains = {name: gain["mean"] for name, gain in result["differences"].items()}
+        return reached | {f"accuracy, {own}{LESS}{name}": gain for name, gain in gains.items()}
     found = {"validation accuracy": result.get("validation_accuracy")}
     searches = {"": result, "random search, ": result.get("control") or {}}
     for name, record in searches.items():

@@ -6,9 +6,13 @@ from dataclasses import asdict, dataclass
 from statistics import fmean, stdev
 from typing import Any
 
-from fphi.report.tables import Table
+from fphi.report.tables import Table, points
 
-__all__ = ["SeedRun", "SeedRuns", "shown"]
+__all__ = ["LESS", "SeedRun", "SeedRuns", "shown"]
+
+
+LESS = " less "
+"""In the name of a number that is the difference of two accuracies of one run."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,8 @@ class SeedRuns:
     def _mean(self, name: str) -> str:
         """As the table has it; of how many, where some runs that came to their end have no such number."""
         mean, ci95 = self.interval(name)
-        text = f"{shown(name, mean)} ± {shown(name, ci95)}" if math.isfinite(ci95) else shown(name, mean)
+        spread = f" ± {shown(name, ci95).lstrip('+')}" if math.isfinite(ci95) else ""
+        text = f"{shown(name, mean)}{spread}"
         count = self._count(name)
         return text if count == self.ended else f"{text} (of {count})"
 
@@ -102,9 +107,11 @@ class SeedRuns:
 
 
 def shown(name: str, value: float | None) -> str:
-    """A number as tables have it: an accuracy in per cent."""
+    """A number as tables have it: an accuracy in per cent, a difference of two in points."""
     if value is None:
         return ""
+    if LESS in name:
+        return points(value)
     if "accuracy" in name:
         return f"{100 * value:.2f} %"
     return f"{value:.0f}" if name in ("seconds", "best step") else f"{value:.4g}"

@@ -9,11 +9,19 @@ from torch import Tensor
 from fphi.errors import FphiError
 from fphi.report.files import read_text
 from fphi.report.plots import COLOURS, INK, new_figure, style_axes, to_png
+from fphi.report.seed_runs import LESS, SeedRuns
 from fphi.report.tables import Table, points
 from fphi.run.disk.files import parse_json
 from fphi.run.disk.schema import group, number, require, text, whole
 
-__all__ = ["WeightPicture", "advice", "draw_weights", "read_weighting", "weighting_summary"]
+__all__ = [
+    "WeightPicture",
+    "advice",
+    "advice_over_seeds",
+    "draw_weights",
+    "read_weighting",
+    "weighting_summary",
+]
 
 _LONGEST = 1e15  # seconds
 _RIGHT, _WRONG = COLOURS[0], COLOURS[1]
@@ -95,7 +103,7 @@ def _cells(record: dict[str, Any]) -> tuple[str, ...]:
 
 
 def advice(result: dict[str, Any]) -> list[str]:
-    """What came out, a line each, and what to take."""
+    """What came out of one seed, a line each, and what to take."""
     own, records = result["method"], result["trainings"]
     wrong, examples = result["wrong_labels"], result["training_examples"]
     known = "" if wrong is None else f", of which {wrong:,} have wrong labels"
@@ -110,14 +118,36 @@ def advice(result: dict[str, Any]) -> list[str]:
     gain = result["differences"][best]
     apart = f"{points(gain['mean'], gain['ci95'])} points of test accuracy ({own} less {best}, last epoch)"
     if gain["mean"] > gain["ci95"]:
-        said += [f"{own} wins: {apart}", *_early(result, own)]
+        said += [f"{own} is ahead: {apart}", *_early(result, own)]
     elif gain["mean"] < -gain["ci95"]:
-        said.append(f"{best} wins: {apart}; take {best}, not {own}")
+        said.append(f"{best} is ahead: {apart}; take {best}, not {own}")
     else:
         times = records[own]["seconds"] / max(records[best]["seconds"], 1e-3)
         cost = f", which takes {times:.1f} times as long" if times > 1 else ""
         said.append(f"no clear difference: {apart}; {best} does as well as {own}{cost}: take {best}")
-    return said
+    once = "± is of the test examples alone: each was trained once, and another seed may come out otherwise"
+    return [*said, f"{once}; --seeds 5 tells"]
+
+
+def advice_over_seeds(runs: SeedRuns) -> list[str]:
+    """What came out of several seeds: the paired differences, and what to take; [] without controls."""
+    differences = [name for name in runs.names if LESS in name]
+    if not differences:
+        return []
+    pairs = {name: name.removeprefix("accuracy, ").split(LESS) for name in differences}
+    best = max(differences, key=lambda name: runs.interval(f"test accuracy, {pairs[name][1]}")[0])
+    own, control = pairs[best]
+    mean, ci95 = runs.interval(best)
+    if runs.ended < 2:
+        alone = "of one seed there is no interval: give --seeds 5"
+        return [f"{own} less {control} is {points(mean)} points; {alone}"]
+    over = f"points of test accuracy, over {runs.ended} seeds (each seed's difference; 95 %)"
+    said = [f"{LESS.join(pairs[name])}: {points(*runs.interval(name))} {over}" for name in differences]
+    if mean > ci95:
+        return [*said, f"take {own}, which is better than {control}, the better control"]
+    if mean < -ci95:
+        return [*said, f"take {control}, not {own}"]
+    return [*said, f"no clear difference: take {control}, which costs less, or ask more seeds"]
 
 
 def _early(result: dict[str, Any], own: str) -> list[str]:
