@@ -14,8 +14,10 @@ from cli_helpers import TINY as CLI_TINY
 from cli_helpers import fphi, quietly, refused, save_images
 from fphi.augmentation import Augmentation, PBAPolicy, Policy, Schedule, load
 from fphi.experiment.search.augmenting_result import recommendation, summary_of_augmentations
+from fphi.learnable.augmentation import PBASpace
 from fphi.learnable.space import Candidate
 from fphi.methods.autoaugment import AutoAugment
+from fphi.methods.pba import PBA
 from leashed import held
 from search_helpers import events, result
 from waiting import wait_until
@@ -284,9 +286,11 @@ def test_a_training_that_fails_in_the_end_is_said() -> None:
         ),
         (
             "--population 4 --evaluations 4",
-            "--evaluations is 4; 4 members in 3 rounds are 12, and the first 4",
+            "--evaluations is 4; what is found is of whole rounds of 4 members, the first of which explores",
         ),
-        ("--population 4 --evaluations 13", "--evaluations is 13; 4 members in 3 rounds are 12"),
+        ("--population 4 --evaluations 7", "is 7; what is found is of whole rounds of 4 members"),
+        ("--population 4 --evaluations 11", "give a multiple of 4 from 8 to 12, or leave it out"),
+        ("--population 4 --evaluations 16", "give a multiple of 4 from 8 to 12, or leave it out"),
     ],
 )
 def test_a_population_that_explores_nothing_is_refused(
@@ -294,6 +298,19 @@ def test_a_population_that_explores_nothing_is_refused(
 ) -> None:
     given = ("--child-epochs", 3, "--interval", 1) if "--interval" not in words else ()
     assert message in refused(capsys, "search", "pba", *given, *words.split(), "--out", tmp_path / "run")
+
+
+def test_two_rounds_of_a_population_are_a_schedule_of_two_policies() -> None:
+    method = PBA(population=4, interval=1)
+    method.require_budget(8, 3)
+    optimizer = method.optimizer(PBASpace(), 0)
+    told = [(optimizer.ask(), 0.1 * i) for i in range(4)]
+    for candidate, loss in told:
+        optimizer.tell(candidate, loss)
+    told += [(optimizer.ask(), 0.5 - 0.1 * i) for i in range(4)]
+    policies = method.chosen(told)
+    assert len(policies) == 2
+    assert any(policies[1])
 
 
 def test_a_population_with_time_left_ends_with_its_rounds(tmp_path: Path) -> None:

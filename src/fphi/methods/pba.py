@@ -76,10 +76,14 @@ class PBA(SearchMethod):
                 f"--child-epochs {epochs} with --interval {self.interval} are one round, after which nothing "
                 "is explored; give at least two"
             )
-        if evaluations is not None and not self.population < evaluations <= most:
+        if evaluations is None:
+            return
+        whole, rest = divmod(evaluations, self.population)
+        if rest or not 2 <= whole <= rounds:
             raise FphiError(
-                f"--evaluations is {evaluations}; {self.population} members in {rounds} rounds are {most}, "
-                f"and the first {self.population} explore nothing: give a number between, or leave it out"
+                f"--evaluations is {evaluations}; what is found is of whole rounds of "
+                f"{self.population} members, the first of which explores nothing: give a multiple of "
+                f"{self.population} from {2 * self.population} to {most}, or leave it out"
             )
 
     def chosen(self, told: Sequence[tuple[Candidate, float]]) -> tuple[Tokens, ...]:
