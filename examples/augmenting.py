@@ -74,7 +74,10 @@ def main() -> dict[str, float]:
     digits = load_digits()
     images, labels = torch.from_numpy(digits.images[:, None]).float() / 16, torch.from_numpy(digits.target)
     named = options.augmentation
-    found = fphi.augmentation.published(named) if named in PUBLISHED else fphi.augmentation.load(named)
+    try:
+        found = fphi.augmentation.published(named) if named in PUBLISHED else fphi.augmentation.load(named)
+    except fphi.FphiError as error:
+        parser.exit(2, f"--augmentation {named}: {error}; or one of {', '.join(PUBLISHED)}\n")
     augment = found.stretched(options.epochs)  # 1
     x, y = images[: options.examples], labels[: options.examples].long()
     plain = DataLoader(TensorDataset(x, y), batch_size=50, shuffle=True)

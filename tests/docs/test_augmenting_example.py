@@ -28,6 +28,16 @@ def test_a_policy_of_the_literature(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(set(accuracies.values())) > 1
 
 
+def test_a_name_that_is_none_is_said_in_a_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        run(monkeypatch, "--augmentation", "nope")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("--augmentation nope: cannot read nope")
+    assert line.endswith("trivialaugment")
+
+
 def test_a_schedule_in_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     schedule = Schedule(((1, PBAPolicy.zero()), (2, Policy.of([[("Rotate", 1, 2)]]))))
     Augmentation(schedule).save(tmp_path / "augmentation.json")
