@@ -2,8 +2,7 @@
 
 1. Learnable: one number, the step size of gradient descent, momentum, RMSprop or Adam.
 2. Loss: that of the problem, summed along the way from a random start.
-3. Optimize: by gradient through all of the way, and through the gradients on it: where these count as
-   constants, the derivative by a rate need not even have the right sign.
+3. Optimize: by gradient, which is a difference of the losses at two step sizes.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -13,6 +12,7 @@ from typing import ClassVar, Literal
 import torch
 
 from fphi.learnable.base import LearningAlgorithm
+from fphi.learnable.optimizer.tuned_learner import TunedLearner
 from fphi.methods.base import Setting, Usual
 from fphi.methods.families.networks import schedule_named
 from fphi.methods.families.problems import ProblemMethod, is_quadratic
@@ -64,7 +64,7 @@ class TunedOptimizer(ProblemMethod):
 
     def learner(self, setting: Setting) -> LearningAlgorithm:
         lr = self._usual_rate(is_quadratic(setting)) if self.inner_lr is None else self.inner_lr
-        return self.trained_by(TunedRate(_RULES[self.rule](lr, self.momentum)), setting, order=2)
+        return self.trained_by(TunedRate(_RULES[self.rule](lr, self.momentum)), setting, TunedLearner)
 
     def left_open(self, setting: Setting) -> Mapping[str, float]:
         return {"inner_lr": self._usual_rate(is_quadratic(setting))}

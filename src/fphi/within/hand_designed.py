@@ -1,14 +1,18 @@
 """What learned rules are compared with: RMSprop, and any rule whose step size alone is learned."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
 import torch
 from torch import Tensor, nn
 
 from fphi.ranges import Range, checked
 from fphi.within.optimizers import InnerOptimizer, Parameters, State, UpdateRule
 
-__all__ = ["RMSprop", "TunedRate"]
+__all__ = ["RMSprop", "TunedRate", "rescaled"]
 
-_FAR = 1e12  # its square is a number of float32
+_MORE: ContextVar[float] = ContextVar("_MORE", default=0.0)
 
 
 class RMSprop(InnerOptimizer):
@@ -42,9 +46,6 @@ class RMSprop(InnerOptimizer):
 class TunedRate(InnerOptimizer):
     """A rule whose steps are all multiplied by one learned number, e^s; s begins at 0.
 
-    A coordinate whose gradient is beyond 1e12 stays where it is: a way that diverges has a finite loss, and a
-    derivative which says that s is too large.
-
     Args:
         rule: says the steps; what it learns itself is not registered.
     """
@@ -66,7 +67,15 @@ class TunedRate(InnerOptimizer):
         self, gradients: Parameters, state: State, parameters: Parameters, step: int
     ) -> tuple[Parameters, State]:
         moved, state = self.rule.update(gradients, state, parameters, step)
-        factor: Tensor = self.logarithm.exp()
-        near = {k: g.abs() < _FAR for k, g in gradients.items()}
-        stepped = {k: p + factor * (moved[k] - p) for k, p in parameters.items()}
-        return {k: torch.where(near[k], stepped[k], p) for k, p in parameters.items()}, state
+        factor: Tensor = (self.logarithm + _MORE.get()).exp()
+        return {k: p + factor * (moved[k] - p) for k, p in parameters.items()}, state
+
+
+@contextmanager
+def rescaled(logarithm: float) -> Iterator[None]:
+    """Within it, on this thread, the step sizes of every `TunedRate` are e^logarithm times their own."""
+    token = _MORE.set(logarithm)
+    try:
+        yield
+    finally:
+        _MORE.reset(token)

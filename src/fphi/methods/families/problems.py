@@ -118,18 +118,19 @@ class ProblemMethod(FewShotMethod):
         own, whole = super().idle(setting), self.unroll is None or self.unroll >= self.inner_steps
         return (*own, "stretches") if whole else own  # one stretch is all
 
-    def trained_by(self, rule: UpdateRule, setting: Setting, order: Literal[1, 2] = 1) -> OptimizerLearner:
-        """The learner whose rule is ``rule``; see `OptimizerLearner` for the ``order``."""
+    def trained_by(
+        self, rule: UpdateRule, setting: Setting, learner: type[OptimizerLearner] = OptimizerLearner
+    ) -> OptimizerLearner:
+        """The learner whose rule is ``rule``."""
         small = self.network == "auto" and setting.network is None and setting.input_shape != (1,)
         usual = _SPREAD if small else None
-        return OptimizerLearner(
+        return learner(
             self._form(setting),
             rule,
             self.inner_steps,
             unroll=self.unroll,
             stretches=self.stretches,
             start=usual if self.start is None else self.start,
-            order=order,
             loss=setting.loss,
             test_steps=self.test_steps,
             minibatch=self.inner_batch,
