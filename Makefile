@@ -13,7 +13,7 @@ test: setup
 # Processes of one thread each, one more than two cores have work for: some tests wait for commands of their own,
 # each of which would compile the package anew where Python is told to keep no bytecode.
 suite: setup
-	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
 
 setup: .venv/.complete
 
