@@ -10,7 +10,7 @@ demo: setup
 test: setup
 	$(MAKE) --jobs 2 lint suite
 
-# Processes of one thread each, one more than two cores have work for: some tests wait for commands of their own,
+# Processes of one thread each, two more than there are cores: some tests wait for commands of their own,
 # each of which would compile the package anew where Python is told to keep no bytecode.
 suite: setup
 	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
