@@ -81,7 +81,7 @@ class TunedOptimizer(ProblemMethod):
         return 0.003 if quadratic else 0.1
 
     def optimizer(self, learner: LearningAlgorithm) -> GradientDescent:
-        # Just beyond the best rate ways diverge, and slopes are of any size. Without momentum and with a short
-        # memory the next step is back, and the ones after it are as long as before.
+        # Just beyond the best rate ways diverge, and slopes are of any size: without momentum, and with a
+        # short memory, the next step is back and those after it are as long as before.
         outer = uncompiled(torch.optim.Adam)(learner.parameters(), self.outer_lr, betas=(0.0, 0.9))
         return GradientDescent(outer, schedule_named(self.schedule), clip_value=1.0)
