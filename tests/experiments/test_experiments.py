@@ -189,6 +189,17 @@ def test_so_many_shots_as_the_optimizer_may_have_there_are() -> None:
         fphi.load_tasks("digits", ways=10, shots=19)
 
 
+def test_the_optimizer_is_learned_on_minibatches_of_mnist_too() -> None:
+    """All networks on the same problems, in the same minibatches."""
+    own: dict[str, Any] = {"data": "mnist"}
+    plan = experiments()["optimizer"](**own).trainings(TaskOptions())
+    networks = {name: p.options for name, p in plan.items() if "quadratics" not in name}
+    assert len(networks) == 1 + 4 * 4
+    assert {(o["tasks"], o["shots"], o["inner_batch"], o["inner_steps"]) for o in networks.values()} == {
+        ("mnist", 500, 128, 100)
+    }
+
+
 def test_the_smallest_are_of_experiments_that_there_are() -> None:
     assert set(SMALLER) <= set(NAMES)
 

@@ -1,5 +1,8 @@
 """Tasks to learn optimizers on: quadratics and digits."""
 
+import os
+from typing import Any
+
 import pytest
 import torch
 
@@ -72,11 +75,31 @@ def test_a_task_of_few_digits_draws_them_and_their_order() -> None:
     assert int(counts.min()) > 0
 
 
+@pytest.mark.data
+@pytest.mark.skipif(not os.environ.get("FPHI_DATA"), reason="FPHI_DATA is unset: no real data")
+def test_mnist_is_drawn_as_the_small_digits_are() -> None:
+    tasks = load_tasks("mnist", ways=10, shots=30, queries=5, seed=2)
+    assert isinstance(tasks, DigitTasks)
+    seen = {}
+    for split in tasks.splits:
+        task = tasks.task(split, 1)
+        assert (task.support.x.shape, task.query.x.shape) == ((300, 1, 28, 28), (50, 1, 28, 28))
+        rows = [x.numpy().tobytes() for part in task for x in part.x]
+        seen[split] = set(rows)
+        assert len(seen[split]) == len(rows)
+        assert task.support.y.bincount().tolist() == [30] * 10
+    assert not seen["train"] & seen["test"]
+    assert not seen["train"] & seen["validation"]
+    with pytest.raises(DataError, match="5900 shots and 10 queries are 5910 examples of a digit"):
+        load_tasks("mnist", ways=10, shots=5900)
+
+
 def test_what_the_digits_cannot_give_is_refused() -> None:
-    for options, message in (
+    wrong: tuple[tuple[dict[str, Any], str], ...] = (
         ({"ways": 11}, "11 ways: there are 10 digits; ask for 2 to 10"),
         ({"shots": 30}, r"30 shots and 10 queries are 40 examples of a digit, and the split \w+ has \d+"),
-    ):
+    )
+    for options, message in wrong:
         with pytest.raises(DataError, match=message):
             DigitTasks(**options)
     with pytest.raises(DataError, match="quadratics have no protocol, but 'P-MAML' was asked for"):

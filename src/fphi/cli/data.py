@@ -6,6 +6,7 @@ from fphi.errors import FphiError
 from fphi.experiment.parser import Parser
 from fphi.report.tables import Table
 from fphi.tasks import DataRow, describe
+from fphi.tasks.sources import NAMED
 
 __all__ = ["run"]
 
@@ -23,14 +24,12 @@ def run(arguments: list[str]) -> int:
         "source",
         type=str,
         nargs="?",
-        help="omniglot, hershey, fonts, sine, quadratics, digits, tables, or a path (default: all)",
+        help="omniglot, hershey, fonts, sine, quadratics, digits, mnist, tables, or a path (default: all)",
     )
     parser.add_option("--data-root", str, None, "folder that data sets are looked for in")
     o = parser.read(arguments)
     root = o.data_root or os.environ.get("FPHI_DATA")
-    names = (
-        [o.source] if o.source else ["hershey", "omniglot", "fonts", "sine", "quadratics", "digits", "tables"]
-    )
+    names = [o.source] if o.source else list(NAMED)
     rows = [row for name in names for row in describe(name, root)]
     Table(_COLUMNS, tuple(_cells(row) for row in rows)).show()
     wrong = next((row for row in rows if o.source and not row.ok), None)

@@ -48,7 +48,7 @@ def look_of(options: TaskOptions, input_shape: tuple[int, ...]) -> Look:
     Raises:
         FphiError: they are no square images of grey levels or colours.
     """
-    if options.tasks == "digits" or len(input_shape) != 3 or input_shape[0] not in (1, 3):
+    if options.tasks in ("digits", "mnist") or len(input_shape) != 3 or input_shape[0] not in (1, 3):
         raise FphiError(
             f"the learner takes examples {list(input_shape)} of {options.tasks}, which nobody draws: choose "
             "a run on omniglot, hershey, fonts or a folder of images"

@@ -10,6 +10,7 @@ from fphi.tasks.options import few_shot_tasks
 from fphi.tasks.pool import ClassPool
 from fphi.tasks.protocols import PROTOCOLS
 from fphi.tasks.sources import default_protocol, load_pool
+from fphi.tasks.supervised import load_supervised, mnist_folder
 
 __all__ = ["DataRow", "describe"]
 
@@ -60,6 +61,8 @@ def describe(name: str, data_root: Path | str | None = None) -> list[DataRow]:
     """
     if name in _COMPUTED:
         return [DataRow(name, *_COMPUTED[name])]
+    if name == "mnist":
+        return [_mnist_row(data_root)]
     where = _where(name, data_root)
     if not where:
         place = f"put images_background.zip and images_evaluation.zip into {omniglot_folder(data_root)}"
@@ -71,6 +74,18 @@ def describe(name: str, data_root: Path | str | None = None) -> list[DataRow]:
     whole = DataRow(name, where, len(pool), pool.counts["images"], note=_checked(name, pool))
     protocols = _OMNIGLOT_PROTOCOLS if name == "omniglot" else (default_protocol(name, pool),)
     return [whole, *(_protocol_row(pool, protocol) for protocol in protocols)]
+
+
+def _mnist_row(data_root: Path | str | None) -> DataRow:
+    where = str(mnist_folder(data_root))
+    try:
+        digits = load_supervised("mnist", data_root)
+    except DataError as error:
+        return DataRow("mnist", where, ok=False, note=str(error))
+    images = sum(len(part.y) for part in (digits.train, digits.validation, digits.test))
+    return DataRow(
+        "mnist", where, digits.classes, images, note=_COMPUTED["digits"][-1].replace("8x8", "28x28")
+    )
 
 
 def _where(name: str, data_root: Path | str | None) -> str:

@@ -1,6 +1,8 @@
 """Problems of handwritten digits: one data set, and each task a draw of it."""
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -13,34 +15,46 @@ from fphi.tasks.hashing import stream_key, task_indices, uniform
 from fphi.tasks.supervised import load_supervised
 from fphi.tasks.types import Examples, Task
 
-__all__ = ["DigitTasks"]
+__all__ = ["DigitTasks", "Digits"]
+
+Digits = Literal["digits", "mnist"]
 
 
 class DigitTasks(TaskDistribution):
     """Learn to tell digits apart from some examples of each; every task has other examples.
 
-    The 1,797 digits of 8x8 pixels that come with scikit-learn. Unlike the tasks of characters these share
-    their classes: what can be learned across them is how to train. The splits share no example.
+    Unlike the tasks of characters these share their classes: what can be learned across them is how to
+    train. The splits share no example.
 
     Args:
         ways: digits of a task, drawn anew and in a new order for each; with 10 they are all.
         shots: support examples of each.
         queries: query examples of each; None: as many as ``shots``, at most 10.
         seed: task i of a split is a function of (seed, split, i).
+        data: "digits", the 1,797 of 8x8 pixels that come with scikit-learn, or "mnist", 70,000 of 28x28.
+        data_root: where MNIST is; see `load_supervised`.
 
     >>> DigitTasks(ways=10, shots=10).task("test", 0).support.x.shape
     torch.Size([100, 1, 8, 8])
     """
 
     @checked(seed=SEED)
-    def __init__(self, ways: int = 10, shots: int = 10, queries: int | None = None, seed: int = 0) -> None:
-        data = load_supervised("digits")
-        self._parts = {"train": data.train, "validation": data.validation, "test": data.test}
+    def __init__(
+        self,
+        ways: int = 10,
+        shots: int = 10,
+        queries: int | None = None,
+        seed: int = 0,
+        data: Digits = "digits",
+        data_root: Path | str | None = None,
+    ) -> None:
+        digits = load_supervised(data, data_root)
+        self._parts = {"train": digits.train, "validation": digits.validation, "test": digits.test}
         self._rows = {split: _by_class(part.y.numpy()) for split, part in self._parts.items()}
         self._ways, self._shots, self.seed = ways, shots, seed
         self.queries = min(shots, 10) if queries is None else queries
-        if not 2 <= ways <= data.classes:
-            raise DataError(f"{ways} ways: there are {data.classes} digits; ask for 2 to {data.classes}")
+        if not 2 <= ways <= digits.classes:
+            raise DataError(f"{ways} ways: there are {digits.classes} digits; ask for 2 to {digits.classes}")
         for split, rows in self._rows.items():
             fewest, wanted = min(map(len, rows)), shots + self.queries
             if wanted > fewest:
@@ -65,7 +79,7 @@ class DigitTasks(TaskDistribution):
         return self._shots
 
     def batch(self, split: str, indices: Sequence[int]) -> Task:
-        """Return these tasks: support.x [B, ways*shots, 1, 8, 8], support.y [B, ways*shots], query alike."""
+        """Return these tasks: support.x [B, ways*shots, 1, h, w], support.y [B, ways*shots], query alike."""
         if split not in self.splits:
             raise DataError(f"there is no split {split!r} here; there are: {', '.join(self.splits)}")
         wanted = task_indices(indices)

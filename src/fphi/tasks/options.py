@@ -9,7 +9,7 @@ from typing import Any, Self
 from fphi.errors import DataError, FphiError
 from fphi.ranges import SEED, checked, count, require_ranges
 from fphi.tasks.affine import Reduction
-from fphi.tasks.digits import DigitTasks
+from fphi.tasks.digits import Digits, DigitTasks
 from fphi.tasks.distribution import TaskDistribution
 from fphi.tasks.division import Division
 from fphi.tasks.episodes import Distortion, Rotation, TrainingTasks
@@ -42,9 +42,9 @@ class TaskOptions:
     Args:
         tasks: omniglot, hershey (embedded, needs no download), sine, the path of a folder or zip of images
             with one folder per class, or FILE.py:NAME, a TaskDistribution of your own. Problems to learn
-            optimizers on: quadratics, or digits (embedded), which say themselves what is in a task. fonts
-            (embedded): the same letters in every task, in another font. tables: rows of random tables, of up
-            to so many classes as there are ways.
+            optimizers on: quadratics, digits (embedded) or mnist, which say themselves what is in a task.
+            fonts (embedded): the same letters in every task, in another font. tables: rows of random tables,
+            of up to so many classes as there are ways.
         data_root: folder that data sets are looked for in; the environment variable FPHI_DATA if not given.
         protocol: how classes are split and tasks are made; the data's usual one if not given (omniglot:
             P-MAML, hershey: alphabet, images: fraction).
@@ -222,15 +222,14 @@ class TaskOptions:
         if self.tasks == "quadratics":
             return QuadraticTasks(seed=seed)
         if self.tasks == "tables":
-            return (
-                TableTasks(self.ways, seed=seed)
-                if self.queries is None
-                else TableTasks(self.ways, self.queries, seed=seed)
-            )
-        if self.tasks in ("digits", "fonts"):
-            kind = DigitTasks if self.tasks == "digits" else FontTasks
-            return kind(self.ways, self.shots, self.queries, seed)
-        return SineTasks(self.shots, self.queries, seed)
+            queries = {} if self.queries is None else {"queries": self.queries}
+            return TableTasks(self.ways, seed=seed, **queries)
+        if self.tasks == "fonts":
+            return FontTasks(self.ways, self.shots, self.queries, seed)
+        if self.tasks == "sine":
+            return SineTasks(self.shots, self.queries, seed)
+        data: Digits = "mnist" if self.tasks == "mnist" else "digits"
+        return DigitTasks(self.ways, self.shots, self.queries, seed, data, self.data_root)
 
 
 def _are_names(values: object) -> bool:
@@ -250,8 +249,8 @@ def load_tasks(
     """Return the tasks of a data set.
 
     Args:
-        name: "omniglot", "hershey" (needs no download), "fonts", "sine", "quadratics", "digits", "tables", or
-            the path of a folder or zip of images.
+        name: "omniglot", "hershey" (needs no download), "fonts", "sine", "quadratics", "digits", "mnist",
+            "tables", or the path of a folder or zip of images.
         seed: of the tasks.
         splits: those that tasks are wanted of; None: all but "trials".
         train: what the method asks of its training tasks; None: they are the protocol's.

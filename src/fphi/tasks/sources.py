@@ -11,7 +11,7 @@ from fphi.tasks.pool import ClassPool
 
 __all__ = ["GIVEN", "NAMED", "WITHOUT_PROTOCOL", "default_protocol", "load_pool"]
 
-WITHOUT_PROTOCOL = ("sine", "quadratics", "digits", "fonts", "tables")
+WITHOUT_PROTOCOL = ("sine", "quadratics", "digits", "mnist", "fonts", "tables")
 """Those that say themselves how tasks are made of them."""
 NAMED = ("omniglot", "hershey", *WITHOUT_PROTOCOL)
 """The data sets that go by a name; every other is the path of a folder or zip."""

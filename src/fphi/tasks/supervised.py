@@ -99,7 +99,7 @@ def load_supervised(
     (1000, 442, 355, (1, 8, 8))
     """
     if name in SUPERVISED:
-        halves = SUPERVISED[name](Path(data_root or os.environ.get("FPHI_DATA") or cache_folder()))
+        halves = SUPERVISED[name](_root(data_root))
     elif Path(name).exists():
         halves = _folder(Path(name), image_size, mode)
     else:
@@ -113,6 +113,19 @@ def load_supervised(
     if not 1 <= tests <= len(halves[1].labels):
         raise DataError(f"{tests} test examples of {name}: ask for 1 to {len(halves[1].labels)}")
     return _divided(name, halves, counts, tests, seed)
+
+
+def mnist_folder(data_root: Path | str | None = None) -> Path:
+    """Return where MNIST's four files are to be.
+
+    Args:
+        data_root: see `load_supervised`.
+    """
+    return _root(data_root) / "mnist"
+
+
+def _root(data_root: Path | str | None) -> Path:
+    return Path(data_root or os.environ.get("FPHI_DATA") or cache_folder())
 
 
 def _counts(name: str, there: int, train: int | None, validation: int | None) -> tuple[int, int]:
