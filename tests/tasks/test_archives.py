@@ -179,7 +179,7 @@ def test_a_missing_path_is_named(tmp_path: Path) -> None:
         open_archive(tmp_path / "nothing")
     with pytest.raises(
         DataError,
-        match="neither omniglot, hershey, sine, quadratics, digits, fonts, tables nor an existing folder",
+        match="neither omniglot, hershey, sine, quadratics, digits, mnist, fonts, tables nor an existing folder",
     ):
         load_tasks(str(tmp_path / "nothing"))
 

@@ -222,8 +222,7 @@ class TaskOptions:
         if self.tasks == "quadratics":
             return QuadraticTasks(seed=seed)
         if self.tasks == "tables":
-            queries = {} if self.queries is None else {"queries": self.queries}
-            return TableTasks(self.ways, seed=seed, **queries)
+            return TableTasks(self.ways, self.queries, seed=seed)
         if self.tasks == "fonts":
             return FontTasks(self.ways, self.shots, self.queries, seed)
         if self.tasks == "sine":
