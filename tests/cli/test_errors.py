@@ -68,7 +68,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("train maml --tasks sine --protocol P-X", r"sine waves have no protocol, but 'P-X' .* leave it out"),
         (
             "train maml --tasks nowhere",
-            r"data 'nowhere' are neither omniglot, hershey, sine, quadratics, digits, fonts, tables nor",
+            r"data 'nowhere' are neither omniglot, hershey, sine, quadratics, digits, mnist, fonts, tables nor",
         ),
         ("train maml --method anil", r"--method is 'anil' and 'maml': give it once"),
         ("train maml --accelerator mps", r"cannot run on 1 device.* 'mps' .*try --accelerator cpu"),

@@ -20,6 +20,8 @@ _LEARNED = "lstm"
 _MOST_SHOTS = 18  # so many and 10 queries are all test examples that scikit-learn has of some digit
 # MNIST as the paper trains on it: minibatches of 128, of so many images that no network learns them by heart.
 _MNIST: Mapping[str, Any] = {"tasks": "mnist", "ways": 10, "shots": 500, "queries": 20, "inner_batch": 128}
+# Meta-steps on networks.
+_LEARNED_FOR: Mapping[Digits, int] = {"digits": 400, "mnist": 1500}
 # The networks that are trained, by what differs from one layer of 20 sigmoid units.
 _NETWORKS: Mapping[str, Mapping[str, Any]] = {
     "20 units": {},
@@ -84,7 +86,7 @@ class Optimizer(Experiment):
         planned = {
             f"{_LEARNED} on quadratics": Planned("lstm-optimizer", 1000, {**quadratics, "stretches": "one"}),
             f"{_LEARNED} on 20 units": Planned(
-                "lstm-optimizer", 400, {**digits, "meta_batch": 4, "stretches": "one"}
+                "lstm-optimizer", _LEARNED_FOR[self.data], {**digits, "meta_batch": 4, "stretches": "one"}
             ),
         }
         for network, options in {"quadratics": quadratics, **_NETWORKS}.items():
