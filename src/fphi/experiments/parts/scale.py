@@ -12,7 +12,7 @@ class Scale:
     """How much is computed, and from which random numbers.
 
     Args:
-        steps: meta-steps of every training; null: those that the experiment has, minutes on two cores.
+        steps: meta-steps of every training; null: those that the experiment has, minutes in most.
         meta_batch: tasks of a meta-step; null: those that the method has.
         seeds: trainings of each kind, whose numbers are averaged; null: as many as the experiment has.
         seed: of the first training of each kind; the next has one more.
