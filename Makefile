@@ -55,7 +55,8 @@ SANITIZED := build/kernels-sanitized.so
 sanitize: setup
 	mkdir -p build
 	$(or $(CXX),g++) -O1 -g -std=c++17 -shared -fPIC -mavx2 -mfma -fsanitize=address,undefined \
-	  -fno-sanitize-recover=all src/fphi/native/kernels/fphi.cpp -o $(SANITIZED)
+	  -fno-sanitize-recover=all -DFPHI_FINGERPRINT=$$($(BIN)/python src/fphi/native/fingerprint.py) \
+	  src/fphi/native/kernels/fphi.cpp -o $(SANITIZED)
 	LD_PRELOAD="$$($(or $(CXX),g++) -print-file-name=libasan.so) $$($(or $(CXX),g++) -print-file-name=libstdc++.so)" \
 	  ASAN_OPTIONS=detect_leaks=0 OMP_NUM_THREADS=1 FPHI_NATIVE=$(SANITIZED) \
 	  $(BIN)/python -m pytest tests/native -p no:cacheprovider --capture=no

@@ -6,10 +6,12 @@ another compiler.
 
 import os
 import platform
+import runpy
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from setuptools import Extension, setup
 from setuptools.command.bdist_wheel import bdist_wheel
@@ -33,33 +35,41 @@ class BuildKernels(build_ext):
     """The kernels are no extension module of Python: one binary serves every version of it and of torch."""
 
     def run(self) -> None:
-        machine = MACHINES.get(platform.machine().lower(), platform.machine().lower())
-        compiler = os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")
         folder = self.folder()
         folder.mkdir(parents=True, exist_ok=True)
+        if not self.inplace:  # the sources as they are now, and none that an earlier build left here
+            shutil.rmtree(folder / "kernels", ignore_errors=True)
+            shutil.copytree(PACKAGE / "kernels", folder / "kernels")
+        with TemporaryDirectory(dir=folder) as place:
+            compiled = self.compiled(Path(place))
+            new = {file.replace(folder / file.name) for file in compiled}
+        for old in set(folder.glob("kernels-*.so")) - new:
+            old.unlink()
+
+    def compiled(self, place: Path) -> list[Path]:
+        """The binaries for this machine, all of them or none."""
+        machine = MACHINES.get(platform.machine().lower(), platform.machine().lower())
+        compiler = os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")
+        sources = runpy.run_path(str(PACKAGE / "fingerprint.py"))["fingerprint"]()
+        files = []
         for variant, flags in VARIANTS.get(machine, {}).items():
             if compiler is None:
                 return self.give_up("no C++ compiler was found")
-            target = folder / f"kernels-{variant}.so"
-            command = [
-                *compiler.split(),
-                *FLAGS,
-                *flags,
-                str(PACKAGE / "kernels/fphi.cpp"),
-                "-o",
-                str(target),
-            ]
+            files.append(place / f"kernels-{variant}.so")
+            command = [*compiler.split(), *FLAGS, *flags, f"-DFPHI_FINGERPRINT={sources}"]
+            command += [str(PACKAGE / "kernels/fphi.cpp"), "-o", str(files[-1])]
             try:
                 subprocess.run(command, check=True)
             except (OSError, subprocess.CalledProcessError) as error:
                 return self.give_up(str(error))
-        return None
+        return files
 
     def folder(self) -> Path:
         return PACKAGE if self.inplace else Path(self.build_lib) / "fphi" / "native"
 
-    def give_up(self, reason: str) -> None:
+    def give_up(self, reason: str) -> list[Path]:
         print(f"fphi: no native kernels ({reason}); it runs in pure PyTorch, more slowly", file=sys.stderr)
+        return []
 
     def get_outputs(self) -> list[str]:
         return [str(path) for path in self.folder().glob("kernels-*.so")]

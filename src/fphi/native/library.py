@@ -2,6 +2,8 @@
 
 import ctypes
 import os
+import struct
+import warnings
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -9,12 +11,20 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from fphi.errors import FphiError
+from fphi.native.fingerprint import fingerprint
+
 __all__ = ["describe", "kernel", "library"]
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of glibc's mallopt; 2**25 is the most that the latter takes
 _SUFFIX = {torch.float32: "f", torch.float64: "d"}
 # By what torch found this processor to be capable of, the binaries that run on it, best first.
 _VARIANTS = {"AVX512": ("avx512", "avx2"), "AVX2": ("avx2",), "DEFAULT": ("neon",)}
+_ANEW = "install fphi again, or in a checkout run python setup.py build_ext --inplace"
+
+
+class _Refused(Exception):  # noqa: N818 -- no error: PyTorch computes the same
+    """A binary that is there and must not be used: why, in words."""
 
 
 @cache
@@ -22,20 +32,109 @@ def library() -> ctypes.CDLL | None:
     """The kernels for this processor; None where there are none.
 
     ``FPHI_NATIVE=0`` forbids them, ``FPHI_NATIVE=FILE`` names another binary.
+
+    Raises:
+        FphiError: ``FPHI_NATIVE`` names none that can be used.
     """
+    try:
+        found = _found()
+    except _Refused as refused:
+        warnings.warn(f"{refused}; fphi computes in pure PyTorch, more slowly: {_ANEW}", stacklevel=2)
+        return None
+    if isinstance(found, str):
+        return None
+    _keep_freed_memory()
+    return found
+
+
+def describe() -> str:
+    """Which kernels are in use, in words."""
+    try:
+        found = _found()
+    except _Refused as refused:
+        found = f"{refused}: {_ANEW}"
+    if isinstance(found, str):
+        return f"pure PyTorch, for {found}"
+    return f"native kernels ({Path(found._name).stem.removeprefix('kernels-')})"
+
+
+def _found() -> ctypes.CDLL | str:
+    """The kernels, or why there are none."""
     wish = os.environ.get("FPHI_NATIVE", "")
     if wish == "0":
-        return None
-    capability = torch.backends.cpu.get_cpu_capability()
-    names = (f"kernels-{variant}.so" for variant in _VARIANTS.get(capability, _VARIANTS["DEFAULT"]))
-    files = [Path(wish)] if wish not in ("", "1") else [Path(__file__).with_name(name) for name in names]
-    for file in files:
-        # One that does not load was made for another kind of machine.
-        with suppress(OSError):
-            found = ctypes.CDLL(str(file.resolve()))
-            _keep_freed_memory()
-            return found
-    return None
+        return "FPHI_NATIVE=0"
+    if wish not in ("", "1"):
+        return _named(wish)
+    here = Path(__file__).parent
+    names = [f"kernels-{variant}.so" for variant in _VARIANTS.get(_capability(), _VARIANTS["DEFAULT"])]
+    refusals = []
+    for file in (here / name for name in names if (here / name).exists()):
+        try:
+            return _opened(file)
+        except _Refused as refused:
+            refusals.append(refused)
+    if refusals:
+        raise refusals[0]
+    return _no_binary(here)
+
+
+def _no_binary(folder: Path) -> str:
+    others = ", ".join(sorted(f.stem.removeprefix("kernels-") for f in folder.glob("kernels-*.so")))
+    if not others:
+        return "no native kernels were compiled when fphi was installed (is there a C++ compiler?)"
+    wish = os.environ.get("ATEN_CPU_CAPABILITY")
+    told = f", as ATEN_CPU_CAPABILITY={wish} says" if wish else ""
+    return f"kernels were compiled for {others}, and torch takes this processor for {_capability()}{told}"
+
+
+def _capability() -> str:
+    return torch.backends.cpu.get_cpu_capability()
+
+
+def _named(wish: str) -> ctypes.CDLL:
+    """The binary that ``FPHI_NATIVE`` names."""
+    if not Path(wish).is_file():
+        raise FphiError(
+            f"FPHI_NATIVE={wish} is no file; use 0 for pure PyTorch, 1 for the kernels that were compiled "
+            "with fphi, or the path of others"
+        )
+    try:
+        return _opened(Path(wish))
+    except _Refused as refused:
+        raise FphiError(
+            f"FPHI_NATIVE: {refused}; compile it with -DFPHI_FINGERPRINT={fingerprint()}, as `make sanitize` "
+            "does"
+        ) from None
+
+
+def _opened(file: Path) -> ctypes.CDLL:
+    """The binary in a file, of which it is known that it was compiled from the sources that are here.
+
+    The names of its functions would be the same with other arguments, and its numbers then wrong.
+    """
+    try:
+        if not _is_whole(file):
+            raise _Refused(f"{file} is damaged")
+        found = ctypes.CDLL(str(file.resolve()))
+    except OSError as error:
+        raise _Refused(f"{file} cannot be loaded ({error})") from None
+    told = getattr(found, "fphi_fingerprint", None)
+    if told is not None:
+        told.restype = ctypes.c_char_p
+    if told is None or told() != fingerprint().encode():
+        raise _Refused(f"{file} was compiled from other sources than this fphi's")
+    return found
+
+
+def _is_whole(file: Path) -> bool:
+    """Whether an ELF file goes on to its end, the table of sections: half of one ends the process."""
+    with file.open("rb") as opened:
+        head = opened.read(64)
+    if len(head) < 64 or head[:5] != b"\x7fELF\x02":
+        return len(head) == 64  # of another kind
+    (start,), (size, number) = struct.unpack_from("<Q", head, 40), struct.unpack_from("<HH", head, 58)
+    end: int = start + size * number
+    return file.stat().st_size >= end
 
 
 def _keep_freed_memory() -> None:
@@ -48,20 +147,6 @@ def _keep_freed_memory() -> None:
         mallopt = ctypes.CDLL(None).mallopt
         for parameter, value in ((_TRIM_THRESHOLD, 2**29), (_MMAP_THRESHOLD, 2**25)):
             mallopt(parameter, value)
-
-
-def describe() -> str:
-    """Which kernels are in use, in words."""
-    found, wish = library(), os.environ.get("FPHI_NATIVE", "")
-    if found is not None:
-        return f"native kernels ({Path(found._name).stem.removeprefix('kernels-')})"
-    if wish == "0":
-        return "pure PyTorch, for FPHI_NATIVE=0"
-    if wish not in ("", "1"):
-        return f"pure PyTorch, for FPHI_NATIVE={wish} cannot be loaded"
-    return (
-        "pure PyTorch, for no native kernels were compiled when fphi was installed (is there a C++ compiler?)"
-    )
 
 
 def kernel(name: str, *arguments: Tensor | int | float | None) -> None:

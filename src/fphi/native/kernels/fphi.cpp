@@ -189,3 +189,11 @@ template <class S> void all_first_gradient(const S *x, const S *g, const uint8_t
 
 INTERFACE(float, f)
 INTERFACE(double, d)
+
+// What this was compiled from, which the caller compares: see fingerprint.py.
+#ifndef FPHI_FINGERPRINT
+#define FPHI_FINGERPRINT unknown
+#endif
+#define IN_QUOTES(word) #word
+#define QUOTED(word) IN_QUOTES(word)
+extern "C" const char *fphi_fingerprint() { return QUOTED(FPHI_FINGERPRINT); }
