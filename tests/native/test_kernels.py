@@ -11,6 +11,7 @@ from torch import Tensor
 
 from fphi.native.convolution import Geometry, convolve
 from fphi.native.first_layer import PLANES, first_layer, patch_moments
+from fphi.native.library import kernel
 from fphi.native.norm_pool import NormPool, by_torch, norm_pool
 from native_helpers import derivatives, deviation, needs_kernels, numbers
 
@@ -128,3 +129,9 @@ def test_float32_is_as_near_as_torchs(side: int) -> None:
         for f in (convolve_by_torch, convolve)
     )
     assert deviation(found, right) < 2 * deviation(torchs, right)
+
+
+def test_too_little_memory_is_an_error() -> None:
+    x, sizes = numbers(16, seed=1), (1, 1, 0, 4, 4, 2**29, 2**29)  # tasks, shared, no image, and many filters
+    with pytest.raises(MemoryError, match="no memory left for the native kernel convolve"):
+        kernel("convolve", x, x, None, None, x, *sizes, 1, 0)

@@ -153,11 +153,15 @@ def kernel(name: str, *arguments: Tensor | int | float | None) -> None:
     """Call a function of the C interface: tensors as pointers, all of the dtype of the first one.
 
     The interpreter's lock is free meanwhile. Tensors must be contiguous.
+
+    Raises:
+        MemoryError: there is none left for what the kernel keeps meanwhile.
     """
     found = library()
     assert found is not None
     first = next(a for a in arguments if isinstance(a, Tensor))
-    getattr(found, f"{name}_{_SUFFIX[first.dtype]}")(*map(_as_c, arguments))
+    if getattr(found, f"{name}_{_SUFFIX[first.dtype]}")(*map(_as_c, arguments)):
+        raise MemoryError(f"no memory left for the native kernel {name}")
 
 
 def _as_c(argument: Tensor | int | float | None) -> object:

@@ -1,4 +1,5 @@
-// The C interface: each function does T tasks, one after another; `s` is f (float) or d (double).
+// The C interface: each function does T tasks, one after another; `s` is f (float) or d (double). It returns 0, or 1
+// where memory ran out.
 //
 // Filters [T][O][C][3][3] as torch has them; `shared` says that one filter serves all tasks, and its gradient is summed.
 // A second pair (X2, w2), or none (null), is computed in the same pass.
@@ -112,6 +113,12 @@ struct First {
   Int outputs() const { return n * (H / 2) * (W / 2) * C; }
 };
 
+template <class S>
+void all_patch_moments(const S *x, S *mean, S *covariance, Int T, Int n, Int P, Int H, Int W, Int own) {
+  const Int image = P * (H + 2) * (W + 2), K = 9 * P;
+  for (Int t = 0; t < T; t++) patch_moments(x + t * n * image, mean + t * K, covariance + t * K * K, own, P, H, W);
+}
+
 template <class S> void all_first_forward(const S *x, const S *u, S *y, uint8_t *winners, Int T, First m) {
   for (Int t = 0; t < T; t++)
     (m.P == 3 ? first_forward<S, 3> : first_forward<S, 1>)(x + t * m.inputs(), u + t * m.filter(), y + t * m.outputs(),
@@ -131,59 +138,69 @@ template <class S> void all_first_gradient(const S *x, const S *g, const uint8_t
                                                              m.C);
 }
 
+// 0, or 1 where there is no memory for what it keeps meanwhile: C knows no exceptions, they would end the process.
+template <class F> int guarded(F work) {
+  try {
+    work();
+  } catch (...) {
+    return 1;
+  }
+  return 0;
+}
+
 }  // namespace
 
 #define SHAPE Shape(n, H, W, C, O, stride, padding)
 #define MAPS Maps{n, H, W, C, window}
-#define EACH_TASK for (Int t = 0; t < T; t++)
 #define INTERFACE(S, s) \
   extern "C" { \
-  void convolve_##s(const S *X, const S *w, const S *X2, const S *w2, S *Y, Int T, Int shared, Int n, Int H, Int W, Int C, \
-                    Int O, Int padding, Int turned) { \
-    all_convolve(X, w, X2, w2, Y, T, shared, n, H, W, C, O, padding, turned); \
+  int convolve_##s(const S *X, const S *w, const S *X2, const S *w2, S *Y, Int T, Int shared, Int n, Int H, Int W, Int C, \
+                   Int O, Int padding, Int turned) { \
+    return guarded([&] { all_convolve(X, w, X2, w2, Y, T, shared, n, H, W, C, O, padding, turned); }); \
   } \
-  void correlate_##s(const S *X, const S *G, const S *X2, const S *G2, S *D, Int T, Int shared, Int n, Int H, Int W, Int C, \
-                     Int O, Int padding) { \
-    all_correlate(X, G, X2, G2, D, T, shared, n, H, W, C, O, padding); \
+  int correlate_##s(const S *X, const S *G, const S *X2, const S *G2, S *D, Int T, Int shared, Int n, Int H, Int W, Int C, \
+                    Int O, Int padding) { \
+    return guarded([&] { all_correlate(X, G, X2, G2, D, T, shared, n, H, W, C, O, padding); }); \
   } \
-  void patch_convolve_##s(const S *X, const S *w, const S *X2, const S *w2, S *Y, Int T, Int shared, Int n, Int H, Int W, \
+  int patch_convolve_##s(const S *X, const S *w, const S *X2, const S *w2, S *Y, Int T, Int shared, Int n, Int H, Int W, \
+                         Int C, Int O, Int stride, Int padding) { \
+    return guarded([&] { all_patch_convolve(X, w, X2, w2, Y, T, shared, SHAPE); }); \
+  } \
+  int patch_gradient_##s(const S *G, const S *w, const S *G2, const S *w2, S *X, Int T, Int shared, Int n, Int H, Int W, \
+                         Int C, Int O, Int stride, Int padding) { \
+    return guarded([&] { all_patch_gradient(G, w, G2, w2, X, T, shared, SHAPE); }); \
+  } \
+  int patch_correlate_##s(const S *X, const S *G, const S *X2, const S *G2, S *D, Int T, Int shared, Int n, Int H, Int W, \
                           Int C, Int O, Int stride, Int padding) { \
-    all_patch_convolve(X, w, X2, w2, Y, T, shared, SHAPE); \
+    return guarded([&] { all_patch_correlate(X, G, X2, G2, D, T, shared, SHAPE); }); \
   } \
-  void patch_gradient_##s(const S *G, const S *w, const S *G2, const S *w2, S *X, Int T, Int shared, Int n, Int H, Int W, \
-                          Int C, Int O, Int stride, Int padding) { \
-    all_patch_gradient(G, w, G2, w2, X, T, shared, SHAPE); \
+  int norm_forward_##s(const S *z, const S *scale, const S *shift, S *mean, S *rstd, S *y, uint8_t *winners, Int T, \
+                       Int n, Int H, Int W, Int C, Int window, Int own, double eps) { \
+    return guarded([&] { all_forward(z, scale, shift, mean, rstd, y, winners, T, MAPS, own, eps); }); \
   } \
-  void patch_correlate_##s(const S *X, const S *G, const S *X2, const S *G2, S *D, Int T, Int shared, Int n, Int H, Int W, \
-                           Int C, Int O, Int stride, Int padding) { \
-    all_patch_correlate(X, G, X2, G2, D, T, shared, SHAPE); \
+  int norm_backward_##s(const S *g, const S *z, const S *scale, const S *mean, const S *rstd, const uint8_t *winners, \
+                        S *to_z, S *to_scale, S *to_shift, Int T, Int n, Int H, Int W, Int C, Int window, Int own) { \
+    return guarded([&] { all_backward(g, z, scale, mean, rstd, winners, to_z, to_scale, to_shift, T, MAPS, own); }); \
   } \
-  void norm_forward_##s(const S *z, const S *scale, const S *shift, S *mean, S *rstd, S *y, uint8_t *winners, Int T, \
-                        Int n, Int H, Int W, Int C, Int window, Int own, double eps) { \
-    all_forward(z, scale, shift, mean, rstd, y, winners, T, MAPS, own, eps); \
+  int norm_backward_twice_##s(const S *v, const S *a, const S *b, const S *g, const S *z, const S *scale, const S *mean, \
+                              const S *rstd, const uint8_t *winners, S *to_g, S *to_z, S *to_scale, Int T, Int n, Int H, \
+                              Int W, Int C, Int window, Int own) { \
+    return guarded([&] { \
+      all_backward_twice(v, a, b, g, z, scale, mean, rstd, winners, to_g, to_z, to_scale, T, MAPS, own); \
+    }); \
   } \
-  void norm_backward_##s(const S *g, const S *z, const S *scale, const S *mean, const S *rstd, const uint8_t *winners, \
-                         S *to_z, S *to_scale, S *to_shift, Int T, Int n, Int H, Int W, Int C, Int window, Int own) { \
-    all_backward(g, z, scale, mean, rstd, winners, to_z, to_scale, to_shift, T, MAPS, own); \
+  int patch_moments_##s(const S *x, S *mean, S *covariance, Int T, Int n, Int P, Int H, Int W, Int own) { \
+    return guarded([&] { all_patch_moments(x, mean, covariance, T, n, P, H, W, own); }); \
   } \
-  void norm_backward_twice_##s(const S *v, const S *a, const S *b, const S *g, const S *z, const S *scale, const S *mean, \
-                               const S *rstd, const uint8_t *winners, S *to_g, S *to_z, S *to_scale, Int T, Int n, Int H, \
-                               Int W, Int C, Int window, Int own) { \
-    all_backward_twice(v, a, b, g, z, scale, mean, rstd, winners, to_g, to_z, to_scale, T, MAPS, own); \
+  int first_forward_##s(const S *x, const S *u, S *y, uint8_t *winners, Int T, Int n, Int P, Int H, Int W, Int C) { \
+    return guarded([&] { all_first_forward(x, u, y, winners, T, First{n, P, H, W, C}); }); \
   } \
-  void patch_moments_##s(const S *x, S *mean, S *covariance, Int T, Int n, Int P, Int H, Int W, Int own) { \
-    const Int K = 9 * P; \
-    EACH_TASK patch_moments(x + t * n * P * (H + 2) * (W + 2), mean + t * K, covariance + t * K * K, own, P, H, W); \
+  int first_apply_##s(const S *x, const S *u, const uint8_t *winners, S *y, Int T, Int n, Int P, Int H, Int W, Int C) { \
+    return guarded([&] { all_first_apply(x, u, winners, y, T, First{n, P, H, W, C}); }); \
   } \
-  void first_forward_##s(const S *x, const S *u, S *y, uint8_t *winners, Int T, Int n, Int P, Int H, Int W, Int C) { \
-    all_first_forward(x, u, y, winners, T, First{n, P, H, W, C}); \
-  } \
-  void first_apply_##s(const S *x, const S *u, const uint8_t *winners, S *y, Int T, Int n, Int P, Int H, Int W, Int C) { \
-    all_first_apply(x, u, winners, y, T, First{n, P, H, W, C}); \
-  } \
-  void first_gradient_##s(const S *x, const S *g, const uint8_t *winners, S *u, Int T, Int n, Int P, Int H, Int W, \
-                          Int C) { \
-    all_first_gradient(x, g, winners, u, T, First{n, P, H, W, C}); \
+  int first_gradient_##s(const S *x, const S *g, const uint8_t *winners, S *u, Int T, Int n, Int P, Int H, Int W, \
+                         Int C) { \
+    return guarded([&] { all_first_gradient(x, g, winners, u, T, First{n, P, H, W, C}); }); \
   } \
   }
 
