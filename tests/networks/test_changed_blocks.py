@@ -107,6 +107,24 @@ def test_pairs_of_maps_go_through_changed_layers_too() -> None:
     torch.testing.assert_close(other(classes, queries), module(classes, queries))
 
 
+@pytest.mark.parametrize(
+    "changed",
+    [
+        lambda classes: classes.float(),
+        lambda classes: classes.bfloat16(),
+        lambda classes: classes[:, :8],
+        lambda classes: torch.cat([classes, classes], 1),
+    ],
+    ids=["float", "bfloat16", "too few channels", "too many channels"],
+)
+def test_pairs_of_maps_that_do_not_fit_are_torchs_errors(changed: Callable[[Tensor], Tensor]) -> None:
+    module = RelationModule(channels=16, filters=16).double()
+    classes, queries = (torch.rand(n, 16, 5, 5, dtype=torch.float64) for n in (3, 6))
+    assert module(classes, queries).shape == (6, 3)
+    with pytest.raises(RuntimeError, match=r"should be the same|to have 16 channels"):
+        module(changed(classes), queries)
+
+
 @pytest.mark.parametrize("channels", [1, 3, 16])
 @pytest.mark.parametrize("native", [True, False])
 def test_a_scale_of_exactly_zero_has_the_gradients_of_torchs_own_layers(

@@ -31,6 +31,7 @@ class Geometry:
 
 def convolve(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     """Maps ``[T, n, H, W, C]`` and filters ``[T or 1, O, C, 3, 3]`` to maps ``[T, n, H', W', O]``."""
+    assert weight.shape[2:] == (x.shape[4], 3, 3)
     outcome: Tensor = _Convolution.apply(x.contiguous(), weight.contiguous(), geometry)  # type: ignore[no-untyped-call]
     return outcome
 

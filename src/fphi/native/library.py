@@ -150,7 +150,7 @@ def _keep_freed_memory() -> None:
 
 
 def kernel(name: str, *arguments: Tensor | int | float | None) -> None:
-    """Call a function of the C interface: tensors as pointers, all of the dtype of the first one.
+    """Call a function of the C interface: tensors as pointers, all of the dtype of the first one, or bytes.
 
     The interpreter's lock is free meanwhile. Tensors must be contiguous.
 
@@ -160,12 +160,13 @@ def kernel(name: str, *arguments: Tensor | int | float | None) -> None:
     found = library()
     assert found is not None
     first = next(a for a in arguments if isinstance(a, Tensor))
-    if getattr(found, f"{name}_{_SUFFIX[first.dtype]}")(*map(_as_c, arguments)):
+    if getattr(found, f"{name}_{_SUFFIX[first.dtype]}")(*(_as_c(a, first.dtype) for a in arguments)):
         raise MemoryError(f"no memory left for the native kernel {name}")
 
 
-def _as_c(argument: Tensor | int | float | None) -> object:
+def _as_c(argument: Tensor | int | float | None, dtype: torch.dtype) -> object:
     if isinstance(argument, Tensor):
+        assert argument.dtype in (dtype, torch.uint8)
         assert argument.is_contiguous()
         return ctypes.c_void_p(argument.data_ptr())
     if isinstance(argument, float):

@@ -49,7 +49,7 @@ class _PairBlock(ConvBlock):
             return self._module_by_module(pairs.flatten(0, 1))
         of_class, of_query = self.conv.weight.chunk(2, dim=1)
         found = self._for_kernels(queries, of_query)
-        if found is not None:
+        if found is not None and self._for_kernels(classes, of_class) is not None:
             norm, block = found
             geometry = Geometry(1, 1)
             z = conv3x3(queries, of_query, geometry)[:, None] + conv3x3(classes, of_class, geometry)
