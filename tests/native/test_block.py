@@ -181,6 +181,13 @@ def test_autocast_goes_the_general_way() -> None:
         assert torch.equal(found, block(x))
 
 
+def test_a_default_device_is_for_new_tensors_alone() -> None:
+    network, x = Conv4(3, filters=16).double(), numbers(2, 1, 28, 28, seed=1)
+    found = network(x)
+    with torch.device("meta"):
+        assert torch.equal(network(x), found)
+
+
 def test_the_same_bits_from_run_to_run_and_for_any_batch() -> None:
     block, x = a_block().float(), numbers(3, 4, 16, 6, 6, seed=1, dtype=torch.float32)
     batched = vmap(block)(x)

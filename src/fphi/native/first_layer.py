@@ -64,7 +64,7 @@ class _FirstLayer(Function):
     @staticmethod
     def forward(x: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
         y = _outcome(x, u)
-        winners = torch.empty(y.shape, dtype=torch.uint8)
+        winners = y.new_empty(y.shape, dtype=torch.uint8)
         kernel("first_forward", x, u, y, winners, *_sizes(x, u))
         return y, winners
 

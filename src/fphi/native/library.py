@@ -152,7 +152,7 @@ def _keep_freed_memory() -> None:
 def kernel(name: str, *arguments: Tensor | int | float | None) -> None:
     """Call a function of the C interface: tensors as pointers, all of the dtype of the first one, or bytes.
 
-    The interpreter's lock is free meanwhile. Tensors must be contiguous.
+    The interpreter's lock is free meanwhile. Tensors must be contiguous and in this computer's memory.
 
     Raises:
         MemoryError: there is none left for what the kernel keeps meanwhile.
@@ -167,6 +167,7 @@ def kernel(name: str, *arguments: Tensor | int | float | None) -> None:
 def _as_c(argument: Tensor | int | float | None, dtype: torch.dtype) -> object:
     if isinstance(argument, Tensor):
         assert argument.dtype in (dtype, torch.uint8)
+        assert argument.is_cpu
         assert argument.is_contiguous()
         return ctypes.c_void_p(argument.data_ptr())
     if isinstance(argument, float):

@@ -56,7 +56,7 @@ class _NormPool(Function):
     ) -> tuple[Tensor, ...]:
         T, n, H, W, C = z.shape
         y = z.new_empty(T, n, H // spec.window, W // spec.window, C)
-        winners = torch.empty(y.shape, dtype=torch.uint8)
+        winners = y.new_empty(y.shape, dtype=torch.uint8)
         mean, rstd = mean.clone(), rstd.clone()  # written where they are not given
         sizes = (T, n, H, W, C, spec.window, spec.own)
         kernel("norm_forward", z, scale, shift, mean, rstd, y, winners, *sizes, spec.eps)
