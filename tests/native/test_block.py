@@ -181,6 +181,13 @@ def test_autocast_goes_the_general_way() -> None:
         assert torch.equal(found, block(x))
 
 
+@pytest.mark.parametrize("channels", [1, 16])
+def test_statistics_of_no_rows_are_nan(channels: int) -> None:
+    block = a_block(channels, mode="support")
+    with network_pass(support_rows=0):
+        assert block(numbers(3, channels, 8, 8, seed=1)).isnan().all()
+
+
 def test_a_default_device_is_for_new_tensors_alone() -> None:
     network, x = Conv4(3, filters=16).double(), numbers(2, 1, 28, 28, seed=1)
     found = network(x)

@@ -55,6 +55,7 @@ def covers(x: Tensor, weight: Tensor, norm: Norm, block: Block) -> bool:
         and weight.shape[1:] == (x.shape[1], 3, 3)
         and x.dtype in (torch.float32, torch.float64)
         and len(x) > 0
+        and (norm.given is None) == (block.norm.own > 0)
         and min(map(block.geometry.outcome, x.shape[2:])) >= block.norm.window
         and _is_followed_by_autograd_alone()
         and _are_alike(x, weight)
