@@ -195,6 +195,14 @@ def test_a_default_device_is_for_new_tensors_alone() -> None:
         assert torch.equal(network(x), found)
 
 
+def test_torchs_compiler_takes_a_network_as_one_graph() -> None:
+    network = Conv4(3, image_size=16, filters=16, norm="running").double().eval()
+    compiled, x = torch.compile(network, fullgraph=True, backend="eager"), numbers(2, 1, 16, 16, seed=1)
+    with pure_torch():  # the library is looked for anew after it
+        right = network(x)
+    torch.testing.assert_close(compiled(x), right)
+
+
 def test_the_same_bits_from_run_to_run_and_for_any_batch() -> None:
     block, x = a_block().float(), numbers(3, 4, 16, 6, 6, seed=1, dtype=torch.float32)
     batched = vmap(block)(x)

@@ -49,7 +49,8 @@ class Norm(NamedTuple):
 def covers(x: Tensor, weight: Tensor, norm: Norm, block: Block) -> bool:
     """Whether the kernels compute this block, of ``x: [n, C, H, W]``; else it is for PyTorch."""
     return (
-        library() is not None
+        not torch.compiler.is_compiling()  # the compiler cannot follow the question for the library
+        and library() is not None
         and x.dim() == 4
         and weight.shape[0] % _MULTIPLE == 0
         and weight.shape[1:] == (x.shape[1], 3, 3)
@@ -87,7 +88,6 @@ def _is_followed_by_autograd_alone() -> bool:
         forward_ad._current_level < 0
         and not torch.is_autocast_enabled("cpu")
         and not torch._C._get_tracing_state()
-        and not torch.compiler.is_compiling()
     )
 
 

@@ -160,6 +160,9 @@ class Conv4(nn.Module):
                                   filters=(32, 64, 128, 128, 256)``
     ============================  ==============================================  ==========
 
+    The convolutions' biases have no effect and no gradient where a norm takes its statistics from the batch,
+    which cancel them: only ``norm="running"`` in ``eval()`` and the like has use for them.
+
     Args:
         ways: outputs of the head, or None for an embedding network.
         channels: input channels.
