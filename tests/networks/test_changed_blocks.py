@@ -47,7 +47,47 @@ def weighted(block: ConvBlock) -> None:
     parametrizations.weight_norm(block.conv)
 
 
-CHANGES = [pruned, old_spectral_norm, reflecting, dilated, torchs_norm, weighted]
+def uneven(block: ConvBlock) -> None:
+    block.conv.stride = (2, 1)
+
+
+def striding(block: ConvBlock) -> None:
+    block.conv.stride = (2, 2)
+
+
+def wide(block: ConvBlock) -> None:
+    block.conv = nn.Conv2d(block.conv.in_channels, 16, 5, padding=1)
+
+
+class Standardised(nn.Conv2d):
+    def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        z: Tensor = super()._conv_forward(x, weight - weight.mean((1, 2, 3), keepdim=True), bias)
+        return z
+
+
+def of_another_class(block: ConvBlock) -> None:
+    block.conv = Standardised(block.conv.in_channels, 16, 3, padding=1)
+
+
+def patched(block: ConvBlock) -> None:
+    whole = block.conv.forward
+    block.conv.forward = lambda x: 2 * whole(x) + 1  # type: ignore[method-assign, assignment]
+
+
+class Doubled(BatchNorm):
+    def forward(self, x: Tensor) -> Tensor:
+        return 2 * super().forward(x)
+
+
+def norm_of_another_class(block: ConvBlock) -> None:
+    block.norm = Doubled(16)
+
+
+CHANGES = [
+    pruned, old_spectral_norm, reflecting, dilated, torchs_norm, weighted, uneven, striding, wide, of_another_class,
+    patched, norm_of_another_class,
+]  # fmt: skip
+FOR_ANY_CHANNELS = [uneven, striding, wide, of_another_class, patched, norm_of_another_class]
 
 
 @pytest.mark.parametrize("change", CHANGES)
@@ -61,6 +101,14 @@ def test_a_changed_block_is_its_layers_one_after_another(change: Change, downsam
     torch.testing.assert_close(block(x), F.max_pool2d(z, 2) if downsample == "pool" else z)
 
 
+@pytest.mark.parametrize("change", FOR_ANY_CHANNELS)
+def test_a_changed_block_on_images_is_its_layers_one_after_another(change: Change) -> None:
+    torch.manual_seed(0)
+    block, x = ConvBlock(1, 16, "pool", BatchNorm(16)), torch.rand(3, 1, 8, 8)
+    change(block)
+    torch.testing.assert_close(block(x), F.max_pool2d(block.norm(block.conv(x)).relu(), 2))
+
+
 def test_hooks_are_called() -> None:
     block, seen = ConvBlock(16, 16, "pool", BatchNorm(16)), list[Tensor]()
     before = block(torch.ones(2, 16, 8, 8))
@@ -68,6 +116,13 @@ def test_hooks_are_called() -> None:
     block.norm.register_forward_hook(lambda m, i, o: seen.append(o))
     torch.testing.assert_close(block(torch.ones(2, 16, 8, 8)), before)
     assert [tuple(map_.shape) for map_ in seen] == [(2, 16, 8, 8)] * 2
+
+
+def test_hooks_on_every_module_are_called() -> None:
+    block, seen = ConvBlock(16, 16, "pool", BatchNorm(16)), list[str]()
+    with nn.modules.module.register_module_forward_hook(lambda m, i, o: seen.append(type(m).__name__)):
+        block(torch.ones(2, 16, 8, 8))
+    assert seen == ["Conv2d", "BatchNorm", "ConvBlock"]
 
 
 @pytest.mark.filterwarnings("ignore:There is a performance drop")

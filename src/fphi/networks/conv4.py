@@ -6,6 +6,7 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.module import _has_any_global_hook
 
 from fphi.errors import FphiError
 from fphi.native import Block, Geometry, Norm, NormPool, conv_block, covers
@@ -61,10 +62,18 @@ class ConvBlock(nn.Module):
 
     def _is_as_made(self) -> bool:
         """Whether convolution and norm are such as `__init__` makes, and are called alone."""
-        conv, norm = self.conv, self.norm
-        usual = (self.padding, self.padding) == conv.padding and conv.padding_mode == "zeros"
-        own = isinstance(norm, BatchNorm) and conv.dilation == (1, 1) and conv.groups == 1 and usual
-        return own and not any(_has_hooks(module) for module in (conv, norm))
+        conv = self.conv
+        return (
+            _is_plain(conv, nn.Conv2d)
+            and _is_plain(self.norm, BatchNorm)
+            and not _has_any_global_hook()  # type: ignore[no-untyped-call]
+            and conv.kernel_size == (3, 3)
+            and conv.stride in (((1, 1),) if self.pool else ((1, 1), (2, 2)))
+            and conv.padding == (self.padding, self.padding)
+            and conv.padding_mode == "zeros"
+            and conv.dilation == (1, 1)
+            and conv.groups == 1
+        )
 
     def _module_by_module(self, x: Tensor) -> Tensor:
         z: Tensor = self.norm(self.conv(x)).relu()
@@ -139,6 +148,15 @@ def _winners(z: Tensor, scale: Tensor) -> Tensor:
     return torch.where(scale[:, None, None] == 0, first, F.max_pool2d(z, 2))
 
 
+def _is_plain(module: nn.Module, kind: type[nn.Module]) -> bool:
+    """Whether it computes what its kind does, by whatever parameters, and nothing else."""
+    own = type(module)
+    if "parametrizations" in module._modules:  # torch made a class of the one that it was
+        own = own.__bases__[0]
+    changed = "forward" in vars(module) or "_conv_forward" in vars(module)
+    return own is kind and not changed and not _has_hooks(module)
+
+
 def _has_hooks(module: nn.Module) -> bool:
     """Whether something is called before or after it: torch's pruning is, and its older norms of weights."""
     held = (module._forward_pre_hooks, module._forward_hooks, module._backward_hooks)
@@ -160,8 +178,8 @@ class Conv4(nn.Module):
                                   filters=(32, 64, 128, 128, 256)``
     ============================  ==============================================  ==========
 
-    The convolutions' biases have no effect and no gradient where a norm takes its statistics from the batch,
-    which cancel them: only ``norm="running"`` in ``eval()`` and the like has use for them.
+    Where a norm takes its statistics from the batch they cancel the convolution's bias, which then has no
+    effect and no gradient (``grad`` stays None); stored ones, as of ``norm="running"`` in ``eval()``, do not.
 
     Args:
         ways: outputs of the head, or None for an embedding network.
