@@ -69,6 +69,23 @@ def test_a_foreign_binary_is_refused(plain: pytest.MonkeyPatch) -> None:
         library()
 
 
+def test_words_that_are_no_wish_are_refused(plain: pytest.MonkeyPatch) -> None:
+    plain.setenv("FPHI_NATIVE", "off")
+    with pytest.raises(FphiError, match="FPHI_NATIVE=off is no file; use 0 for pure PyTorch, 1 for"):
+        library()
+
+
+def test_a_processor_that_no_binary_is_for_is_named(plain: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "kernels-avx2.so").touch()
+    plain.setattr(module, "__file__", str(tmp_path / "library.py"))
+    plain.setattr(module, "_capability", lambda: "DEFAULT")
+    plain.setenv("ATEN_CPU_CAPABILITY", "default")
+    assert library() is None
+    assert native.describe().endswith(
+        "for avx2, and torch takes this processor for DEFAULT, as ATEN_CPU_CAPABILITY=default says"
+    )
+
+
 @pytest.mark.parametrize("length", [0, 5000])
 def test_half_a_binary_is_not_loaded(length: int, tmp_path: Path, plain: pytest.MonkeyPatch) -> None:
     found = library()
