@@ -123,6 +123,33 @@ def test_gradients_of_each_example() -> None:
     assert agree(list(found.values()), list(right.values()))
 
 
+@pytest.mark.parametrize(("channels", "downsample"), [(1, "pool"), (3, "stride"), (16, "pool"), (16, "none")])
+@pytest.mark.parametrize("mode", ["query-batch", "running"])
+def test_gradients_of_each_example_within_whose_loss_others_are_closed_over(
+    mode: Mode, channels: int, downsample: str
+) -> None:
+    """A derivative is taken inside of ``vmap``, of what it does not batch, and another ``vmap`` inside that."""
+    block = a_block(channels, 16, downsample, mode).requires_grad_(requires_grad=False)
+    x = numbers(3, 4, channels, 6, 6, seed=1)
+
+    def of_each(name: str, value: Tensor, factors: Tensor | None) -> Tensor:
+        def loss(value: Tensor, x: Tensor) -> Tensor:
+            outcome: Tensor = functional_call(block, {name: value}, (x,))
+            return outcome.square().sum()
+
+        def losses(value: Tensor, x: Tensor) -> Tensor:
+            return loss(value, x) if factors is None else vmap(lambda f: f * loss(value, x))(factors).sum()
+
+        found: Tensor = vmap(lambda x: grad(lambda value: losses(value, x))(value))(x)
+        return found
+
+    for name, value in block.named_parameters():
+        for factors in (None, numbers(2, seed=2)):
+            found = of_each(name, value, factors)
+            with pure_torch():
+                assert agree([found], [of_each(name, value, factors)])
+
+
 @pytest.mark.filterwarnings(
     "ignore:.*torch.jit.script:DeprecationWarning"
 )  # of torch, where jvp is first used

@@ -101,10 +101,22 @@ def conv_block(x: Tensor, weight: Tensor, norm: Norm, block: Block) -> Tensor:
         block: what is computed, one that `covers` this.
     """
     given = (x, weight, norm.scale, norm.shift, *(norm.given or ()))
-    if any(map(torch._C._functorch.is_batchedtensor, given)):
+    if _is_innermost_batch_of(given):
         outcome: Tensor = _OfTasks.apply(block, *given)  # type: ignore[no-untyped-call]
         return outcome
     return _of_tasks(block, *(a[None] for a in given))[0]
+
+
+def _is_innermost_batch_of(operands: tuple[Tensor, ...]) -> bool:
+    """Whether the innermost transform of ``torch.func`` is a ``vmap`` that batches one of them.
+
+    Where it is one that takes derivatives, the batch is further out: each kernel then merges it for itself.
+    """
+    functorch = torch._C._functorch
+    innermost = functorch.peek_interpreter_stack()
+    if innermost is None or innermost.key() != functorch.TransformType.Vmap:
+        return False
+    return any(functorch.maybe_get_level(a) == innermost.level() for a in operands)
 
 
 @signed
