@@ -82,6 +82,27 @@ def test_stored_statistics() -> None:
     assert agree(*by_both(network, numbers(4, 1, 28, 28, seed=2)))
 
 
+@pytest.mark.parametrize("name", ["running_mean", "running_var"])
+def test_derivatives_by_stored_statistics_under_vmap(name: str) -> None:
+    block, x = (
+        a_block(mode="running").eval().requires_grad_(requires_grad=False),
+        numbers(2, 4, 16, 6, 6, seed=1),
+    )
+    stacked = numbers(2, 32, seed=2).exp().requires_grad_()
+
+    def loss(statistics: Tensor) -> Tensor:
+        outcomes: Tensor = vmap(lambda s, x: functional_call(block, {f"norm.{name}": s}, (x,)))(statistics, x)
+        return outcomes.square().sum()
+
+    def found() -> list[Tensor]:
+        return [grad(loss)(stacked.detach()), *torch.autograd.grad(loss(stacked), stacked)]
+
+    with pure_torch():
+        right = found()
+    assert agree(found(), right)
+    assert float(right[0].abs().max()) > 1
+
+
 @pytest.mark.parametrize("shared", [True, False])
 @pytest.mark.parametrize("channels", [1, 16])
 def test_tasks_batched(channels: int, shared: bool) -> None:

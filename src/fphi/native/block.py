@@ -70,7 +70,7 @@ def _is_of(norm: Norm, weight: Tensor) -> bool:
     return (
         all(a.shape == weight.shape[:1] for a in (norm.scale, norm.shift, *constants))
         and _are_alike(weight, norm.scale, norm.shift, *constants)
-        and not any(a.requires_grad for a in constants)
+        and not any(map(_needs_gradient, constants))
     )
 
 
@@ -187,9 +187,10 @@ def _first(
 
 
 def _needs_gradient(x: Tensor) -> bool:
+    """Whether any transform takes a derivative by it: what ``vmap`` batches does not say so itself."""
     functorch = torch._C._functorch
     while functorch.is_functorch_wrapped_tensor(x):
-        if functorch.is_gradtrackingtensor(x):  # torch.func takes a derivative by it, or may
+        if functorch.is_gradtrackingtensor(x) and x.requires_grad:
             return True
         x = functorch.get_unwrapped(x)
     return x.requires_grad
