@@ -7,6 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 from torch.func import functional_call, grad, jvp, vmap
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.utils.flop_counter import FlopCounterMode
 
 from fphi import native
 from fphi.networks.batch_norm import BatchNorm, Mode, network_pass
@@ -219,6 +221,15 @@ def test_a_norm_that_does_not_fit_goes_the_general_way(norm: native.Norm) -> Non
     block = native.Block(native.Geometry(1, 1), native.NormPool(2, 2, 1e-5))
     assert native.covers(x, weight, native.Norm(torch.ones(32), torch.ones(32)), block)
     assert not native.covers(x, weight, norm, block)
+
+
+def test_what_watches_torchs_operations_sees_them() -> None:
+    block, x = a_block().requires_grad_(requires_grad=False), numbers(2, 16, 6, 6, seed=1)
+    with FlopCounterMode(display=False) as counter:
+        block(x)
+    assert counter.get_total_flops() == 2 * (2 * 6 * 6) * (9 * 16) * 32
+    recorded = make_fx(block)(x)
+    assert agree([recorded(2 * x)], [block(2 * x)])
 
 
 def test_autocast_goes_the_general_way() -> None:

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import Function, forward_ad
+from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 from fphi.native.batching import signed
 from fphi.native.convolution import Geometry, convolve
@@ -88,6 +89,7 @@ def _is_followed_by_autograd_alone() -> bool:
         forward_ad._current_level < 0
         and not torch.is_autocast_enabled("cpu")
         and not torch._C._get_tracing_state()
+        and _get_current_dispatch_mode() is None  # one that records or counts torch's operations
     )
 
 
