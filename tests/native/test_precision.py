@@ -10,6 +10,7 @@ from statistics import median
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from fphi import Conv4, Examples, Task, meta_gradient, sgd
 from fphi.learnable import (
@@ -19,8 +20,10 @@ from fphi.learnable import (
     PrototypicalLearner,
     ReptileLearner,
 )
+from fphi.networks.batch_norm import BatchNorm
+from fphi.networks.conv4 import ConvBlock
 from fphi.within import Batching
-from native_helpers import numbers
+from native_helpers import derivatives, deviation, needs_kernels, numbers
 
 FILTERS, SEEDS = 16, range(5)
 
@@ -90,3 +93,30 @@ def test_float32_deviates_from_float64_by_no_more_than_twice_what_a_loop_does(na
         loops.append(float((by_loop - right).norm() / right.norm()))
     assert median(ours) < 2 * median(loops)
     assert median(ours) < 1e-4
+
+
+@needs_kernels
+@pytest.mark.parametrize("side", [84, 400])
+@pytest.mark.parametrize(("channels", "downsample"), [(16, "pool"), (16, "stride"), (3, "pool")])
+def test_a_block_is_as_exact_on_large_maps(channels: int, downsample: str, side: int) -> None:
+    """Its output and first and second derivatives by filter, scale and shift: sums over up to 160,000 pixels."""
+    torch.manual_seed(0)
+    block = ConvBlock(channels, FILTERS, downsample, BatchNorm(FILTERS))  # type: ignore[arg-type]
+    names = ("conv.weight", "norm.weight", "norm.bias")
+    values = [block.get_parameter(name).detach().double() for name in names]
+    x = numbers(1, channels, side, side, seed=1).abs()
+
+    def by_torchs_layers(weight: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+        z = nn.functional.conv2d(x.to(weight.dtype), weight, None, block.conv.stride, 1)
+        y = nn.functional.batch_norm(z, None, None, scale, shift, training=True, eps=block.norm.eps).relu()
+        return nn.functional.max_pool2d(y, 2) if block.pool else y
+
+    def by_kernels(*values: Tensor) -> Tensor:
+        outcome: Tensor = functional_call(block, dict(zip(names, values, strict=True)), (x.float(),))
+        return outcome
+
+    right = derivatives(by_torchs_layers, values, 2)
+    single = [value.float() for value in values]
+    found, torchs = (derivatives(f, single, 2) for f in (by_kernels, by_torchs_layers))
+    for a, b, c in zip(found, torchs, right, strict=True):
+        assert deviation([a], [c]) <= 2 * deviation([b], [c])

@@ -23,13 +23,19 @@ template <class S> struct PixelSums {
     Lane<S> number;
     for (int l = 0; l < L; l++) number[l] = l;
     const Lane<S> inside = number < Lane<S>{} + int(W % L);  // where a row's last vector is within the row
-    for (Int y = 0; y < H; y++, a += W + 2, b += W + 2)
-      for (Int c = 0; c < W; c += L) {
-        Vec<S> own = in_register(load(a + c));
-        if (c + L > W) own = inside ? own : Vec<S>{};
-        single += own;
-        for (int j = 0; j < 3; j++) product[j] += own * load(b + c + j);
-      }
+    each_band(H, (W + L - 1) / L, [&](Int first, Int last) {
+      const S *p = a + first * (W + 2), *q = b + first * (W + 2);
+      Vec<S> part[3] = {}, part_alone{};
+      for (Int y = first; y < last; y++, p += W + 2, q += W + 2)
+        for (Int c = 0; c < W; c += L) {
+          Vec<S> own = in_register(load(p + c));
+          if (c + L > W) own = inside ? own : Vec<S>{};
+          part_alone += own;
+          for (int j = 0; j < 3; j++) part[j] += own * load(q + c + j);
+        }
+      single += part_alone;
+      for (int j = 0; j < 3; j++) product[j] += part[j];
+    });
     for (int l = 0; l < L; l++) {
       alone += single[l];
       for (int j = 0; j < 3; j++) products[j] += product[j][l];
@@ -77,11 +83,16 @@ template <class S> struct Corner {  // the 4x4 pixels that a window sees
   }
 };
 
-// f(pixels of the first plane under a window, offset of the output) for all windows of one image of P planes.
-template <class S, class F> inline void each_window(const S *x, Int image, Int P, Int H, Int W, Int C, const F &f) {
-  for (Int y = 0; y < H / 2; y++)
+// f(pixels of the first plane under a window, offset of the output) for the windows of one image of P planes, in its
+// rows `first` to `last` of windows, or in all of them.
+template <class S, class F>
+inline void each_window(const S *x, Int image, Int P, Int H, Int W, Int C, Int first, Int last, const F &f) {
+  for (Int y = first; y < last; y++)
     for (Int c = 0; c < W / 2; c++)
       f(x + (image * P * (H + 2) + 2 * y) * (W + 2) + 2 * c, ((image * (H / 2) + y) * (W / 2) + c) * C);
+}
+template <class S, class F> inline void each_window(const S *x, Int image, Int P, Int H, Int W, Int C, const F &f) {
+  each_window(x, image, P, H, W, C, 0, H / 2, f);
 }
 
 template <class S, int P> struct FourPixels {
@@ -141,24 +152,26 @@ void first_gradient(const S *x, const S *g, const uint8_t *winners, S *D, Int n,
   for (Int i = 0; i < n; i++)
     for (Int v = 0; v < C; v += LANES<S>)
       for (int plane = 0; plane < P; plane++) {
-        Vec<S> f[10] = {};
-        each_window(x + plane * (H + 2) * (W + 2), i, P, H, W, C, [&](const S *pixels, Int to) {
-          const Corner<S> q(pixels, W + 2);
-          Lane<S> which = load_bytes<S>(winners + to + v);
-          Vec<S> all = in_register(load(g + to + v));
-          Vec<S> a = where<S>(which, 0, all), b = where<S>(which, 1, all);
-          Vec<S> c = where<S>(which, 2, all), d = where<S>(which, 3, all);
-          f[0] += (a + b) + (c + d);
+        each_band(H / 2, W / 2, [&](Int first, Int last) {
+          Vec<S> f[10] = {};
+          each_window(x + plane * (H + 2) * (W + 2), i, P, H, W, C, first, last, [&](const S *pixels, Int to) {
+            const Corner<S> q(pixels, W + 2);
+            Lane<S> which = load_bytes<S>(winners + to + v);
+            Vec<S> all = in_register(load(g + to + v));
+            Vec<S> a = where<S>(which, 0, all), b = where<S>(which, 1, all);
+            Vec<S> c = where<S>(which, 2, all), d = where<S>(which, 3, all);
+            f[0] += (a + b) + (c + d);
 #pragma GCC unroll 9
-          for (int k = 0; k < 9; k++) {
-            const int y = k / 3, z = k % 3;
-            f[k + 1] += (q.x[y][z] * a + q.x[y][z + 1] * b) + (q.x[y + 1][z] * c + q.x[y + 1][z + 1] * d);
+            for (int k = 0; k < 9; k++) {
+              const int y = k / 3, z = k % 3;
+              f[k + 1] += (q.x[y][z] * a + q.x[y][z + 1] * b) + (q.x[y + 1][z] * c + q.x[y + 1][z + 1] * d);
+            }
+          });
+          for (int k = plane ? 1 : 0; k < 10; k++) {
+            S *to = D + (k ? plane * 9 + k : 0) * C + v;
+            store(to, i || first ? load(to) + f[k] : f[k]);
           }
         });
-        for (int k = plane ? 1 : 0; k < 10; k++) {
-          S *to = D + (k ? plane * 9 + k : 0) * C + v;
-          store(to, i ? load(to) + f[k] : f[k]);
-        }
       }
 }
 

@@ -5,8 +5,10 @@
 // Mean and 1/deviation come from the leading `own` rows of z: all rows, those of the support set, or none, and then
 // they are given. `winners` keeps which pixel of the window became the output, DEAD where the ReLU cut it off.
 // Maps [n][H][W][C] and [n][h][w][C], one number per channel [C], C a multiple of LINE<S>.
-// Each cache line of channels is done for all pixels before the next: its sums stay in registers.
+// Each cache line of channels is done for all pixels before the next: its sums stay in registers. They are closed after
+// every band of pixels, so that rounding stays small on maps of any size.
 #pragma once
+#include <algorithm>
 #include <cmath>
 
 #include "vectors.hpp"
@@ -70,25 +72,54 @@ template <class S, bool POOL> struct Window {
   }
 };
 
-// f(offset of the window's first pixel, offset of the output) for the windows of one image.
-template <bool POOL, class F> inline void each_window(const Maps &m, Int image, const F &f) {
+// f(offset of the window's first pixel, offset of the output) for the windows of one image, in its rows `first` to `last`
+// of windows, or in all of them.
+template <bool POOL, class F> inline void each_window(const Maps &m, Int image, Int first, Int last, const F &f) {
   constexpr int side = POOL ? 2 : 1;
   const Int h = m.H / side, w = m.W / side;
-  for (Int y = 0; y < h; y++)
+  for (Int y = first; y < last; y++)
     for (Int x = 0; x < w; x++)
       f(((image * m.H + side * y) * m.W + side * x) * m.C, ((image * h + y) * w + x) * m.C);
 }
+template <bool POOL, class F> inline void each_window(const Maps &m, Int image, const F &f) {
+  each_window<POOL>(m, image, 0, m.h(), f);
+}
 
-// The sum of f(offset of a vector) over the pixels of the leading images: image by image, so that rounding stays small.
-template <class S, class F> inline Channels<S> sum_of(const Maps &m, Int images, Int c, const F &f) {
-  Channels<S> sum = Channels<S>::zero();
-  for (Int i = 0; i < images; i++) {
-    Channels<S> part = Channels<S>::zero();
-    for (Int p = i * m.H * m.W; p < (i + 1) * m.H * m.W; p++)
-      EACH_VECTOR part.v[e] += f(p * m.C + c + e * LANES<S>, e);
-    sum += part;
+// f(first, last) for bands of rows, each of BAND columns or, where a row has more, of one row.
+constexpr Int BAND = 64;
+template <class F> inline void each_band(Int rows, Int columns, const F &f) {
+  const Int height = std::max(BAND / columns, Int(1));
+  for (Int y = 0; y < rows; y += height) f(y, std::min(y + height, rows));
+}
+
+// The sum of what bands add up to. Two levels: errors grow with the root of how many numbers one variable takes up.
+template <class A> class Sum {
+  A group{}, all{};
+  Int parts = 0;
+
+ public:
+  void operator+=(const A &part) {
+    group += part;
+    if (++parts % BAND == 0) all += group, group = A{};
   }
-  return sum;
+  A value() const {
+    A sum = all;
+    sum += group;
+    return sum;
+  }
+};
+
+// The sum of f(offset of a vector) over the pixels of the leading images.
+template <class S, class F> inline Channels<S> sum_of(const Maps &m, Int images, Int c, const F &f) {
+  Sum<Channels<S>> sum;
+  for (Int i = 0; i < images; i++)
+    each_band(m.H * m.W, 1, [&](Int first, Int last) {
+      Channels<S> part = Channels<S>::zero();
+      for (Int p = i * m.H * m.W + first; p < i * m.H * m.W + last; p++)
+        EACH_VECTOR part.v[e] += f(p * m.C + c + e * LANES<S>, e);
+      sum += part;
+    });
+  return sum.value();
 }
 
 template <class S> void moments(const S *z, S *mean, S *rstd, const Maps &m, Int own, S eps) {
@@ -141,20 +172,22 @@ void backward(const S *g, const S *z, const S *scale, const S *mean, const S *rs
   for (Int c = 0; c < m.C; c += LINE<S>) {
     CHANNELS(mu, load(mean + c + e * LANES<S>));
     CHANNELS(r, load(rstd + c + e * LANES<S>));
-    Channels<S> sum = Channels<S>::zero(), along = sum;  // of g, and of g * s
-    for (Int i = 0; i < m.n; i++) {
-      Channels<S> sum_i = Channels<S>::zero(), along_i = sum_i;
-      each_window<POOL>(m, i, [&](Int from, Int to) {
-        EACH_VECTOR {
-          const Int l = c + e * LANES<S>;
-          Lane<S> which = load_bytes<S>(winners + to + l);
-          Vec<S> alive = (which < DEAD) ? in_register(load(g + to + l)) : Vec<S>{};
-          sum_i.v[e] += alive;
-          along_i.v[e] += alive * (Window<S, POOL>(z + from + l, m).winner(which) - mu.v[e]);
-        }
+    Sum<Channels<S>> of_g, of_gs;
+    for (Int i = 0; i < m.n; i++)
+      each_band(m.h(), m.w(), [&](Int first, Int last) {
+        Channels<S> sum = Channels<S>::zero(), along = sum;
+        each_window<POOL>(m, i, first, last, [&](Int from, Int to) {
+          EACH_VECTOR {
+            const Int l = c + e * LANES<S>;
+            Lane<S> which = load_bytes<S>(winners + to + l);
+            Vec<S> alive = (which < DEAD) ? in_register(load(g + to + l)) : Vec<S>{};
+            sum.v[e] += alive;
+            along.v[e] += alive * (Window<S, POOL>(z + from + l, m).winner(which) - mu.v[e]);
+          }
+        });
+        of_g += sum, of_gs += along;
       });
-      sum += sum_i, along += along_i;
-    }
+    Channels<S> sum = of_g.value(), along = of_gs.value();
     EACH_VECTOR along.v[e] *= r.v[e];
     along.to(to_scale + c), sum.to(to_shift + c);
     CHANNELS(k, load(scale + c + e * LANES<S>) * r.v[e]);
@@ -194,27 +227,34 @@ void backward_twice(const S *v, const S *a, const S *b, const S *g, const S *z, 
   for (Int c = 0; c < m.C; c += LINE<S>) {
     CHANNELS(mu, load(mean + c + e * LANES<S>));
     CHANNELS(r, load(rstd + c + e * LANES<S>));
-    Channels<S> sv = Channels<S>::zero(), svs = sv, sg = sv, sgs = sv, svg = sv;
+    Sum<Channels<S>> of_v, of_vs, of_g, of_gs, of_vg;
     for (Int i = 0; i < m.n; i++) {
-      Channels<S> sv_i = Channels<S>::zero(), svs_i = sv_i, sg_i = sv_i, sgs_i = sv_i, svg_i = sv_i;
       if (i < own)
-        for (Int p = i * m.H * m.W; p < (i + 1) * m.H * m.W; p++) EACH_VECTOR {
-            const Int l = p * m.C + c + e * LANES<S>;
-            Vec<S> own_v = load(v + l);
-            sv_i.v[e] += own_v, svs_i.v[e] += own_v * (load(z + l) - mu.v[e]);
+        each_band(m.H * m.W, 1, [&](Int first, Int last) {
+          Channels<S> part_v = Channels<S>::zero(), part_vs = part_v;
+          for (Int p = i * m.H * m.W + first; p < i * m.H * m.W + last; p++) EACH_VECTOR {
+              const Int l = p * m.C + c + e * LANES<S>;
+              Vec<S> own_v = load(v + l);
+              part_v.v[e] += own_v, part_vs.v[e] += own_v * (load(z + l) - mu.v[e]);
+            }
+          of_v += part_v, of_vs += part_vs;
+        });
+      each_band(m.h(), m.w(), [&](Int first, Int last) {
+        Channels<S> part_g = Channels<S>::zero(), part_gs = part_g, part_vg = part_g;
+        each_window<POOL>(m, i, first, last, [&](Int from, Int to) {
+          EACH_VECTOR {
+            const Int l = c + e * LANES<S>;
+            Lane<S> which = load_bytes<S>(winners + to + l);
+            Vec<S> alive = (which < DEAD) ? in_register(load(g + to + l)) : Vec<S>{};
+            part_g.v[e] += alive;
+            part_gs.v[e] += alive * (Window<S, POOL>(z + from + l, m).winner(which) - mu.v[e]);
+            part_vg.v[e] += alive * Window<S, POOL>(v + from + l, m).winner(which);
           }
-      each_window<POOL>(m, i, [&](Int from, Int to) {
-        EACH_VECTOR {
-          const Int l = c + e * LANES<S>;
-          Lane<S> which = load_bytes<S>(winners + to + l);
-          Vec<S> alive = (which < DEAD) ? in_register(load(g + to + l)) : Vec<S>{};
-          sg_i.v[e] += alive;
-          sgs_i.v[e] += alive * (Window<S, POOL>(z + from + l, m).winner(which) - mu.v[e]);
-          svg_i.v[e] += alive * Window<S, POOL>(v + from + l, m).winner(which);
-        }
+        });
+        of_g += part_g, of_gs += part_gs, of_vg += part_vg;
       });
-      sv += sv_i, svs += svs_i, sg += sg_i, sgs += sgs_i, svg += svg_i;
     }
+    Channels<S> sv = of_v.value(), svs = of_vs.value(), sg = of_g.value(), sgs = of_gs.value(), svg = of_vg.value();
     CHANNELS(k, load(scale + c + e * LANES<S>) * r.v[e]);
     Channels<S> at_v, at_g, at_z, at_one, g_v, g_z, g_one;
     EACH_VECTOR {

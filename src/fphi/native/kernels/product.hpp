@@ -2,7 +2,8 @@
 //
 // B and C have their rows one after another; A's two strides are free, so A may be a transposed matrix or the
 // pixels of a map. N is a multiple of a vector. A block of C stays in registers while K runs: 6 rows of 2 vectors
-// are what AVX2's 16 registers hold beside a row of B, 6 rows of 4 for AVX-512's 32.
+// are what AVX2's 16 registers hold beside a row of B, 6 rows of 4 for AVX-512's 32. What is added to comes last: so
+// rounding stays small where many products are added up.
 #pragma once
 #include "vectors.hpp"
 
@@ -18,7 +19,7 @@ inline void product_block(const S *A, Int a_row, Int a_column, const S *B, Int b
 #pragma GCC unroll 8
   for (int r = 0; r < R; r++)
 #pragma GCC unroll 4
-    for (int v = 0; v < V; v++) c[r][v] = add ? load(C + r * c_row + v * L) : Vec<S>{};
+    for (int v = 0; v < V; v++) c[r][v] = Vec<S>{};
   for (Int k = 0; k < K; k++, A += a_column, B += b_row) {
     Vec<S> b[V];
 #pragma GCC unroll 4
@@ -33,7 +34,7 @@ inline void product_block(const S *A, Int a_row, Int a_column, const S *B, Int b
 #pragma GCC unroll 8
   for (int r = 0; r < R; r++)
 #pragma GCC unroll 4
-    for (int v = 0; v < V; v++) store(C + r * c_row + v * L, c[r][v]);
+    for (int v = 0; v < V; v++) store(C + r * c_row + v * L, add ? load(C + r * c_row + v * L) + c[r][v] : c[r][v]);
 }
 
 template <class S, int V>
