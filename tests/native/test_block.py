@@ -262,8 +262,21 @@ def test_torchs_compiler_takes_a_network_as_one_graph() -> None:
     torch.testing.assert_close(compiled(x), right)
 
 
-def test_the_same_bits_from_run_to_run_and_for_any_batch() -> None:
-    block, x = a_block().float(), numbers(3, 4, 16, 6, 6, seed=1, dtype=torch.float32)
+@pytest.mark.parametrize("channels", [1, 3, 16])
+def test_the_same_bits_from_run_to_run_and_for_any_batch(channels: int) -> None:
+    block = a_block(channels, 64).float().requires_grad_(requires_grad=False)
+    x = numbers(3, 4, channels, 6, 6, seed=1, dtype=torch.float32)
+    filters = block.conv.weight * torch.tensor([1.0, 0.9, 0.7])[:, None, None, None, None]
+
+    def found(count: int) -> list[Tensor]:
+        def outcome(weight: Tensor) -> Tensor:
+            y: Tensor = vmap(lambda w, x: functional_call(block, {"conv.weight": w}, (x,)))(weight, x[:count])
+            return y
+
+        return derivatives(outcome, [filters[:count]], 2)
+
     batched = vmap(block)(x)
     assert torch.equal(batched, vmap(block)(x))
     assert torch.equal(batched, torch.stack([copy.deepcopy(block)(a) for a in x]))
+    for count in (1, 2):
+        assert all(torch.equal(a[0], b[0]) for a, b in zip(found(count), found(3), strict=True))

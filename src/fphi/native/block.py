@@ -149,7 +149,7 @@ def _of_tasks(
     statistics = (given[0], given[1]) if given else None
     if block.norm.window == 2 and stride == 1 and x.shape[2] in PLANES and not _needs_gradient(x):
         padded = F.pad(x, (padding,) * 4) if padding else x
-        y = _first(padded, weight.flatten(2), scale, shift, statistics, block.norm)
+        y = _first(padded, weight, scale, shift, statistics, block.norm)
     else:
         z = convolve(x.permute(0, 1, 3, 4, 2), weight, block.geometry)
         y = norm_pool(z, scale, shift, statistics, block.norm)
@@ -176,16 +176,27 @@ def _first(
     given: tuple[Tensor, Tensor] | None,
     spec: NormPool,
 ) -> Tensor:
-    """The block on data: its normalisation is multiplied into the filters ``[T or 1, O, 9 P]`` beforehand."""
-    if given is None:
-        center, covariance = patch_moments(padded, spec.own)
-        mean = (weight @ center[..., None])[..., 0]
-        rstd = (((weight @ covariance) * weight).sum(2).clamp_min(0) + spec.eps).rsqrt()
-    else:
-        mean, rstd = given
+    """The block on data: its normalisation is multiplied into the filters beforehand."""
+    mean, rstd = given or _statistics(padded, weight, spec)
     scale = scale * rstd
-    u = torch.cat([(shift - mean * scale)[..., None], scale[..., None] * weight], 2).mT
+    u = torch.cat([(shift - mean * scale)[..., None], scale[..., None] * weight.flatten(2)], 2).mT
     return first_layer(padded, u)
+
+
+def _statistics(padded: Tensor, weight: Tensor, spec: NormPool) -> tuple[Tensor, Tensor]:
+    """Mean and 1/deviation ``[T, O]`` of the convolution's outcome, from mean and covariance of the patches.
+
+    The products with the filters are those of a convolution on patches, by our kernel: torch's have other
+    bits for one task than for many.
+    """
+    tasks, planes = padded.shape[0], padded.shape[2]
+    center, covariance = patch_moments(padded, spec.own)
+    patches = torch.cat([center[:, None], covariance], 1).view(tasks, -1, planes, 3, 3)
+    products = convolve(patches.permute(0, 1, 3, 4, 2), weight, Geometry(1, 0)).flatten(
+        1, 3
+    )  # [T, 1 + 9 P, O]
+    variance = (products[:, 1:] * weight.flatten(2).mT).sum(1).clamp_min(0)
+    return products[:, 0], (variance + spec.eps).rsqrt()
 
 
 def _needs_gradient(x: Tensor) -> bool:
