@@ -10,7 +10,8 @@ from torch.func import functional_call, grad, jacrev, vmap
 
 from fphi.learnable import GradientLearner
 from fphi.networks import Conv4
-from fphi.networks.batch_norm import Mode
+from fphi.networks.batch_norm import BatchNorm, Mode
+from fphi.networks.conv4 import ConvBlock
 from fphi.tasks.types import Examples, Task
 from fphi.within import sgd
 from native_helpers import needs_kernels, numbers, pure_torch
@@ -94,3 +95,20 @@ def test_derivatives_by_the_images() -> None:
     same_as_torchs(lambda: [vmap(grad(score))(x.view(2, 2, 1, 16, 16))])
     same_as_torchs(lambda: [grad(lambda x: grad(score)(x).square().sum())(x)])
     assert float(grad(score)(x).detach().abs().sum()) > 1
+
+
+@pytest.mark.parametrize("downsample", ["pool", "stride", "none"])
+def test_second_derivatives_by_reverse_mode_twice_are_those_by_rows(downsample: str) -> None:
+    torch.manual_seed(0)
+    block = ConvBlock(16, 16, downsample, BatchNorm(16)).double()  # type: ignore[arg-type]
+    x, start = numbers(3, 16, 6, 7, seed=1), {k: p.detach() for k, p in block.named_parameters()}
+    for name in ("norm.weight", "norm.bias"):
+
+        def loss(value: Tensor, name: str = name) -> Tensor:
+            outcome: Tensor = functional_call(block, start | {name: value}, (x,))
+            return outcome.pow(3).sum()
+
+        found = jacrev(jacrev(loss))(start[name])
+        with pure_torch():
+            right = torch.autograd.functional.hessian(loss, start[name])  # type: ignore[no-untyped-call]
+        torch.testing.assert_close(found, right, rtol=1e-9, atol=1e-9 * float(right.abs().max()))

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import Function
 from torch.func import vjp
@@ -117,7 +116,7 @@ class _Gradients(Function):
     def backward(ctx: Any, v: Tensor, a: Tensor, b: Tensor) -> Any:
         g, z, scale, shift, winners, mean, rstd = ctx.saved_tensors
         if torch.is_grad_enabled():
-            found = _derived_again((v, a, b), g, (z, scale, shift), (mean, rstd), ctx.spec)
+            found = _derived_again((v, a, b), g, (z, scale, shift), winners, (mean, rstd), ctx.spec)
             return *found, None, None, None, None
         T, n, H, W, C = z.shape
         v, a, b = v.contiguous(), a.contiguous(), b.contiguous()
@@ -137,6 +136,7 @@ def _derived_again(
     cotangents: tuple[Tensor, ...],
     g: Tensor,
     inputs: tuple[Tensor, Tensor, Tensor],
+    winners: Tensor,
     given: tuple[Tensor, Tensor],
     spec: NormPool,
 ) -> tuple[Tensor, ...]:
@@ -146,28 +146,33 @@ def _derived_again(
     """
 
     def gradients(g: Tensor, *inputs: Tensor) -> Any:
-        return vjp(lambda z, scale, shift: by_torch(z, scale, shift, given, spec), *inputs)[1](g)
+        return vjp(lambda z, scale, shift: _at(winners, z, scale, shift, given, spec), *inputs)[1](g)
 
     derived: tuple[Tensor, ...] = vjp(gradients, g, *inputs)[1](cotangents)
     return derived
 
 
-def by_torch(
-    z: Tensor, scale: Tensor, shift: Tensor, given: tuple[Tensor, Tensor] | None, spec: NormPool
+def _at(
+    winners: Tensor,
+    z: Tensor,
+    scale: Tensor,
+    shift: Tensor,
+    given: tuple[Tensor, Tensor],
+    spec: NormPool,
 ) -> Tensor:
-    """What `norm_pool` computes, by torch's own operations."""
+    """What `norm_pool` computes, where it is known which pixel of each window wins."""
+    mean, rstd = given
     if spec.own:
         own = z[:, : spec.own]
         mean = own.mean((1, 2, 3))
         rstd = ((own - _wide(mean)).square().mean((1, 2, 3)) + spec.eps).rsqrt()
-    else:
-        assert given is not None
-        mean, rstd = given
-    y = ((z - _wide(mean)) * _wide(rstd * scale) + _wide(shift)).relu()
-    if spec.window == 1:
-        return y
-    pooled = F.max_pool2d(y.flatten(0, 1).permute(0, 3, 1, 2), spec.window).permute(0, 2, 3, 1)
-    return pooled.reshape(*y.shape[:2], *pooled.shape[1:])
+    h, w, side = *winners.shape[2:4], spec.window
+    pixels = z[:, :, : h * side, : w * side].reshape(*z.shape[:2], h, side, w, side, z.shape[4])
+    pixels = pixels.movedim(5, 4).flatten(3, 4)  # [T, n, h, side * side, w, C]
+    which = winners.clamp(max=pixels.shape[3] - 1).long()  # any pixel where the ReLU cuts off all of them
+    won = pixels.gather(3, which.unsqueeze(3)).squeeze(3)
+    y = (won - _wide(mean)) * _wide(rstd * scale) + _wide(shift)
+    return y.relu()
 
 
 def _wide(of_channels: Tensor) -> Tensor:
