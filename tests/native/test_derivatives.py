@@ -112,3 +112,40 @@ def test_second_derivatives_by_reverse_mode_twice_are_those_by_rows(downsample: 
         with pure_torch():
             right = torch.autograd.functional.hessian(loss, start[name])  # type: ignore[no-untyped-call]
         torch.testing.assert_close(found, right, rtol=1e-9, atol=1e-9 * float(right.abs().max()))
+
+
+@pytest.mark.parametrize("norm", ["query-batch", "running"])
+def test_gradients_in_batches_that_autograd_makes_itself(norm: Mode) -> None:
+    module, x = network(norm), images()
+    start = {k: p.detach() for k, p in module.named_parameters() if "conv.bias" not in k}
+    name = "body.1.norm.bias"
+
+    def logits(value: Tensor) -> Tensor:
+        found: Tensor = functional_call(module, start | {name: value}, (x,))
+        return found
+
+    def gradients(*, batched: bool) -> list[Tensor]:
+        leaves = {k: p.clone().requires_grad_() for k, p in start.items()}
+        outcome, along = functional_call(module, leaves, (x,)), numbers(3, 4, 5, seed=1)
+
+        def found(along: Tensor, *, batched: bool) -> tuple[Tensor, ...]:
+            return torch.autograd.grad(
+                outcome, list(leaves.values()), along, retain_graph=True, is_grads_batched=batched
+            )
+
+        if batched:
+            return list(found(along, batched=True))
+        return [torch.stack(a) for a in zip(*(found(a, batched=False) for a in along), strict=True)]
+
+    def by_rows(*, vectorize: bool) -> list[Tensor]:
+        functional = torch.autograd.functional
+        hessian = functional.hessian(lambda v: logits(v).pow(3).sum(), start[name], vectorize=vectorize)  # type: ignore[no-untyped-call]
+        return [functional.jacobian(logits, start[name], vectorize=vectorize), hessian]  # type: ignore[no-untyped-call]
+
+    pairs = zip(
+        gradients(batched=True) + by_rows(vectorize=True),
+        gradients(batched=False) + by_rows(vectorize=False),
+        strict=True,
+    )
+    for a, b in pairs:
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9 * float(b.abs().max()))

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from fphi.native.batching import merged, signed, split
+from fphi.native.batching import are_for_kernels, merged, of_any_batch, signed, split
 from fphi.native.library import kernel
 
 __all__ = ["Geometry", "convolve"]
@@ -48,6 +48,7 @@ class _Convolution(Function):
         ctx.geometry = inputs[2]
 
     @staticmethod
+    @of_any_batch
     def backward(ctx: Any, g: Tensor) -> Any:
         to_x, to_weight = ctx.needs_input_grad[:2]
         x, weight = ctx.saved_tensors
@@ -88,9 +89,10 @@ class _Gradients(Function):
         ctx.set_materialize_grads(False)
 
     @staticmethod
+    @of_any_batch
     def backward(ctx: Any, v_x: Tensor | None, v_weight: Tensor | None) -> Any:
         g, x, weight = ctx.saved_tensors
-        derive = _derived_again if torch.is_grad_enabled() else _derived
+        derive = _derived if are_for_kernels(v_x, v_weight) else _derived_again
         return *derive(ctx.geometry, g, x, weight, v_x, v_weight, ctx.needs_input_grad), None, None, None
 
     @staticmethod

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from fphi.native.batching import merged, signed, split
+from fphi.native.batching import merged, of_any_batch, signed, split
 from fphi.native.library import kernel
 
 __all__ = ["PLANES", "first_layer", "patch_moments"]
@@ -75,6 +75,7 @@ class _FirstLayer(Function):
         ctx.set_materialize_grads(False)  # the winners have none
 
     @staticmethod
+    @of_any_batch
     def backward(ctx: Any, g: Tensor | None, _: Any) -> Any:
         if g is None:
             return None, None
@@ -101,6 +102,7 @@ class _Linear(Function):
         ctx.save_for_backward(*inputs[1:])
 
     @staticmethod
+    @of_any_batch
     def backward(ctx: Any, g: Tensor) -> Any:
         return _Transposed.apply(g.contiguous(), *ctx.saved_tensors), None, None  # type: ignore[no-untyped-call]
 
@@ -125,6 +127,7 @@ class _Transposed(Function):
         ctx.save_for_backward(*inputs[1:])
 
     @staticmethod
+    @of_any_batch
     def backward(ctx: Any, v: Tensor) -> Any:
         return _Linear.apply(v.contiguous(), *ctx.saved_tensors), None, None  # type: ignore[no-untyped-call]
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.func import vjp
 
-from fphi.native.batching import merged, signed, split
+from fphi.native.batching import are_for_kernels, merged, of_any_batch, signed, split
 from fphi.native.library import kernel
 
 __all__ = ["NormPool", "norm_pool"]
@@ -70,6 +70,7 @@ class _NormPool(Function):
         ctx.set_materialize_grads(False)  # there are three outcomes that have none
 
     @staticmethod
+    @of_any_batch
     def backward(ctx: Any, g: Tensor | None, *_: Any) -> Any:
         if g is None:
             return (None,) * 6
@@ -113,9 +114,10 @@ class _Gradients(Function):
         ctx.spec = inputs[7]
 
     @staticmethod
+    @of_any_batch
     def backward(ctx: Any, v: Tensor, a: Tensor, b: Tensor) -> Any:
         g, z, scale, shift, winners, mean, rstd = ctx.saved_tensors
-        if torch.is_grad_enabled():
+        if not are_for_kernels(v, a, b):
             found = _derived_again((v, a, b), g, (z, scale, shift), winners, (mean, rstd), ctx.spec)
             return *found, None, None, None, None
         T, n, H, W, C = z.shape
