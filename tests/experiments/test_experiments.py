@@ -73,7 +73,32 @@ def test_tasks_and_network_of_a_file_are_measured(tmp_path: Path) -> None:
     measured = experimented(tmp_path / "out", "inner-steps", *words)["measured"]
     assert measured["chance"] == 0.5
     assert 0 <= measured["trained for 5"]["accuracy"]["inductive"]["mean"] <= 1
-    assert experimented(tmp_path / "out", "stability", *words)["findings"]
+    for name in ("stability", "feature-reuse"):
+        assert experimented(tmp_path / "out", name, *words)["findings"]
+    reptile = experimented(tmp_path / "out", "reptile-gradient", *words)
+    assert reptile["measured"]["chance"] == 0.5
+    # Two of the four examples that a task learns from: g1 and g2 are not of the same.
+    assert all("--inner-batch 2 " in training["command"] for training in reptile["trainings"])
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "message"),
+    [
+        ("classes", (), "tasks of a file come as they are, and no option leaves out some of their training"),
+        ("task-augmentation", (), "tasks of a file come as they are, and no option leaves out some"),
+        (
+            "feature-reuse",
+            ("--compared-queries", 3),
+            "own.py:bits have 2 queries of a class, whatever is asked for: leave --compared-queries out",
+        ),
+    ],
+)
+def test_what_tasks_of_a_file_do_not_have_is_what_is_said(
+    name: str, words: tuple[object, ...], message: str, tmp_path: Path, capsys: Capture
+) -> None:
+    tasks = f"{write_own(tmp_path)}:bits"
+    assert message in refused(capsys, "experiment", name, "--tasks", tasks, *words, "--out", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_command_of_the_record_trains_the_same(
@@ -140,6 +165,10 @@ def test_without_a_name_they_are_listed_a_line_each(capsys: Capture) -> None:
         (
             ("feature-reuse", "--ways", 2, "--compared-queries", 1),
             "--compared-queries 1 makes 2 examples of a task, and CKA needs 4; give more",
+        ),
+        (
+            ("reptile-gradient", "--tasks", "fonts"),
+            "--tasks fonts has 5 support examples in a training task, and two minibatches need 10",
         ),
         (("optimizer", "--shots", 19), "--shots is 19; it must be at most 18"),
         (("classes", "--tasks", "digits"), "--tasks digits has no training classes to choose from"),

@@ -24,7 +24,7 @@ from fphi.tasks.division import Division
 from fphi.tasks.options import TaskOptions
 from fphi.within.trial import require_shapes
 
-__all__ = ["FewShotRun", "require_kept", "setting_of"]
+__all__ = ["FewShotRun", "require_kept", "setting_of", "tasks_named"]
 
 
 @dataclass(frozen=True)
@@ -91,9 +91,7 @@ class FewShotRun:
         if self.given is not None:
             return _as_wanted(self.given, wanted, seed)
         require_kept(self.options.tasks)
-        if is_in_file(self.options.tasks):
-            return _as_wanted(load_tasks_object(self.options.tasks), wanted, seed)
-        return self.options.load(seed, wanted, splits, division=self.division)
+        return tasks_named(self.options, seed, wanted, splits, self.division)
 
     def learner(self, setting: Setting) -> LearningAlgorithm:
         """The learner, initialised from the training seed."""
@@ -196,6 +194,30 @@ def setting_of(tasks: TaskDistribution) -> Setting:
         dtype=first.x.dtype,
         numbers=1 if ways is not None else prod(first.y.shape[1:]),
     )
+
+
+def tasks_named(
+    options: TaskOptions,
+    seed: int = 0,
+    train: TrainingTasks | None = None,
+    splits: Sequence[str] | None = None,
+    division: Division | None = None,
+) -> TaskDistribution:
+    """The tasks that options name, be they of fphi or of a file, which says their size itself.
+
+    Args:
+        options: which.
+        seed: see `TaskOptions.load`, as the rest.
+        train: see there; a file's own training tasks come in this order.
+        splits: see there.
+        division: see there.
+
+    Raises:
+        FphiError: a file has none, or an option does not fit.
+    """
+    if options.file_and_name is None:
+        return options.load(seed, train, splits, division=division)
+    return _as_wanted(load_tasks_object(options.tasks), train or TrainingTasks(), seed)
 
 
 def _as_wanted(tasks: TaskDistribution, wanted: TrainingTasks, seed: int) -> TaskDistribution:

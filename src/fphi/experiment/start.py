@@ -11,8 +11,8 @@ from fphi.experiment.classes import read_division
 from fphi.experiment.config import CONFIG, read_run
 from fphi.experiment.connections import require_data
 from fphi.experiment.parser import Parser, fields_of
-from fphi.experiment.plugins import in_file, is_in_file, load_tasks_object
-from fphi.experiment.setup import FewShotRun
+from fphi.experiment.plugins import in_file, is_in_file
+from fphi.experiment.setup import FewShotRun, tasks_named
 from fphi.run.meta.training import Training
 from fphi.run.show.say import say
 from fphi.tasks import GIVEN, NAMED, FewShotTasks, TaskDistribution
@@ -90,10 +90,8 @@ def _starts(name: str | None) -> Iterator[tuple[Path, _Begun]]:
 
 def _tasks_of(run: Path, begun: _Begun) -> TaskDistribution:
     options = replace(begun.options, ways=2, shots=1, queries=None)  # whatever its method made of the classes
-    if is_in_file(options.tasks):
-        return load_tasks_object(options.tasks)
     require_data(run / CONFIG, options.tasks, options.data_root)
-    return options.load(splits=["train"], division=read_division(run))
+    return tasks_named(options, splits=["train"], division=read_division(run))
 
 
 def _place(options: TaskOptions) -> str:

@@ -64,6 +64,11 @@ def training_classes(tasks: TaskOptions) -> int:
     Raises:
         FphiError: these tasks have no classes of which some can be left out.
     """
+    if tasks.file_and_name is not None:
+        raise FphiError(
+            f"--tasks {tasks.tasks}: tasks of a file come as they are, and no option leaves out some of "
+            "their training classes; give hershey, omniglot, or a folder of images"
+        )
     made = tasks.load(splits=["train"])
     if not isinstance(made, FewShotTasks):
         raise FphiError(

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from fphi.errors import FphiError
+from fphi.experiment.setup import tasks_named
+from fphi.experiment.sizes import size_of
 from fphi.experiments.base import Experiment, Measured
 from fphi.experiments.parts.cka import LEAST_DEBIASED, linear_cka
 from fphi.experiments.parts.layers import layer_outputs
@@ -36,6 +38,7 @@ class FeatureReuse(Experiment):
     Args:
         compared_tasks: test tasks whose layers are compared.
         compared_queries: queries of a class in these: the more examples, the less are layers alike by chance.
+            Tasks of a file have their own.
         network: that is adapted, as the option of maml.
     """
 
@@ -44,12 +47,7 @@ class FeatureReuse(Experiment):
     network: str = "conv4-stride"
 
     def trainings(self, tasks: TaskOptions) -> Mapping[str, Planned]:
-        compared = (self._compared(tasks).ways or 1) * self.compared_queries
-        if compared < LEAST_DEBIASED:
-            raise FphiError(
-                f"--compared-queries {self.compared_queries} makes {compared} examples of a task, and CKA "
-                f"needs {LEAST_DEBIASED}; give more"
-            )
+        self._require_comparable(tasks)
         own = {"network": self.network, "inner_steps": 5, "test_steps": 5, "inner_lr": 0.1}
         return {"MAML": Planned("maml", 300, own), "ANIL": Planned("anil", 300, own)}
 
@@ -68,8 +66,24 @@ class FeatureReuse(Experiment):
         return Measured(values, findings, draw_panels(_panels(values), columns=2))
 
     def _compared(self, options: TaskOptions) -> TaskDistribution:
-        """The same test tasks with more queries."""
-        return replace(options, queries=self.compared_queries).load(splits=["test"])
+        """The same test tasks with more queries, where they do not say themselves how many they have."""
+        return tasks_named(replace(options, queries=self.compared_queries), splits=["test"])
+
+    def _require_comparable(self, options: TaskOptions) -> None:
+        """Raise if tasks have other queries than they are to have, or too few."""
+        tasks = self._compared(options)
+        compared, of_each = len(tasks.task("test", 0).query.y), self.compared_queries
+        own, there = "queries" in options.own_sizes, size_of(tasks, "test")["queries"]
+        if own and of_each != there and of_each != type(self).compared_queries:
+            raise FphiError(
+                f"--compared-queries {of_each}, but the tasks of {options.tasks} have {there} queries of a "
+                "class, whatever is asked for: leave --compared-queries out, or change the file"
+            )
+        if compared < LEAST_DEBIASED:
+            what = options.tasks if own else f"--compared-queries {of_each}"
+            raise FphiError(
+                f"{what} makes {compared} examples of a task, and CKA needs {LEAST_DEBIASED}; give more"
+            )
 
     def _similarity(self, kind: Kind, tasks: TaskDistribution) -> dict[str, dict[str, float]]:
         """By layer the CKA before and after adaptation, averaged over tasks and trainings."""
@@ -108,7 +122,7 @@ def _without_loop(kind: Kind, trained: Trained) -> dict[str, Any]:
 
 def _as_nil(made: nn.Module, trained: Trained) -> Mapping[str, Tensor]:
     nil = NILLearner.of(_gradient(made)).eval()
-    tasks = trained.tasks.load(splits=["test"])
+    tasks = tasks_named(trained.tasks, splits=["test"])
     return evaluate(nil, tasks, count=trained.test_tasks).per_task()
 
 

@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from fphi.errors import FphiError
+from fphi.experiment.setup import tasks_named
 from fphi.experiments.base import Experiment, Measured
 from fphi.experiments.parts.expansion import InnerGradients, inner_gradients
 from fphi.experiments.parts.numbers import accuracies, percent
@@ -23,6 +25,7 @@ from fphi.tasks.options import TaskOptions
 
 __all__ = ["ReptileGradient"]
 
+_SHOTS = 10  # of a training task, where the tasks leave them open
 _VALIDATIONS = 10  # in the course of a training
 _RATES = tuple(10 ** (-exponent / 2) for exponent in range(1, 9))  # of the expansion
 
@@ -44,8 +47,7 @@ class ReptileGradient(Experiment):
     network: str = "conv4-stride"
 
     def trainings(self, tasks: TaskOptions) -> Mapping[str, Planned]:
-        self._checked(tasks)
-        own = {"network": self.network, "train_shots": 10, "inner_batch": 5 * tasks.ways}
+        own = {"network": self.network, "train_shots": _SHOTS, "inner_batch": self._minibatch(tasks)}
         own |= {"inner_lr": 0.2, "test_steps": 10, "outer_lr": 1e-3}
         of = {"g1": (1, 0), "g2": (2, 1), "g1 + g2": (2, 0)}
         return {
@@ -54,7 +56,7 @@ class ReptileGradient(Experiment):
         }
 
     def measure(self, trained: Trained) -> Measured:
-        values: dict[str, Any] = {"chance": 1 / trained.tasks.ways}
+        values: dict[str, Any] = {"chance": 1 / self._ways(trained.tasks)}
         for name, kind in trained.kinds.items():
             steps, validated = kind[0].curve("validation_accuracy")
             values[name] = {
@@ -70,8 +72,24 @@ class ReptileGradient(Experiment):
 
     def _checked(self, options: TaskOptions, seed: int = 0) -> TaskDistribution:
         """The training tasks on which the identity and the expansion are computed."""
-        shots = TrainingTasks(shots=10, queries=1, order="shuffled", at_most=True)
-        return options.load(seed, shots, ["train"])
+        shots = TrainingTasks(shots=_SHOTS, queries=1, order="shuffled", at_most=True)
+        return tasks_named(options, seed, shots, ["train"])
+
+    def _ways(self, options: TaskOptions) -> int:
+        """Classes of a task, which tasks of a file have of their own."""
+        return self._checked(options).ways or 1
+
+    def _minibatch(self, options: TaskOptions) -> int:
+        """Half of what a training task learns from: of the same examples g₁ and g₂ would not be two."""
+        tasks = self._checked(options)
+        examples = len(tasks.task("train", 0).support.y)
+        if examples < 2 * (tasks.ways or 1):
+            told = "change the file" if options.file_and_name else "give --shots 2 or more"
+            raise FphiError(
+                f"--tasks {options.tasks} has {examples} support examples in a training task, and two "
+                f"minibatches need {2 * (tasks.ways or 1)}, two of a class: {told}"
+            )
+        return examples // 2
 
     def _expansion(self, trained: Trained) -> dict[str, Any]:
         """The identity's error of the trained network, and the remainders of g₂ of a smooth one."""
@@ -80,7 +98,7 @@ class ReptileGradient(Experiment):
         assert isinstance(learner, ReptileLearner)
         tasks = self._checked(trained.tasks, run.seed)
         supports = [tasks.task("train", index).support for index in range(self.checked_tasks)]
-        smooth = _smooth(supports[0].x[0].numel(), trained.tasks.ways, run.seed)
+        smooth = _smooth(supports[0].x[0].numel(), self._ways(trained.tasks), run.seed)
         identity = [g.identity_error for g in _gradients(learner.network, supports, learner.inner_rate)]
         left = [[g.remainders(rate) for g in _gradients(smooth, supports, rate)] for rate in _RATES]
         zeroth, first = ([sum(r[part] for r in row) / len(row) for row in left] for part in (0, 1))

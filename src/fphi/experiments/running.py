@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from fphi.errors import FphiError
 from fphi.experiment.parser import Parser, fields_of
-from fphi.experiment.plugins import load_tasks_object
+from fphi.experiment.setup import tasks_named
 from fphi.experiment.versions import versions
 from fphi.experiments.base import Experiment
 from fphi.experiments.parts.scale import Scale
@@ -94,8 +94,7 @@ class Asked:
 
 def _require_classes(tasks: TaskOptions) -> None:
     """Raise if tasks that the user chose are regressions, whose answers have no accuracy."""
-    own = tasks.load(splits=["test"]) if tasks.file_and_name is None else load_tasks_object(tasks.tasks)
-    if own.ways is None:
+    if tasks_named(tasks, splits=["test"]).ways is None:
         raise FphiError(
             f"--tasks {tasks.tasks} is regression, and this experiment needs classes: choose hershey, "
             "omniglot, or a folder of images"
