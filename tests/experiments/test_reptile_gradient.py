@@ -7,6 +7,7 @@ from torch import Tensor
 import fphi
 from fphi.errors import FphiError
 from fphi.experiments.parts.expansion import inner_gradients, length
+from fphi.experiments.reptile_gradient import identity_error
 from fphi.learnable import ReptileLearner
 from fphi.learnable.initialization.minibatches import minibatch_rows
 
@@ -24,8 +25,9 @@ def test_two_steps_on_a_linear_model_by_hand() -> None:
     found = inner_gradients([half_square(x) for x in BATCHES], {"w": W}, ALPHA)
     assert found.first["w"].tolist() == pytest.approx(G1, rel=1e-12)
     assert found.second["w"].tolist() == pytest.approx(G2, rel=1e-12)
-    assert found.way["w"].tolist() == pytest.approx([a + b for a, b in zip(G1, G2, strict=True)], rel=1e-12)
-    assert found.identity_error < 1e-13
+    both = torch.tensor([a + b for a, b in zip(G1, G2, strict=True)], dtype=torch.float64)
+    assert found.identity_error({"w": both}) < 1e-13
+    assert found.identity_error({"w": -3 * both}) == pytest.approx(4)
 
 
 def test_of_a_quadratic_the_expansion_ends_at_the_first_order() -> None:
@@ -88,6 +90,25 @@ def test_the_second_gradient_alone_is_fomaml_on_minibatches() -> None:
     _, gradients = fphi.meta_gradient(own, tasks())
     for name, gradient in gradients.items():
         torch.testing.assert_close(gradient, expected[name], rtol=1e-9, atol=1e-12)
+
+
+def test_it_is_the_gradient_of_the_learner_that_is_compared() -> None:
+    """In float64 and on its own minibatches; of another gradient the experiment would say so."""
+    task = fphi.Task(*(fphi.Examples(part.x[:1].float(), part.y[:1]) for part in tasks()))
+    own = learner(2).float().eval()
+    before = [p.clone() for p in own.parameters()]
+    assert identity_error(own, task) < 1e-12
+    assert all(map(torch.equal, own.parameters(), before))
+    assert identity_error(Wrong(fphi.MLP(4, (5,), 3), fphi.sgd(0.3), 2, minibatch=3), task) == pytest.approx(
+        4
+    )
+    assert identity_error(learner(2, skipped=1), task) > 0.1
+
+
+class Wrong(ReptileLearner):
+    def summed_gradient(self, tasks: fphi.Task) -> tuple[Tensor, list[Tensor]]:
+        loss, gradients = super().summed_gradient(tasks)
+        return loss, [-3 * g for g in gradients]
 
 
 def test_nothing_may_be_left_of_the_sum() -> None:

@@ -1,6 +1,7 @@
 """Reptile's gradient: the sum of the inner gradients, of which the second is what learns to learn."""
 
-from collections.abc import Mapping, Sequence
+import copy
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -18,9 +19,11 @@ from fphi.experiments.parts.numbers import accuracies, percent
 from fphi.experiments.parts.trainings import Planned, Trained
 from fphi.experiments.table import experiment
 from fphi.learnable import ReptileLearner
+from fphi.learnable.initialization.minibatches import minibatch_rows
+from fphi.objective import meta_gradient
 from fphi.ranges import count
 from fphi.report.panels import Curve, Panel, draw_panels
-from fphi.tasks import Examples, TaskDistribution, TrainingTasks
+from fphi.tasks import Examples, Task, TaskDistribution, TrainingTasks
 from fphi.tasks.options import TaskOptions
 
 __all__ = ["ReptileGradient"]
@@ -66,7 +69,7 @@ class ReptileGradient(Experiment):
         values |= self._expansion(trained)
         findings = (
             *(f"{name}: {percent(values[name]['accuracy']['transductive'])}" for name in trained.kinds),
-            f"(φ - θ̃)/α and g1 + g2 differ by {values['identity_error']:.1e} of their length",
+            f"Reptile's (φ - θ̃)/α and g1 + g2 differ by {values['identity_error']:.1e} of their length",
         )
         return Measured(values, findings, draw_panels(_panels(trained, values)))
 
@@ -97,10 +100,11 @@ class ReptileGradient(Experiment):
         learner = run.learner()
         assert isinstance(learner, ReptileLearner)
         tasks = self._checked(trained.tasks, run.seed)
-        supports = [tasks.task("train", index).support for index in range(self.checked_tasks)]
+        checked = [tasks.drawn("train", [index]) for index in range(self.checked_tasks)]
+        identity = [identity_error(learner, task) for task in checked]
+        supports = [Examples(support.x[0].double(), support.y[0]) for support, _ in checked]
         smooth = _smooth(supports[0].x[0].numel(), self._ways(trained.tasks), run.seed)
-        identity = [g.identity_error for g in _gradients(learner.network, supports, learner.inner_rate)]
-        left = [[g.remainders(rate) for g in _gradients(smooth, supports, rate)] for rate in _RATES]
+        left = [[_gradients(smooth, s, rate).remainders(rate) for s in supports] for rate in _RATES]
         zeroth, first = ([sum(r[part] for r in row) / len(row) for row in left] for part in (0, 1))
         return {
             "identity_error": max(identity),
@@ -115,21 +119,37 @@ def _smooth(inputs: int, outputs: int, seed: int) -> nn.Module:
         return nn.Sequential(nn.Flatten(), nn.Linear(inputs, 32), nn.Tanh(), nn.Linear(32, outputs))
 
 
-def _gradients(network: nn.Module, supports: Sequence[Examples], rate: float) -> list[InnerGradients]:
-    """Of each task, in float64."""
-    network = network.double()
-    start = dict(network.named_parameters())
-    return [inner_gradients(_losses(network, *support), start, rate) for support in supports]
+def identity_error(learner: ReptileLearner, task: Task) -> float:
+    """How far the learner's meta-gradient is from g₁ + g₂ of its two minibatches, relative to that.
+
+    Args:
+        learner: of two inner steps of gradient descent.
+        task: a batch of one, on which it is computed in float64.
+    """
+    learner = copy.deepcopy(learner).double().train()
+    learner.network.eval()  # nothing random, and the minibatches of training all the same
+    exact = Task(*(Examples(_exact(part.x), part.y) for part in task))
+    _, gradients = meta_gradient(learner, exact)
+    gradient = {name.removeprefix("network."): g for name, g in gradients.items()}
+    support, rate = Examples(*(values[0] for values in exact.support)), learner.inner_rate
+    return _gradients(learner.network, support, rate, learner.minibatch).identity_error(gradient)
 
 
-def _losses(network: nn.Module, x: Tensor, y: Tensor) -> list[Any]:
-    """Of the two halves of a support set, as functions of the network's parameters."""
-    half = len(y) // 2
+def _exact(x: Tensor) -> Tensor:
+    """In float64, unless these are the numbers of words."""
+    return x.double() if x.is_floating_point() else x
 
-    def loss(rows: slice, parameters: Mapping[str, Tensor]) -> Tensor:
-        return F.cross_entropy(functional_call(network, dict(parameters), (x[rows].double(),)), y[rows])
 
-    return [partial(loss, rows) for rows in (slice(None, half), slice(half, None))]
+def _gradients(network: nn.Module, support: Examples, rate: float, size: int | None = None) -> InnerGradients:
+    """Of the first two minibatches of a support set, halves of it unless their size is said; in float64."""
+    (x, y), network = support, network.double()
+    start = {name: p for name, p in network.named_parameters() if p.requires_grad}
+
+    def loss(rows: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:
+        return F.cross_entropy(functional_call(network, dict(parameters), (x[rows],)), y[rows])
+
+    chosen = [minibatch_rows(step, len(y), size or len(y) // 2) for step in (0, 1)]
+    return inner_gradients([partial(loss, rows) for rows in chosen], start, rate)
 
 
 def _panels(trained: Trained, values: Mapping[str, Any]) -> list[Panel]:

@@ -21,20 +21,17 @@ class InnerGradients:
         second: g₂, that of the second minibatch at φ - α g₁.
         second_at_start: ḡ₂, that of the second minibatch at φ.
         turned: H̄₂ ḡ₁, the Hessian of the second minibatch at φ times ḡ₁ = g₁.
-        way: (φ - θ̃)/α, where θ̃ is what two steps lead to.
     """
 
     first: Parameters
     second: Parameters
     second_at_start: Parameters
     turned: Parameters
-    way: Parameters
 
-    @property
-    def identity_error(self) -> float:
-        """How far (φ - θ̃)/α is from g₁ + g₂, relative to it: 0 but for rounding."""
-        apart = {name: g - self.first[name] - self.second[name] for name, g in self.way.items()}
-        return length(apart) / length(self.way)
+    def identity_error(self, gradient: Parameters) -> float:
+        """How far a gradient is from g₁ + g₂, relative to that: of Reptile's it is 0 but for rounding."""
+        both = {name: g + self.second[name] for name, g in self.first.items()}
+        return length({name: gradient[name] - g for name, g in both.items()}) / length(both)
 
     def remainders(self, rate: float) -> tuple[float, float]:
         """What is left of g₂ beyond ḡ₂, which falls with α, and beyond ḡ₂ - α H̄₂ ḡ₁, which falls with α²."""
@@ -55,7 +52,6 @@ def inner_gradients(losses: Sequence[Losses], start: Parameters, rate: float) ->
     first = _gradient(losses[0], at)
     moved = {name: p.detach() - rate * first[name] for name, p in at.items()}
     second = _gradient(losses[1], moved)
-    reached = {name: p - rate * second[name] for name, p in moved.items()}
     values = list(at.values())
     held = torch.autograd.grad(losses[1](at), values, create_graph=True, materialize_grads=True)
     along = torch.stack([(g * first[name]).sum() for name, g in zip(at, held, strict=True)]).sum()
@@ -65,7 +61,6 @@ def inner_gradients(losses: Sequence[Losses], start: Parameters, rate: float) ->
         second,
         {name: g.detach() for name, g in zip(at, held, strict=True)},
         dict(zip(at, turned, strict=True)),
-        {name: (p.detach() - reached[name]) / rate for name, p in at.items()},
     )
 
 
