@@ -13,10 +13,11 @@ from cli_helpers import fphi as command
 from cli_helpers import quietly, refused
 from experiments_helpers import KEYS, SMALLER, experimented
 from fphi.experiments import StoppedError, experiments
-from fphi.experiments.parts.numbers import gain_of, mean_of
+from fphi.experiments.parts.numbers import accuracies, gain_of, mean_of
 from fphi.experiments.parts.scale import Scale
 from fphi.experiments.parts.trainings import Planned
 from fphi.experiments.parts.trainings import _options as options_of
+from fphi.tasks.fonts import FontTasks
 from fphi.tasks.options import TaskOptions
 from own_file import write_own
 
@@ -244,6 +245,19 @@ def test_means_are_over_tasks_of_the_means_over_trainings() -> None:
     assert gain["ci95"] == pytest.approx(1.96 * (4 * 0.5**2 / 3) ** 0.5 / 2)
 
 
+def test_of_many_tasks_of_few_domains_the_interval_is_over_domains() -> None:
+    """By hand: gains of 1, 0.5 and 0 in three domains, of 1, 2 and 3 tasks, and t of two degrees of freedom."""
+    names = ["b", "a", "c", "c", "a", "c"]
+    one = torch.tensor([1.0, 0.75, 0.5, 0.5, 0.25, 0.5])
+    other = torch.tensor([0.0, 0.0, 0.25, 0.5, 0.0, 0.75])
+    gain = gain_of([{"inductive": one}] * 2, [{"inductive": other}] * 2, names)
+    assert gain["by_domain"] == pytest.approx({"b": 1.0, "a": 0.5, "c": 0.0})
+    assert gain["by_seed"] == pytest.approx([0.5, 0.5])
+    assert (gain["mean"], gain["ci95"]) == pytest.approx((0.5, 4.302653 * 0.5 / 3**0.5))
+    assert accuracies([{"inductive": one}], names)["transductive"]["by_domain"]["a"] == pytest.approx(0.5)
+    assert mean_of([{"loss": one}], "loss", ["a"] * 6)["ci95"] == float("inf")
+
+
 def test_what_experiments_say_of_themselves_holds(records: dict[str, dict[str, Any]]) -> None:
     """Exact facts among their numbers, whatever the training."""
     sine = records["sine"]["measured"]
@@ -266,6 +280,9 @@ def test_what_experiments_say_of_themselves_holds(records: dict[str, dict[str, A
         - domains["pooled"]["accuracy"]["transductive"]["mean"]
     )
     assert domains["gain"]["mean"] == pytest.approx(apart)
+    fonts = set(FontTasks().fonts("test", range(2)))
+    assert set(domains["gain"]["by_domain"]) == fonts
+    assert set(domains["pooled"]["accuracy"]["transductive"]["by_domain"]) == fonts
     panels = records["optimizer"]["measured"]["loss_by_step"]
     assert {name: len(courses["lstm"]) for name, courses in panels.items()} == {
         "quadratics": 3, "20 units": 5, "40 units": 3, "2 layers": 3, "ReLU": 3

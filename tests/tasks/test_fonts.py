@@ -44,6 +44,11 @@ def test_every_font_of_a_split_comes_up_and_a_task_is_a_function_of_its_number()
     tasks = FontTasks(ways=2)
     seen = {tasks.class_names("train", i)[0].split("/")[0] for i in range(100)}
     assert seen == set(FONTS["train"])
+    fonts = tasks.fonts("train", range(100))
+    assert set(fonts) == seen
+    assert all(tasks.class_names("train", i)[0] == f"{fonts[i]}/A" for i in range(100))
+    with pytest.raises(DataError, match="there is no split 'tests' here; there are: train, validation, test"):
+        tasks.fonts("tests", [0])
     one, other = tasks.batch("test", [7]), tasks.batch("test", [3, 7])
     assert torch.equal(one.query.x[0], other.query.x[1])
     assert not torch.equal(FontTasks(ways=2, seed=1).batch("test", [3, 7]).query.x, other.query.x)

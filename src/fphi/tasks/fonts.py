@@ -82,15 +82,18 @@ class FontTasks(TaskDistribution):
 
     def class_names(self, split: str, index: int) -> tuple[str, ...]:
         """Return the letters, with the font that they are of."""
-        font = FONTS[split][int(self._fonts(split, task_indices([index]))[0])]
+        (font,) = self.fonts(split, [index])
         return tuple(f"{font}/{letter}" for letter in ascii_uppercase[: self.ways])
+
+    def fonts(self, split: str, indices: Sequence[int]) -> tuple[str, ...]:
+        """Return the font of each of these tasks."""
+        names = _fonts_of(split)
+        return tuple(names[place] for place in self._fonts(split, task_indices(indices)))
 
     def batch(self, split: str, indices: Sequence[int]) -> Task:
         """Return these tasks: support.x [B, ways*shots, 1, 28, 28], support.y [B, ways*shots], query too."""
-        if split not in FONTS:
-            raise DataError(f"there is no split {split!r} here; there are: {', '.join(FONTS)}")
+        place = [_place(font) for font in _fonts_of(split)]
         wanted = task_indices(indices)
-        place = [_place(font) for font in FONTS[split]]
         fonts = np.array(place, dtype=np.int64)[self._fonts(split, wanted)]
         keys = uniform(stream_key(self.seed, split, "drawings"), wanted, self.ways * DRAWERS)
         drawings = keys.reshape(-1, self.ways, DRAWERS).argsort(2)[:, :, : self.shots + self.queries]
@@ -117,6 +120,12 @@ def load_letters() -> ClassPool:
     """
     key = f"{_VERSION}/{version('Hershey-Fonts')}"
     return cached_pool("hershey-letters-28", key, _draw_all)
+
+
+def _fonts_of(split: str) -> tuple[str, ...]:
+    if split not in FONTS:
+        raise DataError(f"there is no split {split!r} here; there are: {', '.join(FONTS)}")
+    return FONTS[split]
 
 
 @cache
