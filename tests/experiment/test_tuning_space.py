@@ -1,6 +1,6 @@
 """What a tuning varies where nobody says, and what a user may write."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any, get_args
 
 import pytest
@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from fphi.errors import FphiError
 from fphi.experiment.tuning.dimensions import Dimension
-from fphi.experiment.tuning.space import current, require_effect, space_of
+from fphi.experiment.tuning.space import require_effect, space_of
 from fphi.methods.base import FewShotMethod, Setting
-from fphi.methods.families.networks import ScheduleName
+from fphi.methods.families.networks import ScheduleName, current, settled
 from fphi.methods.leo import LEO
 from fphi.methods.lstm_optimizer import LSTMOptimizerMethod
 from fphi.methods.maml import MAML
@@ -245,3 +245,16 @@ def test_what_has_no_effect_as_the_others_are_is_not_varied() -> None:
             FphiError, match=f"--vary {name}: it changes nothing as the other options are; leave it"
         ):
             require_effect(method, space_of(method, IMAGES, (name,), ()), IMAGES)
+
+
+@pytest.mark.parametrize("cls", FEW_SHOT, ids=lambda cls: cls.title)
+def test_what_is_settled_in_some_tasks_stays_in_others(cls: type[FewShotMethod]) -> None:
+    """So a trained algorithm is the same one on all tasks; the network of a problem follows them."""
+    for here, there in ((IMAGES, QUADRATICS), (QUADRATICS, IMAGES), (WAVES, IMAGES)):
+        method = settled(cls(), here)
+        assert settled(method, here) == method
+        effective = {f.name for f in fields(cls)} - set(method.idle(here))
+        for name in effective:
+            assert current(method, name, there) == current(cls(), name, here)
+    problem: Any = settled(LSTMOptimizerMethod(), QUADRATICS)
+    assert (problem.network, problem.start) == ("auto", None)

@@ -191,3 +191,32 @@ def test_a_rule_is_tested_on_other_networks_than_it_was_learned_on(tmp_path: Pat
     assert len(own["by_step"]) == 3
     assert len(other["by_step"]) == 5
     assert own["by_step"][0] != other["by_step"][0]
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "settled"),
+    [
+        ("tuned-optimizer", {"rule": "sgd"}, {"inner_lr": 0.01}),
+        ("lstm-optimizer", {"hidden": 3}, {"preprocessing": 0.0, "scale": 0.3}),
+    ],
+)
+def test_a_rule_is_tested_on_other_tasks_as_the_one_that_was_trained(
+    name: str, options: dict[str, Any], settled: dict[str, Any], tmp_path: Path
+) -> None:
+    """What was left open is what it came to on quadratics, where it was trained, and on digits nothing else."""
+    short = {"inner_steps": 2, "steps": 1, "meta_batch": 1, "validation_tasks": 1, **options}
+    digits: dict[str, Any] = {"tasks": "digits", "ways": 3, "shots": 2, "test_tasks": 1}
+    fphi.train(name, out=tmp_path, tasks="quadratics", **short)
+    left_open = fphi.evaluate(tmp_path, **digits)
+    assert left_open["by_step"] == fphi.evaluate(tmp_path, **digits, **settled)["by_step"]
+
+
+def test_a_rule_that_was_trained_on_networks_is_itself_on_quadratics(tmp_path: Path) -> None:
+    """It reads preprocessed gradients there too, and fits its parameters."""
+    options: dict[str, Any] = {"tasks": "digits", "ways": 3, "shots": 2, "inner_steps": 2, "hidden": 3}
+    fphi.train("lstm-optimizer", out=tmp_path, steps=1, meta_batch=1, validation_tasks=1, **options)
+    others: tuple[dict[str, Any], ...] = ({}, {"preprocessing": 10.0, "scale": 0.1}, {"scale": 0.3})
+    there = [
+        fphi.evaluate(tmp_path, tasks="quadratics", test_tasks=1, **other)["by_step"] for other in others
+    ]
+    assert there[0] == there[1] != there[2]

@@ -21,6 +21,7 @@ from fphi.experiment.weighting.loading import load_weighed
 from fphi.learnable import LearningAlgorithm
 from fphi.learnable.explaining import plain
 from fphi.methods.base import FewShotMethod, Setting
+from fphi.methods.families.networks import settled
 from fphi.methods.families.weighting import WeightingMethod
 from fphi.methods.table import methods
 from fphi.ranges import checked
@@ -166,11 +167,19 @@ def own_files(run: Path, named: Mapping[str, str]) -> dict[str, str]:
 def load_learner(run: Path, trained: FewShotRun, setting: Setting) -> LearningAlgorithm:
     """The learner with the best parameters; those that the run froze stay frozen, in inner steps too.
 
+    Options that were left open are what they came to where it was trained, so that it is the same algorithm
+    on whatever tasks it is tested.
+
+    Args:
+        run: the folder.
+        trained: its configuration, which may have other options of the tasks or the method, as a test has.
+        setting: of the tasks that it is to solve.
+
     Raises:
         FphiError: they do not fit it, or the configuration was changed after the training.
     """
     noted = replace(setting, classes=_noted_count(run, "classes"), numbers=_noted_count(run, "numbers") or 1)
-    learner = trained.learner(noted)
+    learner = _as_in_training(run, trained, setting).learner(noted)
     note = load_parameters(run / BEST, learner)
     for name, parameter in learner.named_parameters():
         if trained.training.freeze is not None and f"{name}.".startswith(f"{trained.training.freeze}."):
@@ -178,6 +187,12 @@ def load_learner(run: Path, trained: FewShotRun, setting: Setting) -> LearningAl
     if note.get("fingerprint") not in (None, "", written_fingerprint(run)):
         raise FphiError(f"{run / CONFIG} was changed after the training; restore it, or train again with it")
     return learner
+
+
+def _as_in_training(run: Path, trained: FewShotRun, setting: Setting) -> FewShotRun:
+    """With what open options came to in training; of runs of before, which noted no setting, those here."""
+    noted = setting if read_note(run / BEST).get("setting") is None else noted_setting(run, trained)
+    return replace(trained, config=trained.config.having(settled(trained.method, noted)))
 
 
 def noted_setting(run: Path, trained: FewShotRun) -> Setting:

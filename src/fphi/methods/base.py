@@ -133,7 +133,11 @@ class FewShotMethod(Method):
         return None
 
     def left_open(self, setting: Setting) -> Mapping[str, int | float | str]:
-        """What options that are null or auto come to in tasks of this setting, where no `Rate` says it."""
+        """What options that are null or auto come to in tasks of this setting, where no `Rate` says it.
+
+        These are of the algorithm, which stays the same on whatever tasks it is tested: they follow the tasks
+        that it was trained on. What belongs to the problem, as a network or a start, is none of them.
+        """
         return {}
 
     def idle(self, setting: Setting) -> Collection[str]:

@@ -12,8 +12,9 @@ from fphi.experiment.parser import Parser
 from fphi.experiment.prepare import Prepared
 from fphi.experiment.setup import FewShotRun
 from fphi.experiment.tuning.dimensions import Dimension, Values
-from fphi.experiment.tuning.space import current, require_effect, space_of
+from fphi.experiment.tuning.space import require_effect, space_of
 from fphi.methods.base import Setting
+from fphi.methods.families.networks import current
 from fphi.ranges import count
 from fphi.report.files import read_text
 from fphi.run.disk.files import parse_json

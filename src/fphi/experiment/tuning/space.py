@@ -8,14 +8,14 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from fphi.errors import FphiError
 from fphi.experiment.parser import flag
-from fphi.experiment.tuning.dimensions import Dimension, Value
+from fphi.experiment.tuning.dimensions import Dimension
 from fphi.methods.base import FewShotMethod, Setting
-from fphi.methods.families.networks import Rate
+from fphi.methods.families.networks import current
 from fphi.ranges import Range, range_of
 from fphi.run.meta.training import Training
 from fphi.tasks.options import TaskOptions
 
-__all__ = ["current", "require_effect", "space_of"]
+__all__ = ["require_effect", "space_of"]
 
 # Options beside the method's own that change how is learned, not what is asked nor how that is measured.
 _OTHERS: tuple[tuple[type, str], ...] = (
@@ -65,15 +65,6 @@ def require_effect(method: FewShotMethod, space: Iterable[Dimension], setting: S
             f"--vary {name}: it changes nothing as the other options are; leave it out, or change them (what "
             f"they are says fphi train {method.title} --help)"
         )
-
-
-def current(method: FewShotMethod, name: str, setting: Setting) -> Value:
-    """The value of a method's option; what it comes to in these tasks where it leaves that open."""
-    value: Value = getattr(method, name)
-    if value is not None and value != "auto":
-        return value
-    usual = getattr(type(method), f"usual_{name}", None)
-    return usual.of(setting) if isinstance(usual, Rate) else method.left_open(setting).get(name, value)
 
 
 def _named(method: FewShotMethod, text: str, setting: Setting) -> Dimension:

@@ -1,7 +1,7 @@
 """The networks, rates and schedules that methods name in their options."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import Literal
 
@@ -10,13 +10,22 @@ from torch import Tensor, nn
 
 from fphi.errors import FphiError
 from fphi.learnable.base import LearningAlgorithm
-from fphi.methods.base import NetworkBuilder, Setting
+from fphi.methods.base import FewShotMethod, NetworkBuilder, Setting
 from fphi.networks import MLP, Conv4, KochNet
 from fphi.networks.batch_norm import Mode
 from fphi.optimize.gradient import GradientDescent, Schedule, constant, cosine, linear_to_zero
 from fphi.within.uncompiled import uncompiled
 
-__all__ = ["NETWORKS", "Rate", "ScheduleName", "adam_descent", "build_network", "schedule_named"]
+__all__ = [
+    "NETWORKS",
+    "Rate",
+    "ScheduleName",
+    "adam_descent",
+    "build_network",
+    "current",
+    "schedule_named",
+    "settled",
+]
 
 ScheduleName = Literal["constant", "cosine", "linear"]
 _CONV5 = (32, 64, 128, 128, 256)  # filters of its blocks
@@ -127,6 +136,26 @@ class Rate:
     def of(self, setting: Setting) -> float:
         """That of the tasks of ``setting``."""
         return self.regression if setting.ways is None else self.classification
+
+
+def current(method: FewShotMethod, name: str, setting: Setting) -> bool | int | float | str | None:
+    """The value of a method's option; what it comes to in these tasks where it leaves that open."""
+    value: bool | int | float | str | None = getattr(method, name)
+    if value is not None and value != "auto":
+        return value
+    usual = getattr(type(method), f"usual_{name}", None)
+    return usual.of(setting) if isinstance(usual, Rate) else method.left_open(setting).get(name, value)
+
+
+def settled(method: FewShotMethod, setting: Setting) -> FewShotMethod:
+    """The method with the values that its open options come to in these tasks: in others they stay as here.
+
+    Options of the problem, which follow the tasks (see `FewShotMethod.left_open`), and those without effect
+    stay open.
+    """
+    names = {f.name for f in fields(method)} - set(method.idle(setting))
+    found = {name: current(method, name, setting) for name in names}
+    return replace(method, **{name: v for name, v in found.items() if v != getattr(method, name)})
 
 
 def schedule_named(name: ScheduleName) -> Schedule:
