@@ -1,5 +1,6 @@
 """MAML++: each of its five changes, alone and together, and what is left of it without them."""
 
+import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any, Literal
@@ -106,6 +107,16 @@ def test_all_weight_on_the_last_step_is_maml_to_the_last_bit() -> None:
     assert gradient(annealed, tasks)[0] != gradient(alone, tasks)[0]
     # At test there is one loss, whatever the training has come to.
     assert torch.equal(weighted.eval().task_losses(tasks), annealed.eval().task_losses(tasks))
+
+
+@pytest.mark.parametrize(("steps", "weights"), [(3, [1.0]), (2, [0.2] * 5), (3, []), (2, [0.5, math.nan])])
+def test_weights_are_one_for_each_step_that_is_taken(steps: int, weights: list[float]) -> None:
+    """Else there would be as many steps as weights, whatever was asked for."""
+    learner = GradientLearner(conv(), sgd(0.4), steps, step_weights=lambda steps, progress: weights).double()
+    wrong = "nan" if len(weights) == steps else f"length {len(weights)}, and training takes {steps} inner"
+    with pytest.raises(FphiError, match=wrong):
+        gradient(learner, random_tasks())
+    learner.eval().task_losses(random_tasks())  # has no weights
 
 
 # Derivative-order annealing.

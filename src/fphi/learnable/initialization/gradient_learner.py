@@ -161,8 +161,7 @@ class GradientLearner(StagedSteps, LearningAlgorithm):
 
     def task_losses(self, tasks: Task) -> Tensor:
         """lⁿ; with ``step_weights`` in training the weighted query losses after each inner step."""
-        weighting = self.step_weights if self.training else None
-        weights = None if weighting is None else weighting(self.steps, self.progress)
+        weights = self._weights_at(self.progress) if self.training else None
         if weights is None:
             return super().task_losses(tasks)
         support, query = tasks

@@ -1,6 +1,8 @@
 """What of an inner loop changes in the course of training: the order of derivatives, the steps' weights."""
 
-from fphi.learnable.initialization.step_weights import StepWeights
+from collections.abc import Sequence
+
+from fphi.learnable.initialization.step_weights import StepWeights, require_weights
 from fphi.within.progress import Staged
 from fphi.within.unroll import DerivativeOrder
 
@@ -18,12 +20,11 @@ class StagedSteps(Staged):
     @property
     def is_staged(self) -> bool:
         ordered = self.order == 2 and 0 < self.first_order_until < 1
-        return ordered or _are_staged(self.step_weights, self.steps)
+        # Whether weights are others in the middle or at the end of a training than at its beginning.
+        first, *later = (self._weights_at(done) for done in (0.0, 0.5, 0.99))
+        return ordered or any(then != first for then in later)
 
-
-def _are_staged(weights: StepWeights | None, steps: int) -> bool:
-    """Whether they are others in the middle or at the end of a training than at its beginning."""
-    if weights is None:
-        return False
-    first, *later = ([*(weights(steps, done) or ())] for done in (0.0, 0.5, 0.99))
-    return any(then != first for then in later)
+    def _weights_at(self, progress: float) -> Sequence[float] | None:
+        """Those of the query losses after each of the steps; None: the last one alone counts."""
+        given = None if self.step_weights is None else self.step_weights(self.steps, progress)
+        return None if given is None else require_weights(given, self.steps)

@@ -2,14 +2,25 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import isfinite
 
 from torch import Tensor
 
+from fphi.errors import FphiError
 from fphi.ranges import number, require_ranges
 from fphi.within.optimizers import Parameters, State
 from fphi.within.unroll import DerivativeOrder, StepFrom
 
-__all__ = ["AnnealedWeights", "LossAfter", "StepWeights", "sum_of", "summing", "with_sum", "without_sum"]
+__all__ = [
+    "AnnealedWeights",
+    "LossAfter",
+    "StepWeights",
+    "require_weights",
+    "sum_of",
+    "summing",
+    "with_sum",
+    "without_sum",
+]
 
 # Of the number of inner steps and the fraction of the training that is done: the weights of the query losses
 # after step 1, 2, …; None: the last one alone counts.
@@ -49,6 +60,23 @@ class AnnealedWeights:
         others = max((1 - passed) / steps, _LEAST / steps)
         last = min((1 + passed * (steps - 1)) / steps, 1 - (steps - 1) * _LEAST / steps)
         return [*[others] * (steps - 1), last]
+
+
+def require_weights(given: Sequence[float], steps: int) -> Sequence[float]:
+    """The weights as numbers, one of each of the inner ``steps``.
+
+    Raises:
+        FphiError: there are more or fewer, or one is no finite number.
+    """
+    weights = [float(weight) for weight in given]
+    if len(weights) != steps:
+        raise FphiError(
+            f"what step_weights gives has length {len(weights)}, and training takes {steps} inner steps: "
+            "give a weight for each (0: its loss does not count), or None where the last one alone counts"
+        )
+    if not all(map(isfinite, weights)):
+        raise FphiError(f"step_weights gives {weights}; give finite numbers")
+    return weights
 
 
 def summing(step_from: StepFrom, loss_after: LossAfter, weights: Sequence[float]) -> StepFrom:
