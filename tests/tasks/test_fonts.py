@@ -1,5 +1,8 @@
 """Letters in fonts: tasks are domains, of the same classes."""
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 
@@ -65,6 +68,17 @@ def test_they_go_by_a_name() -> None:
     )
     with pytest.raises(DataError, match="fonts have no protocol"):
         fphi.load_tasks("fonts", protocol="alphabet")
+
+
+def test_one_network_may_tell_the_letters_of_all_fonts_apart(tmp_path: Path) -> None:
+    """Their labels are the same in all tasks; but no image is there in two views."""
+    assert FontTasks(ways=3).pooled_classes == 3
+    short: dict[str, Any] = {"tasks": "fonts", "ways": 3, "steps": 1, "validation_tasks": 1, "network": "mlp"}
+    fphi.train("multi-task", out=tmp_path / "pooled", **short)
+    learner = fphi.load(tmp_path / "pooled")
+    assert learner.get_parameter("pretext.classifier.weight").shape[0] == 3
+    with pytest.raises(FphiError, match="simclr needs two views of each image, which these tasks do not"):
+        fphi.train("simclr", out=tmp_path / "views", **short)
 
 
 def test_what_there_is_not_is_refused() -> None:

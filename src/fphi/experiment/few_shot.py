@@ -31,7 +31,8 @@ from fphi.run.meta.logs import MetricsLogger
 from fphi.run.meta.loop import train
 from fphi.run.meta.training import Training, TrainingResult, Validate, threads_of
 from fphi.run.show.say import say
-from fphi.tasks import NAMED, TaskDistribution
+from fphi.tasks import NAMED, Minibatches, TaskDistribution
+from fphi.tasks.minibatches import PooledTasks
 
 __all__ = ["require_no_other_config", "setting_note", "train_few_shot"]
 
@@ -72,6 +73,7 @@ def train_few_shot(
     if not resume:
         require_own_sizes(asked_sizes(run.options), run.options, tasks, tasks.splits[-1])
         require_fair_start(run, tasks)
+        _require_views(run, tasks)
     if run.given is None and run.options.tasks not in NAMED and (classes := classes_of(tasks)):
         texts[CLASSES] = classes_text(classes)
     if (policy := run.policy_text()) is not None:
@@ -110,6 +112,16 @@ def train_few_shot(
             "learning_curve": learning_curve({run.config.name: read_log(folder / "log.csv")})
         },
     )
+
+
+def _require_views(run: FewShotRun, tasks: TaskDistribution) -> None:
+    """Raise if the method learns from two views of each image, and these tasks are no such minibatches."""
+    wanted = run.method.train_tasks(run.options.ways, run.options.shots)
+    if isinstance(wanted, Minibatches) and wanted.views is not None and not isinstance(tasks, PooledTasks):
+        raise FphiError(
+            f"{run.config.name} needs two views of each image, which these tasks do not make: give images, "
+            "as --tasks hershey or a folder, or choose multi-task"
+        )
 
 
 def _require_same_policy(out: Path, policy: str, resume: bool) -> None:

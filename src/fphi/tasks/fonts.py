@@ -80,6 +80,11 @@ class FontTasks(TaskDistribution):
         """Support examples of each."""
         return self._shots
 
+    @property
+    def pooled_classes(self) -> int:
+        """A letter has the same label in every task."""
+        return self._ways
+
     def class_names(self, split: str, index: int) -> tuple[str, ...]:
         """Return the letters, with the font that they are of."""
         (font,) = self.fonts(split, [index])
