@@ -62,6 +62,32 @@ def test_a_learner_by_sequence_or_by_sums_is_bound_to_its_sizes(tmp_path: Path, 
     assert evaluated(capsys, tmp_path / "relation", "--test-tasks", 2, "--ways", 7)["ways"] == 7
 
 
+def test_options_that_are_given_and_change_nothing_are_named(tmp_path: Path, capsys: Capture) -> None:
+    own = tmp_path / "nets.py"
+    own.write_text(
+        "import torch\n\ndef plain(shape, outputs):\n    return torch.nn.Linear(*shape, outputs)\n"
+    )
+    other = "changes nothing as the other options and the tasks are; leave it out, or change them"
+    small = ("--tasks", "quadratics", "--steps", 1, "--inner-steps", 1, *TINY)
+    for number, (words, said) in enumerate(
+        (
+            (("tuned-optimizer", "--rule", "sgd", "--momentum", 0.5), [f"--momentum {other}"]),
+            (("tuned-optimizer", "--rule", "momentum", "--momentum", 0.5), []),
+            (("maml", "--norm", "support"), [f"--norm {other}"]),
+            (
+                ("maml", "--norm", "support", "--network", f"{own}:plain"),
+                ["--norm changes nothing: a network of"],
+            ),
+            (("maml", "--network", f"{own}:plain"), []),
+        )
+    ):
+        capsys.readouterr()
+        assert fphi("train", *words, *small, "--out", tmp_path / str(number)) == 0
+        lines = [line for line in capsys.readouterr().err.splitlines() if "changes nothing" in line]
+        assert len(lines) == len(said)
+        assert all(line.startswith(start) for line, start in zip(lines, said, strict=True))
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 
 import torch
@@ -13,12 +14,13 @@ from fphi.errors import FphiError
 from fphi.experiment.classes import CLASSES, classes_of, classes_text
 from fphi.experiment.config import CONFIG, written_fingerprint
 from fphi.experiment.extending import COMMAND, command_again, extend, is_extended
+from fphi.experiment.parser import flag
 from fphi.experiment.setup import FewShotRun
 from fphi.experiment.sizes import asked_sizes, require_own_sizes
 from fphi.experiment.start import require_fair_start
 from fphi.learnable import LearningAlgorithm
 from fphi.learnable.explaining import plain
-from fphi.methods.base import Setting
+from fphi.methods.base import FewShotMethod, Setting
 from fphi.report.files import read_text
 from fphi.report.plots import learning_curve
 from fphi.report.runs import read_log
@@ -80,6 +82,8 @@ def train_few_shot(
         texts[_POLICY] = policy
         _require_same_policy(out, policy, resume)
     setting = run.setting(tasks)
+    for note in _idle_notes(run.method, setting) if progress and not resume else ():
+        say(note)
     learner = run.learner(setting)
     optimizer = run.optimizer(learner)
     if not resume and run.training.weights is not None:
@@ -112,6 +116,18 @@ def train_few_shot(
             "learning_curve": learning_curve({run.config.name: read_log(folder / "log.csv")})
         },
     )
+
+
+def _idle_notes(method: FewShotMethod, setting: Setting) -> list[str]:
+    """A line about each option that somebody gave, and that changes nothing."""
+    usual = {field.name: field.default for field in fields(method)}
+    idle = sorted({name for name in method.idle(setting) if getattr(method, name, None) != usual.get(name)})
+    own = (
+        "--norm changes nothing: a network of a file has its own norm layers, and torch's batch norms take "
+        "the statistics of all queries at once; leave it out"
+    )
+    other = "{} changes nothing as the other options and the tasks are; leave it out, or change them"
+    return [own if name == "norm" and setting.network else other.format(flag(name)) for name in idle]
 
 
 def _require_views(run: FewShotRun, tasks: TaskDistribution) -> None:
