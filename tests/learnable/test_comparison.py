@@ -1,6 +1,7 @@
 """Prototypical, matching and relation networks: closed forms, and identities between the learners."""
 
 import itertools
+from typing import Any
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+import fphi
 from comparison_helpers import parameters, tensor, vectors
 from fphi.errors import FphiError
 from fphi.learnable import (
@@ -21,12 +23,37 @@ from fphi.learnable import (
     RelationLearner,
     SiameseLearner,
 )
+from fphi.methods import get_method
+from fphi.methods.base import Setting
 from fphi.networks import calibrate
 from fphi.networks.relation import RelationModule, initialise_as_published, relation_embedding
 from fphi.objective import meta_gradient
 from fphi.run.meta.evaluate import evaluate
 from fphi.tasks.types import Examples, Task
 from learners import WAYS, conv, random_tasks
+
+# Tasks of different ways
+
+
+@pytest.mark.parametrize(
+    "title", ["prototypical", "matching", "metric", "siamese", "hypernetwork", "imaginary", "leo"]
+)
+def test_tasks_of_few_and_of_many_classes_are_trained_and_tested_in_one_batch(title: str) -> None:
+    """Tables are so: none of a task's classes is missing, but others have more."""
+    tasks = fphi.load_tasks("tables", ways=5, queries=8).batch("train", range(6))
+    assert len(set(tasks.support.y.amax(1).tolist())) > 1
+    method: Any = get_method(title)()
+    learner = method.learner(Setting(5, 10, (32,)))
+    singly = [Task(*(Examples(e.x[i : i + 1], e.y[i : i + 1]) for e in tasks)) for i in range(6)]
+    if title not in ("imaginary", "leo"):  # which draw
+        losses = [meta_gradient(learner, task, threads=1)[0] for task in singly]
+        torch.testing.assert_close(meta_gradient(learner, tasks, threads=1)[0], torch.stack(losses).mean())
+    assert all(bool(g.isfinite().all()) for g in meta_gradient(learner, tasks, chunk_size=6)[1].values())
+    whole = evaluate(learner.eval(), tasks, chunk_size=6)
+    assert whole.per_task()["loss"].shape == (6,)
+    alone = torch.cat([evaluate(learner, task).per_task()["loss"] for task in singly])
+    torch.testing.assert_close(whole.per_task()["loss"], alone)
+
 
 # Prototypical and matching networks
 

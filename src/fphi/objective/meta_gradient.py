@@ -21,8 +21,10 @@ from fphi.within.time_limit import require_time
 
 __all__ = [
     "MendsGradient",
+    "PartsTasks",
     "mean_of_tasks",
     "meta_gradient",
+    "parts_for",
     "size_of_task",
     "split_tasks",
     "summed_gradient",
@@ -45,6 +47,14 @@ class MendsGradient(Protocol):
 
         It is called once for each batch, however that was split up into chunks and over processes.
         """
+
+
+@runtime_checkable
+class PartsTasks(Protocol):
+    """A learner that cannot solve any tasks together."""
+
+    def solved_together(self, tasks: Task) -> list[Task]:
+        """The tasks in parts that it can, in their order."""
 
 
 @checked(threads=Range(1, 1024), shared_by=Range(1, 1024))
@@ -107,7 +117,8 @@ def summed_gradient(
     with torch.inference_mode(False), torch.enable_grad():
         tasks = _ordinary(tasks)
         size = chunk_size or _default_chunk(learner, tasks, shared_by)
-        chunks = split_tasks(tasks, size, even=chunk_size is None)
+        whole = split_tasks(tasks, size, even=chunk_size is None)
+        chunks = [part for chunk in whole for part in parts_for(learner, chunk)]
         parts = spread(learner, chunks, _summed_gradient, threads or default_threads(tasks.query.x.device))
     # Summed in the order of the chunks, whichever thread was first: the same bits every time.
     losses, gradients = [part[0] for part in parts], zip(*(part[1] for part in parts), strict=True)
@@ -145,6 +156,11 @@ def split_tasks(tasks: Task, size: int, *, even: bool = True) -> list[Task]:
     pieces = -(-count // size)
     bounds = [round(i * count / pieces) if even else min(i * size, count) for i in range(pieces + 1)]
     return [Task(*(Examples(e.x[a:b], e.y[a:b]) for e in tasks)) for a, b in pairwise(bounds)]
+
+
+def parts_for(learner: LearningAlgorithm, chunk: Task) -> list[Task]:
+    """A chunk in parts that the learner can solve: as a rule the whole."""
+    return learner.solved_together(chunk) if isinstance(learner, PartsTasks) else [chunk]
 
 
 def _summed_gradient(learner: LearningAlgorithm, chunk: Task) -> tuple[Tensor, list[Tensor]]:

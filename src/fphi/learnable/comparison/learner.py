@@ -6,13 +6,14 @@ from typing import ClassVar
 from torch import Tensor
 
 from fphi.learnable.base import each_query_alone
+from fphi.learnable.comparison.classes import OfEqualWays
 from fphi.learnable.embedding import EmbeddingLearner
 from fphi.tasks.types import Examples
 
 __all__ = ["ComparisonLearner"]
 
 
-class ComparisonLearner(EmbeddingLearner):
+class ComparisonLearner(OfEqualWays, EmbeddingLearner):
     """A learner whose answers come from embedded examples alone; a subclass defines `compare`."""
 
     reads_labels: ClassVar[bool] = True

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from fphi.errors import FphiError
 from fphi.learnable.base import Loss, each_query_alone, over_network
+from fphi.learnable.comparison.classes import OfEqualWays
 from fphi.learnable.embedding import EmbeddingLearner
 from fphi.networks.batch_norm import network_pass
 from fphi.ranges import checked
@@ -37,7 +38,7 @@ def classify(features: Tensor, weights: Tensor) -> Tensor:
     return features @ weights[..., :width].mT + weights[..., width:].sum(-1).unsqueeze(-2)
 
 
-class GeneratingLearner(EmbeddingLearner):
+class GeneratingLearner(OfEqualWays, EmbeddingLearner):
     """Outputs the weights of a linear classifier over embeddings; a subclass defines `generate`.
 
     Args:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from fphi.learnable.base import LearningAlgorithm, each_query_alone
-from fphi.learnable.comparison.classes import members
+from fphi.learnable.comparison.classes import OfEqualWays, members
 from fphi.learnable.comparison.learner import ComparisonLearner
 from fphi.ranges import Range, checked
 from fphi.tasks.types import Examples, Task
@@ -42,7 +42,7 @@ class Generator(nn.Module):
         return out
 
 
-class ImaginaryLearner(LearningAlgorithm):
+class ImaginaryLearner(OfEqualWays, LearningAlgorithm):
     """Learn from the support set and what is imagined of it (Wang et al. 2018, arXiv 1801.05401).
 
     φ = the generator's parameters and those of the learner that is taught with its examples; the loss on

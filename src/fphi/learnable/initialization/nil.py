@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from fphi.errors import FphiError
 from fphi.learnable.base import AnswersAtTest, LearningAlgorithm, over_network, run_network
+from fphi.learnable.comparison.classes import OfEqualWays
 from fphi.learnable.comparison.matching import attended_labels
 from fphi.learnable.initialization.gradient_learner import GradientLearner
 from fphi.tasks.types import Examples
@@ -17,7 +18,7 @@ from fphi.within.optimizers import Parameters
 __all__ = ["NILLearner"]
 
 
-class NILLearner(GradientLearner):
+class NILLearner(OfEqualWays, GradientLearner):
     """A `GradientLearner` in training, which adapts nothing in ``eval()``: there is no inner loop.
 
     There the head is left out, and answers are the labels of the support set, weighted by the softmax of the
@@ -26,6 +27,7 @@ class NILLearner(GradientLearner):
     """
 
     reads_labels: ClassVar[bool] = True
+    only_at_test: ClassVar[bool] = True
 
     @classmethod
     def of(cls, learner: GradientLearner) -> Self:

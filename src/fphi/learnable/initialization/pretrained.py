@@ -1,7 +1,7 @@
 """The baselines of meta-learning: features that are learned without episodes, and then a new task."""
 
 import copy
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from fphi.errors import FphiError
 from fphi.learnable.base import AnswersAtTest, Loss, each_query_alone, over_network, run_network
-from fphi.learnable.comparison.classes import class_means
+from fphi.learnable.comparison.classes import OfEqualWays, class_means
 from fphi.learnable.comparison.similarity import Distance, Similarity
 from fphi.learnable.embedding import EmbeddingLearner
 from fphi.learnable.initialization.gradient_learner import GradientLearner
@@ -36,7 +36,7 @@ class _WithHead(nn.Module):
         return answers
 
 
-class PretrainedLearner(EmbeddingLearner):
+class PretrainedLearner(OfEqualWays, EmbeddingLearner):
     """Learn features by a `Pretext`, all training examples pooled; answer a task from its support set.
 
     φ = the network of features and what belongs to the pretext. Across tasks nothing is learned of how to
@@ -62,6 +62,8 @@ class PretrainedLearner(EmbeddingLearner):
         loss: scalar loss of one task, for support and query.
         batching: ``"auto"``, ``"vmap"`` or ``"loop"``, see `TaskMap`.
     """
+
+    only_at_test: ClassVar[bool] = True
 
     @checked(steps=Range(0), scale=Range(0, open=True))
     def __init__(

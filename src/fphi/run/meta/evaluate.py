@@ -14,7 +14,7 @@ from fphi.learnable.base import LearningAlgorithm, evaluation_mode
 from fphi.learnable.checking import checked_tasks, explaining
 from fphi.learnable.targets import are_labels
 from fphi.networks.calibration import calibrate, lacks_statistics
-from fphi.objective.meta_gradient import size_of_task, split_tasks
+from fphi.objective.meta_gradient import parts_for, size_of_task, split_tasks
 from fphi.objective.spreading import default_threads, spread
 from fphi.ranges import Range, checked
 from fphi.run.disk.finite import require_finite
@@ -119,7 +119,8 @@ def measure(learner: LearningAlgorithm, tasks: Task | TaskDistribution, numbers:
         chunks = _chunks(learner, tasks, split, numbers, how.chunk_size, device)
         # So many at a time that threads are rarely idle, and tasks are not all in memory.
         while group := list(islice(chunks, 8 * threads)):
-            group = [checked_tasks(learner, chunk.to(device)) for chunk in group]
+            checked = (checked_tasks(learner, chunk.to(device)) for chunk in group)
+            group = [part for chunk in checked for part in parts_for(answering, chunk)]
             if shares is None:
                 first = group[0]
                 with explaining(answering, first.support, first.query.x):
