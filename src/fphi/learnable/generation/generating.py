@@ -73,8 +73,10 @@ class GeneratingLearner(OfEqualWays, EmbeddingLearner):
     def adapt(self, support: Examples) -> nn.Module:
         """The model of one task, ``[m, *input]`` to logits ``[m, ways]``, which keeps no bond to the learner.
 
-        Its embedding network is a copy, and sees the support set with every batch, as the learner's does:
-        norm layers take statistics from there.
+        Its embedding network is a copy, and sees the support set with every batch: norm layers take
+        statistics from there. It answers as the learner does, unless these take them from the queries too
+        (``query-batch``, and torch's own): its layer is made of the support set alone, as the queries are
+        not known, and the learner's of features that are normalised by both.
         """
         with network_pass():
             embedded = over_network(self.over_tasks, self.network, None, support.x[None])
