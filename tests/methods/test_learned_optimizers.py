@@ -220,3 +220,5 @@ def test_a_rule_that_was_trained_on_networks_is_itself_on_quadratics(tmp_path: P
         fphi.evaluate(tmp_path, tasks="quadratics", test_tasks=1, **other)["by_step"] for other in others
     ]
     assert there[0] == there[1] != there[2]
+    for ways in (3, 5):  # it is bound to no network, and so to no number of outputs
+        assert fphi.evaluate(tmp_path, ways=ways, test_tasks=1)["ways"] == ways

@@ -125,7 +125,7 @@ class FewShotRun:
         """
         of_tasks = {key: value for key, value in other.items() if hasattr(self.options, key)}
         options = replace(self.options, **of_tasks)
-        for size in self.method.bound_to:
+        for size in () if self.method.fits_any else self.method.bound_to:
             trained, asked = getattr(self.options, size), getattr(options, size)
             if asked != trained and size not in (*self.options.own_sizes, *options.own_sizes):
                 raise FphiError(

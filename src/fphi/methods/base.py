@@ -120,6 +120,8 @@ class FewShotMethod(Method):
 
     # The sizes of a task that training fixes: a learner with an output per class is bound to its ways.
     bound_to: ClassVar[tuple[Literal["ways", "shots"], ...]] = ("ways",)
+    # Whether what is learned is not bound so, but only a learner: other sizes have a new one of it.
+    fits_any: ClassVar[bool] = False
     usual: ClassVar[Usual] = Usual(steps=1000, meta_batch=8)
 
     @property

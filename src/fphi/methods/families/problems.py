@@ -94,6 +94,7 @@ class ProblemMethod(FewShotMethod):
     """
 
     removed: ClassVar[Mapping[str, object]] = {}
+    fits_any: ClassVar[bool] = True  # the rule, whatever network it trains
 
     inner_steps: int = count(40, 10_000, least=0)
     test_steps: int | None = count(None, 10_000, least=0)
