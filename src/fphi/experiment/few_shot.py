@@ -133,7 +133,8 @@ def _idle_notes(method: FewShotMethod, setting: Setting) -> list[str]:
 def _require_views(run: FewShotRun, tasks: TaskDistribution) -> None:
     """Raise if the method learns from two views of each image, and these tasks are no such minibatches."""
     wanted = run.method.train_tasks(run.options.ways, run.options.shots)
-    if isinstance(wanted, Minibatches) and wanted.views is not None and not isinstance(tasks, PooledTasks):
+    from_views = isinstance(wanted, Minibatches) and wanted.views is not None
+    if from_views and tasks.ways is not None and not isinstance(tasks, PooledTasks):
         raise FphiError(
             f"{run.config.name} needs two views of each image, which these tasks do not make: give images, "
             "as --tasks hershey or a folder, or choose multi-task"
