@@ -41,7 +41,7 @@ def seconds(learner: OptimizerLearner, tasks: Task, together: bool) -> float:
     )
     start = time.perf_counter()
     for batch in batches:
-        fphi.meta_gradient(learner, batch, chunk_size=count, threads=1)
+        fphi.meta_gradient(learner, batch, threads=1)
     return time.perf_counter() - start
 
 
