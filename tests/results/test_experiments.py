@@ -29,11 +29,20 @@ def test_the_page_has_the_numbers() -> None:
             assert abs(float(cell) - losses[step]) <= 0.5 * 10.0 ** -len(cell.partition(".")[2]) + 1e-12
 
 
+def test_every_training_of_the_record_is_kept() -> None:
+    record = json.loads((KEPT / "optimizer.json").read_text(encoding="utf-8"))
+    for training in record["trainings"]:
+        run = KEPT / training["run"]
+        assert {path.name for path in run.iterdir()} == {"best.safetensors", "config.yaml", "log.csv"}
+        assert f"--out {training['run']} " in training["command"]
+    assert len(record["trainings"]) == 2 + 5 * 4
+
+
 def test_what_was_learned_trains_a_network() -> None:
     torch.manual_seed(0)
     x, y = torch.randn(64, 8), torch.randint(3, (64,))
     model = torch.nn.Sequential(torch.nn.Linear(8, 20), torch.nn.Sigmoid(), torch.nn.Linear(20, 3))
-    optimizer = fphi.optim.load(KEPT / "lstm")(model.parameters())
+    optimizer = fphi.optim.load(KEPT / "trainings/lstm-on-20-units-869e4ae9")(model.parameters())
     losses = []
     for _ in range(30):
         loss = torch.nn.functional.cross_entropy(model(x), y)

@@ -21,13 +21,15 @@ _MISSING = (
 )
 
 
+_SHARED = "splits share classes, no example"
+
 # What is no pool of classes: where it is from, and what it is.
 _COMPUTED: dict[str, tuple[str, int, int, dict[str, int], bool, str]] = {
     "sine": ("computed", 0, 0, {}, True, "y = a sin(x - b), a in 0.1..5, b in 0..pi, x in -5..5"),
     "quadratics": ("computed", 0, 0, {}, True, "|Wx - y|², W of 10x10 and y of 10 normal numbers"),
     "fonts": ("package Hershey-Fonts", 26, 9360, {}, True, "capital letters; a task is one of 18 fonts"),
     "tables": ("computed", 0, 0, {}, True, "rows of random tables; docs/tables.md has the prior"),
-    "digits": ("package scikit-learn", 10, 1797, {}, True, "8x8 pixels; splits share classes, no example"),
+    "digits": ("package scikit-learn", 10, 1797, {}, True, f"8x8 pixels; {_SHARED}"),
 }
 
 
@@ -83,9 +85,7 @@ def _mnist_row(data_root: Path | str | None) -> DataRow:
     except DataError as error:
         return DataRow("mnist", where, ok=False, note=str(error))
     images = sum(len(part.y) for part in (digits.train, digits.validation, digits.test))
-    return DataRow(
-        "mnist", where, digits.classes, images, note=_COMPUTED["digits"][-1].replace("8x8", "28x28")
-    )
+    return DataRow("mnist", where, digits.classes, images, note=f"28x28 pixels; {_SHARED}")
 
 
 def _where(name: str, data_root: Path | str | None) -> str:
