@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from fphi.learnable import LearningAlgorithm
 from fphi.networks import calibrate
 from fphi.objective import meta_gradient
 from fphi.run.meta.evaluate import evaluate
@@ -39,7 +40,13 @@ def test_learns_a_small_problem(case: Case) -> None:
         for name, p in learner.named_parameters():
             p.grad = gradients[name]
         optimizer.step()
+        # Most need half of their steps or fewer.
+        if (step + 1) % 5 == 0 and has_learned(learner, before):
+            break
+    assert has_learned(learner, before)
+
+
+def has_learned(learner: LearningAlgorithm, before: float) -> bool:
     calibrate(learner, separately(easy_tasks(8, seed=0)), learner.observe)
     after = evaluate(learner, easy_tasks(40, seed=-1), inductive=False)
-    assert after.loss < 0.7 * before
-    assert after.accuracy > 0.75
+    return after.loss < 0.7 * before and after.accuracy > 0.75

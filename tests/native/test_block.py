@@ -14,6 +14,7 @@ from fphi import native
 from fphi.networks.batch_norm import BatchNorm, Mode, network_pass
 from fphi.networks.calibration import calibrate
 from fphi.networks.conv4 import Conv4, ConvBlock
+from fphi.networks.relation import RelationModule
 from native_helpers import derivatives, needs_kernels, numbers, pure_torch
 
 pytestmark = needs_kernels
@@ -82,6 +83,40 @@ def test_stored_statistics() -> None:
     calibrate(network, [numbers(6, 1, 28, 28, seed=1)])
     network.eval()
     assert agree(*by_both(network, numbers(4, 1, 28, 28, seed=2)))
+
+
+def of_images(downsample: Any) -> tuple[torch.nn.Module, Any]:
+    network = Conv4(3, filters=16, downsample=downsample, norm="running")
+    return network, [numbers(6, 1, 28, 28, seed=1), numbers(3, 1, 28, 28, seed=2)]
+
+
+def of_pairs() -> tuple[torch.nn.Module, Any]:
+    module = RelationModule(16, 5, filters=16, norm="running")
+    return module, [(numbers(4, 16, 5, 5, seed=1), numbers(3, 16, 5, 5, seed=2))]
+
+
+@pytest.mark.parametrize(
+    "made",
+    [lambda: of_images("pool"), lambda: of_images("stride"), of_pairs],
+    ids=["pool", "stride", "pairs"],
+)
+def test_calibration_takes_the_moments_that_the_kernels_normalise_with(
+    made: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network, batches = made()
+    network.double()
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)  # biases, and scales below 0
+    by_torch = copy.deepcopy(network)
+
+    def call(of: torch.nn.Module) -> Any:
+        return (lambda pair: of(*pair)) if isinstance(batches[0], tuple) else of
+
+    calibrate(network, batches, call(network))
+    with pure_torch():
+        calibrate(by_torch, batches, call(by_torch))
+    assert float(max(b.abs().max() for b in by_torch.buffers())) > 0.1
+    assert agree(list(network.buffers()), list(by_torch.buffers()))
 
 
 @pytest.mark.parametrize("name", ["running_mean", "running_var"])

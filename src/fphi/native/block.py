@@ -15,7 +15,7 @@ from fphi.native.first_layer import PLANES, first_layer, patch_moments
 from fphi.native.library import library
 from fphi.native.norm_pool import NormPool, norm_pool
 
-__all__ = ["Block", "Norm", "conv3x3", "conv_block", "covers", "normalised"]
+__all__ = ["Block", "Norm", "conv3x3", "conv_block", "covers", "normalised", "observed_block"]
 
 _MULTIPLE = 16  # the kernels write output channels by cache lines
 
@@ -106,7 +106,15 @@ def conv_block(x: Tensor, weight: Tensor, norm: Norm, block: Block) -> Tensor:
     if _is_innermost_batch_of(given):
         outcome: Tensor = _OfTasks.apply(block, *given)  # type: ignore[no-untyped-call]
         return outcome
-    return _of_tasks(block, *(a[None] for a in given))[0]
+    return _of_tasks(block, *(a[None] for a in given))[0][0]
+
+
+def observed_block(x: Tensor, weight: Tensor, norm: Norm, block: Block) -> tuple[Tensor, Tensor, Tensor]:
+    """`conv_block`, and the mean and 1/deviation ``[O]`` that it normalised with, as constants."""
+    y, mean, rstd = _of_tasks(
+        block, *(a[None] for a in (x, weight, norm.scale, norm.shift, *(norm.given or ())))
+    )
+    return y[0], mean[0].detach(), rstd[0].detach()
 
 
 def _is_innermost_batch_of(operands: tuple[Tensor, ...]) -> bool:
@@ -138,22 +146,25 @@ class _OfTasks(Function):
         weight = given[1][None] if in_dims[2] is None else given[1].movedim(in_dims[2], 0)
         others = ((a, d) for i, (a, d) in enumerate(zip(given, in_dims[1:], strict=True)) if i != 1)
         x, *rest = (a.expand(info.batch_size, *a.shape) if d is None else a.movedim(d, 0) for a, d in others)
-        return _of_tasks(block, x, weight, *rest), 0
+        return _of_tasks(block, x, weight, *rest)[0], 0
 
 
 def _of_tasks(
     block: Block, x: Tensor, weight: Tensor, scale: Tensor, shift: Tensor, *given: Tensor
-) -> Tensor:
-    """``x: [T, n, C, H, W]`` to ``[T, n, O, h, w]``; one filter for all, or one for each task."""
+) -> tuple[Tensor, Tensor, Tensor]:
+    """``x: [T, n, C, H, W]`` to ``[T, n, O, h, w]``; one filter for all, or one for each task.
+
+    With it come mean and 1/deviation ``[T, O]`` that it was normalised with.
+    """
     stride, padding = block.geometry.stride, block.geometry.padding
     statistics = (given[0], given[1]) if given else None
     if block.norm.window == 2 and stride == 1 and x.shape[2] in PLANES and not _needs_gradient(x):
         padded = F.pad(x, (padding,) * 4) if padding else x
-        y = _first(padded, weight, scale, shift, statistics, block.norm)
+        y, mean, rstd = _first(padded, weight, scale, shift, statistics, block.norm)
     else:
         z = convolve(x.permute(0, 1, 3, 4, 2), weight, block.geometry)
-        y = norm_pool(z, scale, shift, statistics, block.norm)
-    return y.permute(0, 1, 4, 2, 3)
+        y, mean, rstd = norm_pool(z, scale, shift, statistics, block.norm)
+    return y.permute(0, 1, 4, 2, 3), mean, rstd
 
 
 def conv3x3(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
@@ -164,7 +175,7 @@ def conv3x3(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
 def normalised(z: Tensor, norm: Norm, spec: NormPool) -> Tensor:
     """What a block makes of its convolution's outcome ``z: [n, O, H, W]``: ``[n, O, h, w]``."""
     given = None if norm.given is None else (norm.given[0][None], norm.given[1][None])
-    y = norm_pool(z.permute(0, 2, 3, 1)[None], norm.scale[None], norm.shift[None], given, spec)
+    y, *_ = norm_pool(z.permute(0, 2, 3, 1)[None], norm.scale[None], norm.shift[None], given, spec)
     return y[0].permute(0, 3, 1, 2)
 
 
@@ -175,12 +186,12 @@ def _first(
     shift: Tensor,
     given: tuple[Tensor, Tensor] | None,
     spec: NormPool,
-) -> Tensor:
+) -> tuple[Tensor, Tensor, Tensor]:
     """The block on data: its normalisation is multiplied into the filters beforehand."""
     mean, rstd = given or _statistics(padded, weight, spec)
     scale = scale * rstd
     u = torch.cat([(shift - mean * scale)[..., None], scale[..., None] * weight.flatten(2)], 2).mT
-    return first_layer(padded, u)
+    return first_layer(padded, u), mean, rstd
 
 
 def _statistics(padded: Tensor, weight: Tensor, spec: NormPool) -> tuple[Tensor, Tensor]:

@@ -31,8 +31,10 @@ class NormPool:
 
 def norm_pool(
     z: Tensor, scale: Tensor, shift: Tensor, given: tuple[Tensor, Tensor] | None, spec: NormPool
-) -> Tensor:
+) -> tuple[Tensor, Tensor, Tensor]:
     """Maps ``[T, n, H, W, C]`` and ``scale, shift: [T, C]`` to maps ``[T, n, H / window, W / window, C]``.
+
+    With them come the mean and 1/deviation ``[T, C]`` that they were normalised with, as constants.
 
     Args:
         z: see above.
@@ -43,8 +45,8 @@ def norm_pool(
     """
     mean, rstd = given or (z.new_empty(scale.shape), z.new_empty(scale.shape))
     found = _NormPool.apply(*(a.contiguous() for a in (z, scale, shift, mean, rstd)), spec)  # type: ignore[no-untyped-call]
-    y: Tensor = found[0]
-    return y
+    y, _, mean, rstd = found
+    return y, mean, rstd
 
 
 @signed

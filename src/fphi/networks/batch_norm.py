@@ -199,6 +199,17 @@ class BatchNorm(nn.Module):
         return not self.is_running or (self.training and not self.keeps_statistics) or self._adapts
 
     @property
+    def records_pass(self) -> bool:
+        """Whether the moments of the pass at hand are what `calibrate` wants."""
+        return self.collects and not _PASS.get().trial and not self._adapts
+
+    def record(self, mean: Tensor, var: Tensor, offset: Tensor | None = None) -> None:
+        """Keep the moments ``[channels]`` of this pass, with its step, where `calibrate` wants them."""
+        if self.records_pass:
+            whole = mean if offset is None else mean + offset
+            self.records.append((_PASS.get().step, whole.detach(), var.detach()))
+
+    @property
     def _adapts(self) -> bool:
         return self.is_per_step and _PASS.get().adapting
 
@@ -224,9 +235,7 @@ class BatchNorm(nn.Module):
 
         ``offset`` is what ``mean`` lacks of the mean to record when statistics are collected.
         """
-        if self.collects and not _PASS.get().trial and not self._adapts:
-            whole = mean if offset is None else mean + offset
-            self.records.append((_PASS.get().step, whole.detach(), var.detach()))
+        self.record(mean, var, offset)
         scale = (var + self.eps).rsqrt()
         if self.weight is not None:
             scale = scale * self.of_step(self.weight)

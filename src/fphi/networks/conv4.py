@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import _has_any_global_hook
 
 from fphi.errors import FphiError
-from fphi.native import Block, Geometry, Norm, NormPool, conv_block, covers
+from fphi.native import Block, Geometry, Norm, NormPool, conv_block, covers, observed_block
 from fphi.networks.batch_norm import Affine, BatchNorm, Mode
 from fphi.ranges import Range, checked
 
@@ -53,7 +53,7 @@ class ConvBlock(nn.Module):
             return self._module_by_module(x)
         told = self._for_kernels(x, self.conv.weight)
         if told is not None:
-            return conv_block(x, self.conv.weight, *told)
+            return self._by_kernels(x, *told)
         sign = self._sign()
         weight = self.conv.weight * sign[:, None, None, None]
         few_channels = self.pool and x.shape[1] <= _FEW_CHANNELS
@@ -81,12 +81,17 @@ class ConvBlock(nn.Module):
 
     def _for_kernels(self, x: Tensor, weight: Tensor) -> tuple[Norm, Block] | None:
         """What the native kernels are told of the block on ``x``; None: they do not compute it."""
-        if self.norm.collects:  # `calibrate` is rare, and wants to see the moments
-            return None
         own = len(self.norm.rows(x)) if self.norm.uses_batch else 0
         spec = NormPool(2 if self.pool else 1, own, self.norm.eps)
         block, norm = Block(Geometry(self.conv.stride[0], self.padding), spec), self._norm()
         return (norm, block) if covers(x, weight, norm, block) else None
+
+    def _by_kernels(self, x: Tensor, norm: Norm, block: Block) -> Tensor:
+        if not self.norm.records_pass:
+            return conv_block(x, self.conv.weight, norm, block)
+        y, mean, rstd = observed_block(x, self.conv.weight, norm, block)
+        self.norm.record(mean, (rstd**-2 - self.norm.eps).clamp_min(0), self.conv.bias)
+        return y
 
     def _norm(self) -> Norm:
         scale, shift = self.norm.affine(self.conv.out_channels, like=self.conv.weight)

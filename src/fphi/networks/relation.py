@@ -54,6 +54,7 @@ class _PairBlock(ConvBlock):
             geometry = Geometry(1, 1)
             z = conv3x3(queries, of_query, geometry)[:, None] + conv3x3(classes, of_class, geometry)
             z = z.flatten(0, 1)
+            self.norm.record(*self.norm.moments(z), self.conv.bias)
             return normalised(z, norm, replace(block.norm, own=len(z) if block.norm.own else 0))
         sign = self._sign()
         of_class, of_query = (self.conv.weight * sign[:, None, None, None]).chunk(2, dim=1)
