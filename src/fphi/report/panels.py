@@ -117,7 +117,7 @@ def _draw(axes: Axes, panel: Panel) -> None:
     if panel.limits is not None:
         axes.set_ylim(*panel.limits)
     if len(panel.curves) + len(panel.references) > 1:
-        axes.legend(frameon=False, labelcolor=INK, fontsize=8)
+        axes.legend(labelcolor=INK, fontsize=8, framealpha=0.85, edgecolor="none")  # curves may lie below
 
 
 def _scale(axes: Axes, panel: Panel) -> None:
