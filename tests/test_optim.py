@@ -26,7 +26,7 @@ from fphi.within import (
     sgd,
 )
 from fphi.within.drop_in import RuleOptimizer
-from fphi.within.hand_designed import TunedRate
+from fphi.within.tuned_rate import TunedRate
 from fphi.within.unroll import descend
 
 

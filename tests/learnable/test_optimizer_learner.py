@@ -15,8 +15,9 @@ from fphi.run.meta.evaluate import evaluate
 from fphi.tasks import QuadraticTasks
 from fphi.tasks.types import Examples, Task
 from fphi.within import LSTMOptimizer, UpdateRule, adam, learned_rate, sgd
-from fphi.within.hand_designed import RMSprop, TunedRate
+from fphi.within.adaptive import RMSprop
 from fphi.within.progress import tell_progress
+from fphi.within.tuned_rate import TunedRate
 from graph_memory import held_at_most
 from learners import conv, random_tasks
 

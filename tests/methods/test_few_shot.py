@@ -31,7 +31,8 @@ from fphi.objective import meta_gradient
 from fphi.run.meta.evaluate import evaluate
 from fphi.tasks import load_tasks
 from fphi.tasks.episodes import TrainingTasks
-from fphi.within.optimizers import SGD, Adam
+from fphi.within.adaptive import Adam
+from fphi.within.optimizers import SGD
 
 IMAGES, WAVES = Setting(5, 1, (1, 28, 28)), Setting(None, 10, (1,))
 

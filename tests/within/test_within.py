@@ -7,7 +7,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.func import functional_call
+from torch.func import functional_call, jvp, vmap
+from torch.utils._pytree import tree_leaves
 
 from fphi.errors import FphiError
 from fphi.learnable import GradientLearner
@@ -16,6 +17,7 @@ from fphi.objective import meta_gradient
 from fphi.optimize import GradientDescent
 from fphi.tasks.types import Examples, Task
 from fphi.within import InnerOptimizer, Parameters, State, adam, learned_rate, sgd
+from fphi.within.adaptive import RMSprop
 from learners import TorchNorms, conv, random_tasks
 
 OPTIMIZERS: list[tuple[InnerOptimizer, Callable[[list[Tensor]], torch.optim.Optimizer]]] = [
@@ -49,6 +51,35 @@ def test_inner_optimizers_equal_torch_step_by_step(
         optimizer.step()
         for k, p in copies.items():
             torch.testing.assert_close(now[k], p, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")
+@pytest.mark.parametrize(
+    "rule", [adam(0.01), adam(0.01, (0.0, 0.9)), RMSprop(0.01), sgd(0.1, momentum=0.9)], ids=str
+)
+def test_a_step_is_the_same_without_derivatives(rule: InnerOptimizer) -> None:
+    """Alone, where work is saved, and where the gradient alone is batched; where it is 0 too."""
+    start, several = {"a": torch.randn(5)}, torch.randn(3, 5)
+    several[:, 0] = 0
+
+    def moved(g: Tensor) -> tuple[Tensor, State]:
+        now, state = rule.update({"a": g}, rule.init(start), start, 0)
+        now, state = rule.update({"a": g}, state, now, 1)
+        return now["a"], state
+
+    wanted = [moved(g) for g in several]
+    with torch.no_grad():
+        assert_same_bits([moved(g) for g in several], wanted)
+        batched, states = vmap(moved)(several)
+        at = [(batched[i], {k: {"a": v["a"][i]} for k, v in states.items()}) for i in range(3)]
+        assert_same_bits(at, wanted)
+        slope = jvp(lambda g: moved(g)[0], (several[0],), (torch.ones(5),))[1]
+    assert bool(slope.isfinite().all())
+
+
+def assert_same_bits(found: list[tuple[Tensor, State]], wanted: list[tuple[Tensor, State]]) -> None:
+    for ours, theirs in zip(tree_leaves(found), tree_leaves(wanted), strict=True):
+        assert torch.equal(ours, theirs)
 
 
 def test_adam_s_second_derivative_is_finite_where_a_gradient_is_zero() -> None:

@@ -20,8 +20,9 @@ from fphi.methods.table import method
 from fphi.optimize import GradientDescent
 from fphi.ranges import count, rate, share, weight
 from fphi.within import adam, sgd
-from fphi.within.hand_designed import RMSprop, TunedRate
+from fphi.within.adaptive import RMSprop
 from fphi.within.optimizers import UpdateRule
+from fphi.within.tuned_rate import TunedRate
 from fphi.within.uncompiled import uncompiled
 
 __all__ = ["RuleName", "TunedOptimizer"]

@@ -1,17 +1,16 @@
 """Within-task training, the inner loop: update rules, unrolling, and mapping over tasks."""
 
+from fphi.within.adaptive import Adam, adam
 from fphi.within.learned_momentum import LearnedMomentum, learned_momentum
 from fphi.within.lstm_meta_learner import LSTMMetaLearner
 from fphi.within.lstm_optimizer import LSTMOptimizer
 from fphi.within.optimizers import (
     SGD,
-    Adam,
     InnerOptimizer,
     LearnedRate,
     Parameters,
     State,
     UpdateRule,
-    adam,
     learned_rate,
     sgd,
 )

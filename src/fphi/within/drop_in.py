@@ -183,8 +183,8 @@ class RuleOptimizer(Optimizer):
         moved, state = rule.update(gradients, state, now, step)
         factor, decay = group["lr"], group["weight_decay"]
         for name, p in named.items():
-            reached = moved[name] if factor == 1 else p + factor * (moved[name] - p)
-            p.copy_(reached - factor * decay * p if decay else reached)
+            reached = moved[name].sub(p, alpha=decay) if decay else moved[name]
+            p.copy_(reached) if factor == 1 else p.lerp_(reached, factor)
             self.state[p]["step"] = step + 1
             for part, values in state.items():
                 self.state[p][part] = values[name]

@@ -12,18 +12,17 @@ from fphi.ranges import Range, checked
 
 __all__ = [
     "SGD",
-    "Adam",
     "InnerOptimizer",
     "LearnedRate",
     "Parameters",
     "RatePer",
     "State",
     "UpdateRule",
-    "adam",
     "kept_where_fitting",
     "learned_rate",
     "least_divergent",
     "sgd",
+    "zeros_like",
 ]
 
 Parameters = dict[str, Tensor]
@@ -87,7 +86,8 @@ class InnerOptimizer(nn.Module):
         raise NotImplementedError
 
 
-def _map_zero(parameters: Parameters) -> Parameters:
+def zeros_like(parameters: Parameters) -> Parameters:
+    """A state to begin with."""
     return {name: torch.zeros_like(p) for name, p in parameters.items()}
 
 
@@ -117,7 +117,7 @@ class SGD(InnerOptimizer):
         return least_divergent(self.lr, self.momentum, self.nesterov) - self.weight_decay
 
     def init(self, parameters: Parameters) -> State:
-        return {"velocity": _map_zero(parameters)} if self.momentum else {}
+        return {"velocity": zeros_like(parameters)} if self.momentum else {}
 
     def update(
         self, gradients: Parameters, state: State, parameters: Parameters, step: int
@@ -134,39 +134,6 @@ class SGD(InnerOptimizer):
 
     def extra_repr(self) -> str:
         return f"lr={self.lr}, momentum={self.momentum}"
-
-
-class Adam(InnerOptimizer):
-    """Adam (Kingma and Ba, 2015), equal to ``torch.optim.Adam``; Reptile uses it with β₁ = 0.
-
-    Args:
-        lr: step size.
-        betas: decay of the running means of the gradient, and of its square.
-        eps: added to the root of the latter.
-    """
-
-    @checked(betas=Range(0, 1, below=True))
-    def __init__(self, lr: float, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8) -> None:
-        super().__init__()
-        self.lr, self.betas, self.eps = lr, betas, eps
-
-    def init(self, parameters: Parameters) -> State:
-        return {"mean": _map_zero(parameters), "square": _map_zero(parameters)}
-
-    def update(
-        self, gradients: Parameters, state: State, parameters: Parameters, step: int
-    ) -> tuple[Parameters, State]:
-        b1, b2 = self.betas
-        mean = {k: torch.lerp(gradients[k], m, b1) for k, m in state["mean"].items()}
-        square = {k: b2 * v + (1 - b2) * gradients[k].square() for k, v in state["square"].items()}
-        rate, correction = self.lr / (1 - b1 ** (step + 1)), (1 - b2 ** (step + 1)) ** 0.5
-        # A gradient of zero from the first step on has square 0: its root has no finite derivative there.
-        root = {k: torch.where(v > 0, v, 1.0).sqrt() * (v > 0) for k, v in square.items()}
-        new = {k: p - rate * mean[k] / (root[k] / correction + self.eps) for k, p in parameters.items()}
-        return new, {"mean": mean, "square": square}
-
-    def extra_repr(self) -> str:
-        return f"lr={self.lr}, betas={self.betas}"
 
 
 class LearnedRate(InnerOptimizer):
@@ -258,11 +225,6 @@ def kept_where_fitting(before: nn.ParameterDict, new: Mapping[str, nn.Parameter]
 def sgd(lr: float, momentum: float = 0.0, nesterov: bool = False, weight_decay: float = 0.0) -> SGD:
     """Gradient descent with rate ``lr``, see `SGD`."""
     return SGD(lr, momentum, nesterov, weight_decay)
-
-
-def adam(lr: float, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8) -> Adam:
-    """Adam with rate ``lr``, see `Adam`."""
-    return Adam(lr, betas, eps)
 
 
 def learned_rate(

@@ -16,7 +16,8 @@ from fphi.learnable.initialization.gradient_learner import GradientLearner
 from fphi.learnable.initialization.pretexts import Pretext, require_class_numbers
 from fphi.ranges import Range, checked
 from fphi.tasks.types import Examples, Task
-from fphi.within.optimizers import UpdateRule, adam
+from fphi.within.adaptive import adam
+from fphi.within.optimizers import UpdateRule
 from fphi.within.task_map import Batching
 
 __all__ = ["Adapt", "PretrainedLearner"]

@@ -9,7 +9,8 @@ from fphi.errors import FphiError
 from fphi.learnable.initialization.gradient_learner import GradientLearner
 from fphi.ranges import Range, checked
 from fphi.tasks.types import Task
-from fphi.within.optimizers import SGD, Adam, UpdateRule
+from fphi.within.adaptive import Adam
+from fphi.within.optimizers import SGD, UpdateRule
 from fphi.within.stand_in import own_parameters
 
 __all__ = ["ReptileLearner"]

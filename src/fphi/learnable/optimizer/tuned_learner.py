@@ -5,8 +5,8 @@ from torch import Tensor
 
 from fphi.learnable.optimizer.optimizer_learner import OptimizerLearner
 from fphi.tasks.types import Task
-from fphi.within.hand_designed import rescaled
 from fphi.within.stand_in import own_parameters
+from fphi.within.tuned_rate import rescaled
 
 __all__ = ["TunedLearner"]
 

@@ -1,4 +1,4 @@
-"""What learned rules are compared with: RMSprop, and any rule whose step size alone is learned."""
+"""Any update rule, of which the step size alone is learned: what learned rules are compared with."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,40 +7,12 @@ from contextvars import ContextVar
 import torch
 from torch import Tensor, nn
 
-from fphi.ranges import Range, checked
+from fphi.ranges import checked
 from fphi.within.optimizers import InnerOptimizer, Parameters, State, UpdateRule
 
-__all__ = ["RMSprop", "TunedRate", "rescaled"]
+__all__ = ["TunedRate", "rescaled"]
 
 _MORE: ContextVar[float] = ContextVar("_MORE", default=0.0)
-
-
-class RMSprop(InnerOptimizer):
-    """Gradients over the root of a running mean of their squares, equal to ``torch.optim.RMSprop``.
-
-    Args:
-        lr: step size.
-        alpha: decay of the running mean.
-        eps: added to the root.
-    """
-
-    @checked(alpha=Range(0, 1, below=True))
-    def __init__(self, lr: float, alpha: float = 0.99, eps: float = 1e-8) -> None:
-        super().__init__()
-        self.lr, self.alpha, self.eps = lr, alpha, eps
-
-    def init(self, parameters: Parameters) -> State:
-        return {"square": {name: torch.zeros_like(p) for name, p in parameters.items()}}
-
-    def update(
-        self, gradients: Parameters, state: State, parameters: Parameters, step: int
-    ) -> tuple[Parameters, State]:
-        share = 1 - self.alpha
-        square = {k: self.alpha * v + share * gradients[k].square() for k, v in state["square"].items()}
-        # As in Adam: the root has no finite derivative at 0.
-        root = {k: torch.where(v > 0, v, 1.0).sqrt() * (v > 0) for k, v in square.items()}
-        moved = {k: p - self.lr * gradients[k] / (root[k] + self.eps) for k, p in parameters.items()}
-        return moved, {"square": square}
 
 
 class TunedRate(InnerOptimizer):
@@ -68,7 +40,9 @@ class TunedRate(InnerOptimizer):
     ) -> tuple[Parameters, State]:
         moved, state = self.rule.update(gradients, state, parameters, step)
         factor: Tensor = (self.logarithm + _MORE.get()).exp()
-        return {k: p + factor * (moved[k] - p) for k, p in parameters.items()}, state
+        return {
+            k: torch.lerp(p, moved[k], factor.to(p.device, p.dtype)) for k, p in parameters.items()
+        }, state
 
 
 @contextmanager
