@@ -109,15 +109,23 @@ def _draw(axes: Axes, panel: Panel) -> None:
     for place, (name, value) in enumerate(panel.references.items()):
         axes.axhline(value, color="#777777", linestyle=_REFERENCES[place % 3], label=name)
     style_axes(axes, panel.ylabel, panel.xlabel)
-    axes.set_title(panel.title, color=INK, fontsize=10)
     _scale(axes, panel)
     if panel.ticks:
         axes.set_xticks(range(len(panel.ticks)), panel.ticks)
         axes.set_xlim(-0.5, len(panel.ticks) - 0.5)
     if panel.limits is not None:
         axes.set_ylim(*panel.limits)
-    if len(panel.curves) + len(panel.references) > 1:
-        axes.legend(labelcolor=INK, fontsize=8, framealpha=0.85, edgecolor="none")  # curves may lie below
+    _name(axes, panel)
+
+
+def _name(axes: Axes, panel: Panel) -> None:
+    """The title, and below it a legend where there is more than one thing: inside it would hide some."""
+    if len(panel.curves) + len(panel.references) < 2:
+        axes.set_title(panel.title, color=INK, fontsize=10)
+        return
+    above: dict[str, Any] = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0), "borderaxespad": 0.2}
+    legend = axes.legend(ncols=2, frameon=False, labelcolor=INK, fontsize=8, title=panel.title, **above)
+    legend.get_title().set(color=INK, fontsize=10)
 
 
 def _scale(axes: Axes, panel: Panel) -> None:
