@@ -91,7 +91,7 @@ def problems(data: Path | None) -> Iterator[tuple[str, Problem]]:
     if data is None:
         print("MNIST and the intents are left out: FPHI_DATA names no folder")
         return
-    images, labels = (torch.from_numpy(read_idx(data / "mnist" / name)) for name in _MNIST)
+    images, labels = (torch.from_numpy(read_idx(data / "mnist" / name).copy()) for name in _MNIST)
     yield (
         "MNIST, CNN",
         Problem(

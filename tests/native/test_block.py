@@ -100,9 +100,7 @@ def of_pairs() -> tuple[torch.nn.Module, Any]:
     [lambda: of_images("pool"), lambda: of_images("stride"), of_pairs],
     ids=["pool", "stride", "pairs"],
 )
-def test_calibration_takes_the_moments_that_the_kernels_normalise_with(
-    made: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_calibration_takes_the_moments_that_the_kernels_normalise_with(made: Any) -> None:
     network, batches = made()
     network.double()
     for parameter in network.parameters():

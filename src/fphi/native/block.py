@@ -172,11 +172,14 @@ def conv3x3(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     return convolve(x.permute(0, 2, 3, 1)[None], weight[None], geometry)[0].permute(0, 3, 1, 2)
 
 
-def normalised(z: Tensor, norm: Norm, spec: NormPool) -> Tensor:
-    """What a block makes of its convolution's outcome ``z: [n, O, H, W]``: ``[n, O, h, w]``."""
+def normalised(z: Tensor, norm: Norm, spec: NormPool) -> tuple[Tensor, Tensor, Tensor]:
+    """What a block makes of its convolution's outcome ``z: [n, O, H, W]``: ``[n, O, h, w]``.
+
+    With it come the mean and 1/deviation ``[O]`` that it was normalised with, as constants.
+    """
     given = None if norm.given is None else (norm.given[0][None], norm.given[1][None])
-    y, *_ = norm_pool(z.permute(0, 2, 3, 1)[None], norm.scale[None], norm.shift[None], given, spec)
-    return y[0].permute(0, 3, 1, 2)
+    y, mean, rstd = norm_pool(z.permute(0, 2, 3, 1)[None], norm.scale[None], norm.shift[None], given, spec)
+    return y[0].permute(0, 3, 1, 2), mean[0], rstd[0]
 
 
 def _first(

@@ -89,8 +89,12 @@ class ConvBlock(nn.Module):
     def _by_kernels(self, x: Tensor, norm: Norm, block: Block) -> Tensor:
         if not self.norm.records_pass:
             return conv_block(x, self.conv.weight, norm, block)
-        y, mean, rstd = observed_block(x, self.conv.weight, norm, block)
-        self.norm.record(mean, (rstd**-2 - self.norm.eps).clamp_min(0), self.conv.bias)
+        return self._recorded(*observed_block(x, self.conv.weight, norm, block))
+
+    def _recorded(self, y: Tensor, mean: Tensor, rstd: Tensor) -> Tensor:
+        """``y``; `calibrate` is told what the kernels normalised it with."""
+        if self.norm.records_pass:
+            self.norm.record(mean, (rstd**-2 - self.norm.eps).clamp_min(0), self.conv.bias)
         return y
 
     def _norm(self) -> Norm:
