@@ -181,7 +181,7 @@ class RuleOptimizer(Optimizer):
             first = next(iter(now.values()))
             state = rule.observe(torch.as_tensor(loss).detach().reshape(()).to(first), state)
         moved, state = rule.update(gradients, state, now, step)
-        factor, decay = group["lr"], group["weight_decay"]
+        factor, decay = float(group["lr"]), group["weight_decay"]
         for name, p in named.items():
             reached = moved[name].sub(p, alpha=decay) if decay else moved[name]
             p.copy_(reached) if factor == 1 else p.lerp_(reached, factor)
