@@ -18,7 +18,7 @@ from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_ext import build_ext
 
 PACKAGE = Path("src/fphi/native")
-FLAGS = ["-O3", "-std=c++17", "-shared", "-fPIC", "-s"]
+FLAGS = ["-O3", "-std=c++17", "-shared", "-fPIC", "-pthread", "-s"]
 FLAGS += ["-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math"]
 # By kind of machine: each binary, and what its processor must have. The best that runs is chosen at run time.
 VARIANTS = {

@@ -176,7 +176,7 @@ def test_pairs_of_maps_that_do_not_fit_are_torchs_errors(changed: Callable[[Tens
     module = RelationModule(channels=16, filters=16).double()
     classes, queries = (torch.rand(n, 16, 5, 5, dtype=torch.float64) for n in (3, 6))
     assert module(classes, queries).shape == (6, 3)
-    with pytest.raises(RuntimeError, match=r"should be the same|to have 16 channels"):
+    with pytest.raises(RuntimeError, match=r"should be the same|to have 16 channels|expected scalar type"):
         module(changed(classes), queries)
 
 

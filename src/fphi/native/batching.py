@@ -3,7 +3,7 @@
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor
@@ -27,9 +27,30 @@ def split(tensor: Tensor, size: int) -> Tensor:
     return tensor.reshape(size, tensor.shape[0] // size, *tensor.shape[1:])
 
 
+class _Given:
+    """The arguments of a call, all of them by position."""
+
+    kwargs: ClassVar[dict[str, Any]] = {}
+
+    def __init__(self, *args: Any) -> None:
+        self.args = args
+
+    def apply_defaults(self) -> None:
+        """There are none."""
+
+
+class _AsGiven(inspect.Signature):
+    """Binds arguments to no names, which takes as long as a small kernel."""
+
+    bind = _Given  # type: ignore[assignment]
+
+
 def signed(function: C) -> C:
-    """Keep the signature of ``forward``: torch looks it up at every call, as long as a small kernel takes."""
-    vars(function.forward)["__signature__"] = inspect.signature(function.forward)
+    """Spare ``apply`` the signature of ``forward``, which torch looks up and binds at every call.
+
+    Every argument must be given by position.
+    """
+    vars(function.forward)["__signature__"] = _AsGiven()
     return function
 
 

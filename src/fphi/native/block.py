@@ -1,15 +1,15 @@
 """A convolution block of one task: 3x3 convolution, batch norm, ReLU and perhaps 2x2 max-pool."""
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd import Function, forward_ad
+from torch._functorch.pyfunctorch import VmapInterpreter
+from torch.autograd import forward_ad
 from torch.utils._python_dispatch import _get_current_dispatch_mode
 
-from fphi.native.batching import signed
 from fphi.native.convolution import Geometry, convolve
 from fphi.native.first_layer import PLANES, first_layer, patch_moments
 from fphi.native.library import library
@@ -103,9 +103,9 @@ def conv_block(x: Tensor, weight: Tensor, norm: Norm, block: Block) -> Tensor:
         block: what is computed, one that `covers` this.
     """
     given = (x, weight, norm.scale, norm.shift, *(norm.given or ()))
-    if _is_innermost_batch_of(given):
-        outcome: Tensor = _OfTasks.apply(block, *given)  # type: ignore[no-untyped-call]
-        return outcome
+    vmap = _innermost_batch_of(given)
+    if vmap is not None:
+        return _batched(vmap, block, given)
     return _of_tasks(block, *(a[None] for a in given))[0][0]
 
 
@@ -117,36 +117,36 @@ def observed_block(x: Tensor, weight: Tensor, norm: Norm, block: Block) -> tuple
     return y[0], mean[0].detach(), rstd[0].detach()
 
 
-def _is_innermost_batch_of(operands: tuple[Tensor, ...]) -> bool:
-    """Whether the innermost transform of ``torch.func`` is a ``vmap`` that batches one of them.
+def _innermost_batch_of(operands: tuple[Tensor, ...]) -> VmapInterpreter | None:
+    """The innermost transform of ``torch.func`` if it is a ``vmap`` that batches one of them.
 
     Where it is one that takes derivatives, the batch is further out: each kernel then merges it for itself.
     """
     functorch = torch._C._functorch
     innermost = functorch.peek_interpreter_stack()
     if innermost is None or innermost.key() != functorch.TransformType.Vmap:
-        return False
-    return any(functorch.maybe_get_level(a) == innermost.level() for a in operands)
+        return None
+    if not any(functorch.maybe_get_level(a) == innermost.level() for a in operands):
+        return None
+    return VmapInterpreter(innermost)
 
 
-@signed
-class _OfTasks(Function):
-    """`conv_block` under ``vmap``, whose batch is merged with the task dimension once for the whole block."""
+def _batched(vmap: VmapInterpreter, block: Block, given: tuple[Tensor, ...]) -> Tensor:
+    """`conv_block` under ``vmap``, whose batch is merged with the task dimension once for the whole block.
 
-    @staticmethod
-    def forward(block: Block, *given: Tensor) -> Tensor:
-        raise AssertionError("only what is batched comes here")
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        """Nothing to keep: what `vmap` computes has its own derivatives."""
-
-    @staticmethod
-    def vmap(info: Any, in_dims: Any, block: Block, *given: Tensor) -> tuple[Tensor, int]:
-        weight = given[1][None] if in_dims[2] is None else given[1].movedim(in_dims[2], 0)
-        others = ((a, d) for i, (a, d) in enumerate(zip(given, in_dims[1:], strict=True)) if i != 1)
-        x, *rest = (a.expand(info.batch_size, *a.shape) if d is None else a.movedim(d, 0) for a, d in others)
-        return _of_tasks(block, x, weight, *rest)[0], 0
+    By hand: torch takes as long as a small kernel to find and call the rule of a ``Function``.
+    """
+    level, size = vmap.level(), vmap.batch_size()
+    found = [torch._C._functorch._unwrap_batched(a, level) for a in given]
+    with vmap.lower():
+        weight, at = found[1]
+        weight = weight[None] if at is None else weight.movedim(at, 0)
+        x, *rest = (
+            a.expand(size, *a.shape) if dim is None else a.movedim(dim, 0)
+            for a, dim in (found[0], *found[2:])
+        )
+        y = _of_tasks(block, x, weight, *rest)[0]
+    return torch._C._functorch._add_batch_dim(y, 0, level)
 
 
 def _of_tasks(

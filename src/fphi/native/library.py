@@ -4,7 +4,9 @@ import ctypes
 import os
 import struct
 import warnings
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
 
@@ -14,13 +16,17 @@ from torch import Tensor
 from fphi.errors import FphiError
 from fphi.native.fingerprint import fingerprint
 
-__all__ = ["describe", "kernel", "library"]
+__all__ = ["describe", "kernel", "kernel_threads", "library"]
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of glibc's mallopt; 2**25 is the most that the latter takes
 _SUFFIX = {torch.float32: "f", torch.float64: "d"}
 # By what torch found this processor to be capable of, the binaries that run on it, best first.
 _VARIANTS = {"AVX512": ("avx512", "avx2"), "AVX2": ("avx2",), "DEFAULT": ("neon",)}
 _ANEW = "install fphi again, or in a checkout run python setup.py build_ext --inplace"
+
+
+# How many threads a kernel spreads its tasks over.
+_THREADS: ContextVar[int] = ContextVar("threads", default=1)
 
 
 class _Refused(Exception):  # noqa: N818 -- no error: PyTorch computes the same
@@ -149,6 +155,16 @@ def _keep_freed_memory() -> None:
             mallopt(parameter, value)
 
 
+@contextmanager
+def kernel_threads(number: int) -> Iterator[None]:
+    """Here each kernel spreads its tasks over so many threads, which changes no bit of what it computes."""
+    before = _THREADS.set(number)
+    try:
+        yield
+    finally:
+        _THREADS.reset(before)
+
+
 def kernel(name: str, *arguments: Tensor | int | float | None) -> None:
     """Call a function of the C interface: tensors as pointers, all of the dtype of the first one, or bytes.
 
@@ -159,17 +175,23 @@ def kernel(name: str, *arguments: Tensor | int | float | None) -> None:
     """
     found = library()
     assert found is not None
-    first = next(a for a in arguments if isinstance(a, Tensor))
-    if getattr(found, f"{name}_{_SUFFIX[first.dtype]}")(*(_as_c(a, first.dtype) for a in arguments)):
+    dtype = next(a for a in arguments if isinstance(a, Tensor)).dtype
+    function = getattr(found, f"{name}_{_SUFFIX[dtype]}")
+    if function.argtypes is None:  # else numbers are passed as the int of C, which has half an address
+        function.argtypes = [*map(_kind, arguments), ctypes.c_int64]
+    given = [_address(a, dtype) if isinstance(a, Tensor) else a for a in arguments]
+    if function(*given, _THREADS.get()):
         raise MemoryError(f"no memory left for the native kernel {name}")
 
 
-def _as_c(argument: Tensor | int | float | None, dtype: torch.dtype) -> object:
-    if isinstance(argument, Tensor):
-        assert argument.dtype in (dtype, torch.uint8)
-        assert argument.is_cpu
-        assert argument.is_contiguous()
-        return ctypes.c_void_p(argument.data_ptr())
+def _kind(argument: Tensor | int | float | None) -> type:
     if isinstance(argument, float):
-        return ctypes.c_double(argument)
-    return None if argument is None else ctypes.c_int64(argument)
+        return ctypes.c_double
+    return ctypes.c_int64 if isinstance(argument, int) else ctypes.c_void_p
+
+
+def _address(tensor: Tensor, dtype: torch.dtype) -> int:
+    assert tensor.dtype in (dtype, torch.uint8)
+    assert tensor.is_cpu
+    assert tensor.is_contiguous()
+    return tensor.data_ptr()

@@ -10,6 +10,7 @@ from torch.nn.modules.module import _has_any_global_hook
 
 from fphi.errors import FphiError
 from fphi.native import Block, Geometry, Norm, NormPool, conv_block, covers, observed_block
+from fphi.native.library import library
 from fphi.networks.batch_norm import Affine, BatchNorm, Mode
 from fphi.ranges import Range, checked
 
@@ -59,6 +60,10 @@ class ConvBlock(nn.Module):
         few_channels = self.pool and x.shape[1] <= _FEW_CHANNELS
         found = self._from_patches(x, weight) if few_channels else self._from_convolution(x, weight)
         return self._pooled_and_normalised(*found, sign)
+
+    def is_for_kernels(self) -> bool:
+        """Whether the native kernels compute the block, given inputs of theirs."""
+        return library() is not None and self._is_as_made()
 
     def _is_as_made(self) -> bool:
         """Whether convolution and norm are such as `__init__` makes, and are called alone."""

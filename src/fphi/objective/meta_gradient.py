@@ -17,6 +17,7 @@ from fphi.tasks.types import Examples, Task
 from fphi.within.progress import warn_unheard
 from fphi.within.stand_in import own_parameters
 from fphi.within.surroundings import ordinary
+from fphi.within.task_map import is_for_kernels
 from fphi.within.time_limit import require_time
 
 __all__ = [
@@ -36,6 +37,9 @@ _VALUES, _NUMBERS = 28 * 28, 2**17
 # Examples in a chunk of tasks on a CPU, of which there are at most `tasks_at_once`: large enough to pay for
 # each operation's overhead, small enough for the caches.
 _CHUNK_EXAMPLES = 640
+
+# With so few examples a task takes Python as long as the native kernels.
+_FEW_EXAMPLES = 20
 
 
 @runtime_checkable
@@ -116,10 +120,11 @@ def summed_gradient(
     learner.require_teaching(tasks)
     with torch.inference_mode(False), torch.enable_grad():
         tasks = _ordinary(tasks)
-        size = chunk_size or _default_chunk(learner, tasks, shared_by)
-        whole = split_tasks(tasks, size, even=chunk_size is None)
+        size, within = _default_chunk(learner, tasks, shared_by)
+        whole = split_tasks(tasks, chunk_size or size, even=chunk_size is None)
         chunks = [part for chunk in whole for part in parts_for(learner, chunk)]
-        parts = spread(learner, chunks, _summed_gradient, threads or default_threads(tasks.query.x.device))
+        threads = threads or default_threads(tasks.query.x.device)
+        parts = spread(learner, chunks, _summed_gradient, threads, within=within)
     # Summed in the order of the chunks, whichever thread was first: the same bits every time.
     losses, gradients = [part[0] for part in parts], zip(*(part[1] for part in parts), strict=True)
     exact = chunk_size is not None
@@ -169,16 +174,21 @@ def _summed_gradient(learner: LearningAlgorithm, chunk: Task) -> tuple[Tensor, l
         return learner.summed_gradient(chunk)
 
 
-def _default_chunk(learner: LearningAlgorithm, tasks: Task, shared_by: int) -> int:
-    """Every core of ours has a chunk, however many are used: threads change no bit of the sum."""
+def _default_chunk(learner: LearningAlgorithm, tasks: Task, shared_by: int) -> tuple[int, bool]:
+    """Tasks of a chunk, and whether it is spread over the cores within: see `spread`.
+
+    Else every core of ours has a chunk, however many are used: threads change no bit of the sum.
+    """
     count = tasks.query.x.shape[0]
     if tasks.query.x.device.type != "cpu":
-        return count
+        return count, False
     examples = learner.examples_at_once(tasks)
     size = size_of_task(learner, examples, examples * tasks.query.x[0, 0].numel())
+    within = size <= _FEW_EXAMPLES and is_for_kernels(learner)
     cores = max(1, (os.cpu_count() or 1) // shared_by)
     share = max(2, -(-count // cores))  # one task takes nearly as much overhead as two
-    return max(1, min(learner.tasks_at_once, _CHUNK_EXAMPLES // size, share))
+    at_once = 2 * learner.tasks_at_once if within else min(learner.tasks_at_once, share)
+    return max(1, min(at_once, _CHUNK_EXAMPLES // size)), within
 
 
 def _ordinary(tasks: Task) -> Task:

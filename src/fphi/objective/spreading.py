@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from fphi.learnable.base import LearningAlgorithm
+from fphi.native.library import kernel_threads
 from fphi.within.randomness import RandomState, generators_of
 from fphi.within.stand_in import original, stand_in
 from fphi.within.surroundings import cache_of_parametrizations, can_be_entered_elsewhere, surroundings
@@ -34,7 +35,9 @@ def default_threads(device: torch.device) -> int:
     return torch.get_num_threads() if device.type == "cpu" else 1
 
 
-def spread(learner: LearningAlgorithm, chunks: Sequence[C], work: Work[C, R], threads: int) -> list[R]:
+def spread(
+    learner: LearningAlgorithm, chunks: Sequence[C], work: Work[C, R], threads: int, *, within: bool = False
+) -> list[R]:
     """What ``work`` gives for each chunk, in the order of the chunks.
 
     Each of several chunks is computed with one core, in a thread of its own or not: the same bits. A learner
@@ -46,7 +49,12 @@ def spread(learner: LearningAlgorithm, chunks: Sequence[C], work: Work[C, R], th
         chunks: what the work is on.
         work: of a learner and a chunk.
         threads: at most so many at the same time.
+        within: one chunk after another, each spread over the threads by the native kernels, in place of
+            threads of Python, which wait for each other where Python takes as long as the kernels.
     """
+    if within:
+        with _one_core(), kernel_threads(threads):
+            return [work(learner, chunk) for chunk in chunks]
     draws = _DRAWS.setdefault(original(learner), {})
     mode = learner.training, torch.is_grad_enabled()
     if threads > 1 and len(chunks) > 1 and not draws.get(mode, False):

@@ -40,6 +40,8 @@ M = TypeVar("M", bound=nn.Module)
 T = TypeVar("T")
 
 _CONTAINERS = frozenset({list, tuple, set, frozenset, deque, dict, OrderedDict, defaultdict, Counter})
+_DICTS = frozenset({dict, OrderedDict})
+_PLAIN = ATOMS - {BuiltinFunctionType}
 _COPIED = (np.ndarray, bytearray, array, count, cycle)
 _ORIGINAL = "_stands_in_for"
 
@@ -173,7 +175,18 @@ class _Copier:
         return made
 
     def attributes(self, attributes: dict[str, Any]) -> dict[str, Any]:
-        return {k: v if k == _ORIGINAL else self.copy(v) for k, v in attributes.items()}
+        copied = {}
+        for name, value in attributes.items():
+            kind = type(value)
+            if kind in _PLAIN:  # nine in ten are this or the next
+                self.atoms.append(value)
+                copied[name] = value
+            elif kind in _DICTS and not value and id(value) not in self.known:
+                copied[name] = self.known[id(value)] = kind()
+                self.copied.add(id(value))
+            else:
+                copied[name] = value if name == _ORIGINAL else self.copy(value)
+        return copied
 
     def slots(self, value: Any, made: Any) -> None:
         kind: type = type(value)

@@ -18,7 +18,7 @@ from fphi.within.calls import call_network
 from fphi.within.randomness import RandomState
 from fphi.within.trial import is_mapped
 
-__all__ = ["Batching", "TaskMap", "call_network", "is_costly", "is_mapped"]
+__all__ = ["Batching", "TaskMap", "call_network", "is_costly", "is_for_kernels", "is_mapped"]
 
 Batching = Literal["auto", "vmap", "loop"]
 R = TypeVar("R")
@@ -96,6 +96,12 @@ def is_costly(network: nn.Module, x: Tensor) -> bool:
     """Whether torch is slower with all tasks ``x: [B, n, *input]`` at once than with one after another."""
     images = x.shape[1] * max(1, math.prod(x.shape[3:]) / _PIXELS)
     return x.device.type == "cpu" and images > _ENOUGH and _convolves(network)
+
+
+def is_for_kernels(module: nn.Module) -> bool:
+    """Whether the native kernels do all of its convolutions, and there are some."""
+    blocks = [m for m in module.modules() if isinstance(m, ConvBlock)]
+    return bool(blocks) and all(b.is_for_kernels() for b in blocks) and not _convolves(module)
 
 
 def _convolves(module: nn.Module) -> bool:
