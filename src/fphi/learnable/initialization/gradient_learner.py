@@ -97,7 +97,6 @@ class GradientLearner(StagedSteps, LearningAlgorithm):
         self.steps, self.test_steps = steps, steps if test_steps is None else test_steps
         self.order: Literal[1, 2] = order
         self.adapts, self.memory = adapts, memory
-        self._parts_tried: set[bool] = set()  # modes of the network that was seen to be head after body
         self.minibatch, self.test_minibatch = minibatch, test_minibatch or minibatch
         self.first_order_until, self.step_weights = first_order_until, step_weights
         set_steps(network, steps)
@@ -195,9 +194,7 @@ class GradientLearner(StagedSteps, LearningAlgorithm):
         """What the adapted part sees of ``x``: computed once where the body does not change."""
         if self.adapts == "all":
             return x
-        if self.network.training not in self._parts_tried:
-            require_head_after_body(self.network, x[0])
-            self._parts_tried.add(self.network.training)
+        require_head_after_body(self.network, x[0])
         return over_network(self.over_tasks, self.network.get_submodule("body"), None, x)
 
     def _answers(self, adapted: Parameters, support_x: Tensor, query_x: Tensor, step: int) -> Tensor:

@@ -1,25 +1,33 @@
 """What ``adapts="head"`` takes for granted of a network: that it is its head after its body, nothing else."""
 
+from weakref import WeakKeyDictionary
+
 import torch
 from torch import Tensor, nn
 
 from fphi.errors import FphiError
 from fphi.networks.batch_norm import trial_pass
 from fphi.within.randomness import RandomState, generators_of
-from fphi.within.stand_in import own_parameters
+from fphi.within.stand_in import original, own_parameters
 from fphi.within.task_map import call_network
 from fphi.within.trial import is_mapped
 
 __all__ = ["require_head_after_body"]
 
+# By network, its modes in which it was seen to be head after body: copies of it in threads need no trial.
+_SEEN: WeakKeyDictionary[nn.Module, set[bool]] = WeakKeyDictionary()
+
 
 def require_head_after_body(network: nn.Module, x: Tensor) -> None:
-    """Tried on one task's inputs ``x: [n, *input]``.
+    """Tried on one task's inputs ``x: [n, *input]``, once in each mode of the network.
 
     Raises:
         FphiError: the network does something besides ``head(body(x))``, or its two parts share a parameter
             that would be adapted in one of them alone.
     """
+    seen = _SEEN.setdefault(original(network), set())
+    if network.training in seen:
+        return
     body, head = network.get_submodule("body"), network.get_submodule("head")
     in_body = {id(p) for p in own_parameters(body).values()}
     for name, p in own_parameters(head).items():
@@ -42,6 +50,7 @@ def require_head_after_body(network: nn.Module, x: Tensor) -> None:
             f"{type(network).__name__} does not answer as head(body(x)), which adapts='head' computes: move "
             "what its forward does besides into body or head, or take adapts='all'"
         )
+    seen.add(network.training)
 
 
 def _equal(a: Tensor, b: Tensor) -> bool:

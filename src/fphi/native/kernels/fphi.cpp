@@ -21,7 +21,7 @@ void all_convolve(const S *X, const S *w, const S *X2, const S *w2, S *Y, Int T,
   const Int maps = n * H * W * from, outcomes = n * (H + 2 * pad - 2) * (W + 2 * pad - 2) * to, filter = 9 * C * O;
   const auto transformed = [&](const S *w, int slot) -> S * {
     if (!w) return nullptr;
-    S *U = scratch<S>(slot, 16 * C * O);
+    S *U = scratch<S>(slot, 16 * place_of<S>(C * O));
     (turned ? turned_filters_in<S> : filters_in<S>)(w, U, C, O);
     return U;
   };
@@ -63,7 +63,7 @@ void all_correlate(const S *X, const S *G, const S *X2, const S *G2, S *gradient
     correlate(X + t * maps, G + t * outcomes, D, add, n, H, W, C, O, padding);
     if (X2) correlate(X2 + t * maps, G2 + t * outcomes, D, true, n, H, W, C, O, padding);
   };
-  all_sums(gradient, T, shared, 16 * C * O, 9 * C * O, threads, sum, [&](S *D, S *to) { filters_out(D, to, C, O); });
+  all_sums(gradient, T, shared, 16 * place_of<S>(C * O), 9 * C * O, threads, sum, [&](S *D, S *to) { filters_out(D, to, C, O); });
 }
 
 template <class S>

@@ -8,6 +8,7 @@
 #include <condition_variable>
 #include <mutex>
 #include <new>
+#include <system_error>
 #include <thread>
 #if defined(__unix__) || defined(__APPLE__)
 #include <pthread.h>
@@ -27,11 +28,10 @@ inline void rest() {
 }
 
 class Team {
-  static constexpr int SPINS = 4000;  // some hundred microseconds: kernels follow each other faster than that
-
+ public:
   struct Call {
-    void (*item)(void *, Int);
-    void *work;
+    void (*item)(const void *, Int);
+    const void *work;
     Int count;
     std::atomic<Int> next{0};
     std::atomic<bool> failed{false};
@@ -44,12 +44,15 @@ class Team {
     }
   };
 
-  std::mutex busy;  // one call at a time
+ private:
+  static constexpr int SPINS = 4000;  // some hundred microseconds: kernels follow each other faster
+
+  std::mutex busy;  // one call at a time; who comes meanwhile does it alone
   std::mutex asleep;
   std::condition_variable wake;
-  std::atomic<uint64_t> number{0};  // of calls, odd while one waits for helpers: see `post`
+  std::atomic<uint64_t> number{0};  // of calls so far
   std::atomic<Call *> call{nullptr};
-  std::atomic<Int> places{0}, inside{0};
+  std::atomic<Int> places{0}, inside{0};  // for helpers: how many may still join, and how many look at `call`
   Int helpers = 0;
 
   void help() {
@@ -68,11 +71,18 @@ class Team {
     }
   }
 
+  void recruit(Int wanted) {
+    try {
+      for (; helpers < wanted; helpers++) std::thread([this] { help(); }).detach();
+    } catch (const std::system_error &) {  // the system grants no more: those that are here do it
+    }
+  }
+
  public:
   void run(Call &now, Int threads) {
     std::unique_lock<std::mutex> mine(busy, std::try_to_lock);
     if (!mine.owns_lock()) return now.take_part();
-    for (; helpers < threads - 1; helpers++) std::thread([this] { help(); }).detach();
+    recruit(threads - 1);
     places = threads - 1;
     call = &now;
     {
@@ -100,8 +110,6 @@ class Team {
     });
     return *current();
   }
-
-  template <class F> friend void spread(Int, Int, const F &);
 };
 
 // f(i) for each i below `count`, by at most so many threads at a time.
@@ -110,10 +118,7 @@ template <class F> void spread(Int count, Int threads, const F &f) {
     for (Int i = 0; i < count; i++) f(i);
     return;
   }
-  Team::Call now;
-  now.item = [](void *work, Int i) { (*(const F *)work)(i); };
-  now.work = (void *)&f;
-  now.count = count;
+  Team::Call now{[](const void *work, Int i) { (*static_cast<const F *>(work))(i); }, &f, count};
   Team::ours().run(now, std::min(threads, count));
   if (now.failed) throw std::bad_alloc();
 }

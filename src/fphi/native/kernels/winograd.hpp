@@ -16,6 +16,10 @@ namespace fphi {
 
 constexpr Int TILES = 24;  // at a time: what is transformed of them stays in the second-level cache
 
+// From one of the 16 places to the next, where each has so many numbers: a cache line more, since sixteen addresses that
+// are a power of two apart share the few places that the cache has for them.
+template <class S> constexpr Int place_of(Int count) { return count + 64 / Int(sizeof(S)); }
+
 struct Grid {  // the tiles of n output maps of size H x W
   Int n, H, W, rows, columns;
   Grid(Int n, Int H, Int W) : n(n), H(H), W(W), rows((H + 1) / 2), columns((W + 1) / 2) {}
@@ -52,7 +56,7 @@ template <class S> void filters_in(const S *w, S *U, Int C, Int O) {
   S *taps = scratch<S>(4, 9 * C * O);  // [C][9][O]
   transpose(w, 9 * C, taps, O, O, 9 * C);
   for (Int c = 0; c < C; c++)
-    for (Int o = 0; o < O; o += LANES<S>) transform_filter(taps + c * 9 * O + o, O, U + c * O + o, C * O);
+    for (Int o = 0; o < O; o += LANES<S>) transform_filter(taps + c * 9 * O + o, O, U + c * O + o, place_of<S>(C * O));
 }
 
 // [O][C][9] -> U [16][O][C] of the filter turned by 180 degrees, which takes the outputs' gradient to the inputs'.
@@ -60,7 +64,7 @@ template <class S> void turned_filters_in(const S *w, S *U, Int C, Int O) {
   S *taps = scratch<S>(4, 9 * C);
   for (Int o = 0; o < O; o++) {
     transpose(w + o * 9 * C, 9, taps, C, C, 9);  // [9][C]
-    for (Int c = 0; c < C; c += LANES<S>) transform_filter(taps + 8 * C + c, -C, U + o * C + c, O * C);
+    for (Int c = 0; c < C; c += LANES<S>) transform_filter(taps + 8 * C + c, -C, U + o * C + c, place_of<S>(O * C));
   }
 }
 
@@ -68,7 +72,7 @@ template <class S> void turned_filters_in(const S *w, S *U, Int C, Int O) {
 template <class S> void filters_out(const S *D, S *gradient, Int C, Int O) {
   const S half = S(.5);
   S *taps = scratch<S>(4, 9 * C * O);
-  const Int step = C * O;
+  const Int step = place_of<S>(C * O);
   for (Int c = 0; c < C; c++)
     for (Int o = 0; o < O; o += LANES<S>) {
       const S *d = D + c * O + o;
@@ -91,7 +95,7 @@ template <class S> void filters_out(const S *D, S *gradient, Int C, Int O) {
 
 // B^T d B of the 4x4 inputs of tiles `first` to `last`: V [16][TILES][C]. X: maps of H x W before `padding`.
 template <class S> void maps_in(const S *X, Int H, Int W, Int C, Int padding, const Grid &grid, Int first, Int last, S *V) {
-  const Int step = TILES * C;
+  const Int step = place_of<S>(TILES * C);
   S *zero = scratch<S>(5, C);
   std::fill(zero, zero + C, S(0));
   for (Int tile = first; tile < last; tile++) {
@@ -123,7 +127,7 @@ template <class S> void maps_in(const S *X, Int H, Int W, Int C, Int padding, co
 
 // The transpose of maps_out: A g A^T of 2x2 outputs' gradients, [16][TILES][O].
 template <class S> void gradients_in(const S *G, Int O, const Grid &grid, Int first, Int last, S *V) {
-  const Int step = TILES * O;
+  const Int step = place_of<S>(TILES * O);
   S *zero = scratch<S>(5, O);
   std::fill(zero, zero + O, S(0));
   for (Int tile = first; tile < last; tile++) {
@@ -154,7 +158,7 @@ template <class S> void gradients_in(const S *G, Int O, const Grid &grid, Int fi
 
 // A^T M A: the 2x2 outputs of each tile.
 template <class S> void maps_out(const S *M, Int O, const Grid &grid, Int first, Int last, S *Y) {
-  const Int step = TILES * O;
+  const Int step = place_of<S>(TILES * O);
   for (Int tile = first; tile < last; tile++) {
     Int image, y, x;
     grid.place(tile, image, y, x);
@@ -183,14 +187,15 @@ template <class S> void maps_out(const S *M, Int O, const Grid &grid, Int first,
 template <class S>
 void convolve(const S *X, const S *U, const S *X2, const S *U2, S *Y, Int n, Int H, Int W, Int C, Int O, Int padding) {
   Grid grid(n, H + 2 * padding - 2, W + 2 * padding - 2);
-  S *V = scratch<S>(2, 16 * TILES * C), *M = scratch<S>(3, 16 * TILES * O);
+  const Int v = place_of<S>(TILES * C), m = place_of<S>(TILES * O), u = place_of<S>(C * O);
+  S *V = scratch<S>(2, 16 * v), *M = scratch<S>(3, 16 * m);
   for (Int first = 0; first < grid.count(); first += TILES) {
     Int last = std::min(first + TILES, grid.count());
     for (int pair = 0; pair < (X2 ? 2 : 1); pair++) {
       const S *filters = pair ? U2 : U;
       maps_in(pair ? X2 : X, H, W, C, padding, grid, first, last, V);
       for (int k = 0; k < 16; k++)
-        product(V + k * TILES * C, C, Int(1), filters + k * C * O, O, M + k * TILES * O, O, last - first, O, C, pair);
+        product(V + k * v, C, Int(1), filters + k * u, O, M + k * m, O, last - first, O, C, pair);
     }
     maps_out(M, O, grid, first, last, Y);
   }
@@ -200,13 +205,14 @@ void convolve(const S *X, const S *U, const S *X2, const S *U2, S *Y, Int n, Int
 template <class S>
 void correlate(const S *X, const S *G, S *D, bool add, Int n, Int H, Int W, Int C, Int O, Int padding) {
   Grid grid(n, H + 2 * padding - 2, W + 2 * padding - 2);
-  S *V = scratch<S>(2, 16 * TILES * C), *M = scratch<S>(3, 16 * TILES * O);
+  const Int v = place_of<S>(TILES * C), m = place_of<S>(TILES * O), u = place_of<S>(C * O);
+  S *V = scratch<S>(2, 16 * v), *M = scratch<S>(3, 16 * m);
   for (Int first = 0; first < grid.count(); first += TILES) {
     Int last = std::min(first + TILES, grid.count());
     maps_in(X, H, W, C, padding, grid, first, last, V);
     gradients_in(G, O, grid, first, last, M);
     for (int k = 0; k < 16; k++)
-      product(V + k * TILES * C, Int(1), C, M + k * TILES * O, O, D + k * C * O, O, C, O, last - first, add);
+      product(V + k * v, Int(1), C, M + k * m, O, D + k * u, O, C, O, last - first, add);
     add = true;
   }
 }
