@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import fphi
 from fphi.learnable import GradientLearner
 from fphi.objective.meta_gradient import meta_gradient
 from fphi.tasks.types import Examples, Task
@@ -36,12 +37,12 @@ class NotesCores(nn.Module):
         return logits
 
 
-def many_tasks() -> Task:
+def many_tasks(queries: int = 10) -> Task:
     def some(count: int) -> Examples:
         x = torch.rand(4, count, 1, 28, 28, generator=torch.Generator().manual_seed(count))
         return Examples(x, torch.arange(count).remainder(5).expand(4, -1).contiguous())
 
-    return Task(some(5), some(10))
+    return Task(some(5), some(queries))
 
 
 @pytest.mark.usefixtures("three_threads")
@@ -50,6 +51,19 @@ def test_the_number_of_threads_changes_no_bit_where_torch_has_threads_too() -> N
     loss, gradients = meta_gradient(learner, tasks, chunk_size=1, threads=1)
     for threads in (2, 3, None):
         other_loss, others = meta_gradient(learner, tasks, chunk_size=1, threads=threads)
+        assert torch.equal(other_loss, loss)
+        assert all(torch.equal(others[name], gradient) for name, gradient in gradients.items())
+    assert torch.get_num_threads() == 3
+
+
+@pytest.mark.usefixtures("three_threads")
+@pytest.mark.parametrize("queries", [5, 20], ids=["kernels in threads", "Python in threads"])
+def test_the_number_of_threads_changes_no_bit_of_what_the_kernels_do(queries: int) -> None:
+    learner = GradientLearner(fphi.Conv4(5, filters=16), sgd(0.1), 2)
+    tasks = many_tasks(queries)
+    loss, gradients = meta_gradient(learner, tasks, threads=1)
+    for threads in (2, 3, None):
+        other_loss, others = meta_gradient(learner, tasks, threads=threads)
         assert torch.equal(other_loss, loss)
         assert all(torch.equal(others[name], gradient) for name, gradient in gradients.items())
     assert torch.get_num_threads() == 3
