@@ -18,7 +18,11 @@ from fphi.native.fingerprint import fingerprint
 
 __all__ = ["describe", "kernel", "kernel_threads", "library"]
 
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of glibc's mallopt; 2**25 is the most that the latter takes
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = (
+    -1,
+    -3,
+    -8,
+)  # of glibc's mallopt; 2**25 is the most that the latter takes
 _SUFFIX = {torch.float32: "f", torch.float64: "d"}
 # By what torch found this processor to be capable of, the binaries that run on it, best first.
 _VARIANTS = {"AVX512": ("avx512", "avx2"), "AVX2": ("avx2",), "DEFAULT": ("neon",)}
@@ -151,7 +155,7 @@ def _keep_freed_memory() -> None:
     """
     with suppress(AttributeError, OSError):  # another C library
         mallopt = ctypes.CDLL(None).mallopt
-        for parameter, value in ((_TRIM_THRESHOLD, 2**29), (_MMAP_THRESHOLD, 2**25)):
+        for parameter, value in ((_TRIM_THRESHOLD, 2**30), (_MMAP_THRESHOLD, 2**25), (_ARENA_MAX, 1)):
             mallopt(parameter, value)
 
 

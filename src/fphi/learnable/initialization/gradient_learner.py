@@ -137,8 +137,9 @@ class GradientLearner(StagedSteps, LearningAlgorithm):
     def answering(self, support: Examples, steps: int | None = None) -> Callable[[Tensor], Tensor]:
         """See `LearningAlgorithm.answering`, and `solve`."""
         steps = self._steps_now() if steps is None else steps
-        adapted = last_of(self._trajectory(support, self._inputs(support.x), steps, self._order_now()))
-        return lambda query_x: self._answers(adapted, support.x, query_x, steps)
+        inputs = self._inputs(support.x)
+        adapted = last_of(self._trajectory(support, inputs, steps, self._order_now()))
+        return lambda query_x: self._answers_to((inputs, self._asked(support.x, query_x)), adapted, steps)
 
     def solve_alone(self, support: Examples, query_x: Tensor) -> Tensor:
         with each_query_alone(self):
@@ -202,10 +203,12 @@ class GradientLearner(StagedSteps, LearningAlgorithm):
 
     def _seen(self, support_x: Tensor, query_x: Tensor) -> tuple[Tensor, Tensor]:
         """What the adapted part sees of a support and a query set, whatever step it is at."""
+        return self._inputs(support_x), self._asked(support_x, query_x)
+
+    def _asked(self, support_x: Tensor, query_x: Tensor) -> Tensor:
         if self.adapts == "all":
-            return support_x, query_x
-        body = self.network.get_submodule("body")
-        return self._inputs(support_x), run_network(self.over_tasks, body, None, support_x, query_x)
+            return query_x
+        return run_network(self.over_tasks, self.network.get_submodule("body"), None, support_x, query_x)
 
     def _answers_to(self, seen: tuple[Tensor, Tensor], adapted: Parameters, step: int) -> Tensor:
         return run_network(self.over_tasks, self.part, adapted, *seen, step)
