@@ -54,7 +54,7 @@ wheel: setup
 SANITIZED := build/kernels-sanitized.so
 sanitize: setup
 	mkdir -p build
-	$(or $(CXX),g++) -O1 -g -std=c++17 -shared -fPIC -mavx2 -mfma -fsanitize=address,undefined \
+	$(or $(CXX),g++) -O1 -g -std=c++17 -shared -fPIC -pthread -mavx2 -mfma -fsanitize=address,undefined \
 	  -fno-sanitize-recover=all -DFPHI_FINGERPRINT=$$($(BIN)/python src/fphi/native/fingerprint.py) \
 	  src/fphi/native/kernels/fphi.cpp -o $(SANITIZED)
 	LD_PRELOAD="$$($(or $(CXX),g++) -print-file-name=libasan.so) $$($(or $(CXX),g++) -print-file-name=libstdc++.so)" \

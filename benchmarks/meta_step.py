@@ -71,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--tasks", type=_positive, default=16, help="tasks in a meta-batch")
     parser.add_argument("--queries", type=_positive, nargs="+", default=[1], help="query images per class")
-    parser.add_argument("--rounds", type=_positive, default=7, help="rounds that count; one more goes before")
+    parser.add_argument("--rounds", type=_positive, default=7, help="rounds that count; two more go before")
     parser.add_argument("--threads", type=_positive, help="cores to use; by default as torch does")
     parser.add_argument("--json", type=Path, help="file for the numbers")
     parser.add_argument(

@@ -18,6 +18,7 @@ __all__ = ["compare", "interleaved", "same_gradient"]
 TOLERANCE = 1e-6
 _CHECK_TASKS = 3
 _REFERENCE = "by hand"
+_WARM_UP = 2  # rounds
 
 
 def compare(row: Row, tasks: int, queries: int, rounds: int, device: str = "cpu") -> list[Measured]:
@@ -52,18 +53,19 @@ def interleaved(
 ) -> dict[str, list[float]]:
     """Seconds of each step in each round; whoever was first in one round is last in the next.
 
-    What slows the machine for a while so slows all of them. A round before the first is not counted.
+    What slows the machine for a while so slows all of them. Two rounds before the first are not counted: in
+    these the process gets the memory that it keeps.
     """
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     names = list(steps)
-    for round_number in range(rounds + 1):
+    for round_number in range(-_WARM_UP, rounds):
         for name in names[round_number % len(names) :] + names[: round_number % len(names)]:
             gc.collect()  # the garbage of one is not the next one's time
             start = time.perf_counter()
             steps[name]()
             if device != "cpu":
                 torch.accelerator.synchronize()
-            if round_number > 0:
+            if round_number >= 0:
                 seconds[name].append(time.perf_counter() - start)
     return seconds
 

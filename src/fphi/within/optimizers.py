@@ -125,12 +125,12 @@ class SGD(InnerOptimizer):
         if self.weight_decay:
             gradients = {k: g + self.weight_decay * parameters[k] for k, g in gradients.items()}
         if not self.momentum:
-            return {k: p.sub(gradients[k], alpha=self.lr) for k, p in parameters.items()}, state
+            return {k: p.add(gradients[k], alpha=-self.lr) for k, p in parameters.items()}, state
         velocity = {k: self.momentum * v + gradients[k] for k, v in state["velocity"].items()}
         ahead = (
             {k: gradients[k] + self.momentum * v for k, v in velocity.items()} if self.nesterov else velocity
         )
-        return {k: p.sub(ahead[k], alpha=self.lr) for k, p in parameters.items()}, {"velocity": velocity}
+        return {k: p.add(ahead[k], alpha=-self.lr) for k, p in parameters.items()}, {"velocity": velocity}
 
     def extra_repr(self) -> str:
         return f"lr={self.lr}, momentum={self.momentum}"
