@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from fphi.networks.channels_last import channels_last
+from fphi.networks.channels_last import Convolution, channels_last
 from fphi.networks.operations import Norm
 
 __all__ = ["Layer", "LayerNetwork", "joined", "loose_layers"]
@@ -91,7 +91,7 @@ def _centred(image: Tensor, height: int, width: int) -> Tensor:
 def _convolution(layer: Layer, channels: int, norm: Norm) -> nn.Sequential:
     # Padded by half a filter, an image of size n becomes one of size n / stride, rounded up: never below 1.
     return nn.Sequential(
-        nn.Conv2d(
+        Convolution(
             channels,
             layer.filters,
             (layer.height, layer.width),

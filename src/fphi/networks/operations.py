@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from fphi.errors import FphiError
+from fphi.networks.channels_last import Convolution
 
 __all__ = ["OPERATIONS", "FactorizedReduce", "Norm", "Zero", "batch_statistics", "conv_block", "operation"]
 
@@ -56,8 +57,8 @@ class FactorizedReduce(nn.Module):
     def __init__(self, channels_in: int, channels_out: int, norm: Norm = nn.BatchNorm2d) -> None:
         super().__init__()
         half = channels_out // 2
-        self.even = nn.Conv2d(channels_in, half, 1, stride=2, bias=False) if half else None
-        self.odd = nn.Conv2d(channels_in, channels_out - half, 1, stride=2, bias=False)
+        self.even = Convolution(channels_in, half, 1, stride=2, bias=False) if half else None
+        self.odd = Convolution(channels_in, channels_out - half, 1, stride=2, bias=False)
         self.norm = norm(channels_out)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -80,7 +81,7 @@ def conv_block(
     padding = (sizes[0] // 2, sizes[1] // 2)
     return nn.Sequential(
         nn.ReLU(),
-        nn.Conv2d(channels_in, channels_out, sizes, stride, padding, bias=False),
+        Convolution(channels_in, channels_out, sizes, stride, padding, bias=False),
         norm(channels_out),
     )
 
@@ -94,8 +95,8 @@ def _crossed(size: int, ci: int, co: int, stride: int, norm: Norm) -> nn.Module:
     pad = size // 2
     return nn.Sequential(
         nn.ReLU(),
-        nn.Conv2d(ci, co, (1, size), (1, stride), (0, pad), bias=False),
-        nn.Conv2d(co, co, (size, 1), (stride, 1), (pad, 0), bias=False),
+        Convolution(ci, co, (1, size), (1, stride), (0, pad), bias=False),
+        Convolution(co, co, (size, 1), (stride, 1), (pad, 0), bias=False),
         norm(co),
     )
 
@@ -105,8 +106,8 @@ def _depthwise(size: int, ci: int, co: int, stride: int, norm: Norm, dilation: i
     pad = dilation * (size // 2)
     return nn.Sequential(
         nn.ReLU(),
-        nn.Conv2d(ci, ci, size, stride, pad, dilation, groups=ci, bias=False),
-        nn.Conv2d(ci, co, 1, bias=False),
+        Convolution(ci, ci, size, stride, pad, dilation, groups=ci, bias=False),
+        Convolution(ci, co, 1, bias=False),
         norm(co),
     )
 
@@ -141,7 +142,7 @@ def _one_depthwise(ci: int, co: int, stride: int, norm: Norm) -> nn.Module:
     """A 3x3 filter for each channel and nothing else, where the channels stay."""
     if ci != co:
         return _depthwise(3, ci, co, stride, norm)
-    return nn.Sequential(nn.ReLU(), nn.Conv2d(ci, ci, 3, stride, 1, groups=ci, bias=False), norm(ci))
+    return nn.Sequential(nn.ReLU(), Convolution(ci, ci, 3, stride, 1, groups=ci, bias=False), norm(ci))
 
 
 OPERATIONS: dict[str, _Builder] = {

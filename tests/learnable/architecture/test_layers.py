@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from fphi.errors import FphiError
 from fphi.learnable.architecture import LayerSpace
+from fphi.networks.channels_last import Convolution
 from fphi.networks.layers import Layer, LayerNetwork, joined, loose_layers
 from policy_helpers import everything
 
@@ -178,7 +179,7 @@ def test_the_number_of_parameters_by_hand() -> None:
 
 def test_a_layer_is_convolution_normalisation_relu() -> None:
     network = LayerSpace(depth=1).build((1, 1, 0, 0, 0), (1, 8, 8), 10)
-    assert [type(part) for part in network.layers[0].children()] == [nn.Conv2d, nn.BatchNorm2d, nn.ReLU]
+    assert [type(part) for part in network.layers[0].children()] == [Convolution, nn.BatchNorm2d, nn.ReLU]
     frozen = LayerSpace(depth=1).network((1, 1, 0, 0, 0), (1, 8, 8), 10, lambda c: nn.GroupNorm(1, c))
     assert any(isinstance(part, nn.GroupNorm) for part in frozen.modules())
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from fphi.errors import FphiError
 from fphi.learnable.architecture.space import ArchitectureSpace, Edge, Graph
 from fphi.learnable.space import Decision, FixedSpace, Tokens
-from fphi.networks.channels_last import channels_last
+from fphi.networks.channels_last import Convolution, channels_last
 from fphi.ranges import count
 
 __all__ = ["OPERATIONS_MACRO", "NASBenchMacroSpace"]
@@ -111,7 +111,7 @@ def _layer(name: str, channels_in: int, channels_out: int, stride: int) -> nn.Mo
 
 def _convolution(ci: int, co: int, size: int, stride: int = 1, groups: int = 1) -> nn.Sequential:
     return nn.Sequential(
-        nn.Conv2d(ci, co, size, stride, size // 2, groups=groups, bias=False), nn.BatchNorm2d(co)
+        Convolution(ci, co, size, stride, size // 2, groups=groups, bias=False), nn.BatchNorm2d(co)
     )
 
 
