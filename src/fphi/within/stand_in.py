@@ -10,13 +10,7 @@ from copy import copy
 from functools import partial
 from itertools import count, cycle
 from threading import RLock
-from types import (
-    BuiltinFunctionType,
-    CellType,
-    FunctionType,
-    MappingProxyType,
-    MethodType,
-)
+from types import BuiltinFunctionType, CellType, FunctionType, MappingProxyType, MethodType
 from typing import Any, TypeVar
 from weakref import WeakMethod
 
@@ -177,8 +171,7 @@ class _Copier:
     def attributes(self, attributes: dict[str, Any]) -> dict[str, Any]:
         copied = {}
         for name, value in attributes.items():
-            kind = type(value)
-            if kind in _PLAIN:  # nine in ten are this or the next
+            if (kind := type(value)) in _PLAIN:  # nine in ten are this or the next
                 self.atoms.append(value)
                 copied[name] = value
             elif kind in _DICTS and not value and id(value) not in self.known:
@@ -252,15 +245,9 @@ class _Copier:
         self.atoms.append(id(value))
         return value
 
-    def method(self, value: MethodType) -> MethodType:
-        return MethodType(value.__func__, self.copy(value.__self__))
-
     def partial(self, value: "partial[Any]") -> "partial[Any]":
         keywords = {k: self.copy(v) for k, v in value.keywords.items()}
         return partial(self.copy(value.func), *map(self.copy, value.args), **keywords)
-
-    def mapping(self, value: MappingProxyType[Any, Any]) -> MappingProxyType[Any, Any]:
-        return MappingProxyType({k: self.copy(v) for k, v in value.items()})
 
     def function(self, value: FunctionType) -> FunctionType:
         """The function, or one of the same code whose variables and defaults are copies."""
@@ -305,9 +292,9 @@ class _Copier:
 
 
 _OF_KIND: dict[type, Callable[[_Copier, Any], Any]] = {
-    MethodType: _Copier.method,
+    MethodType: lambda copier, value: MethodType(value.__func__, copier.copy(value.__self__)),
     partial: _Copier.partial,
-    MappingProxyType: _Copier.mapping,
+    MappingProxyType: lambda copier, value: MappingProxyType({k: copier.copy(v) for k, v in value.items()}),
     FunctionType: _Copier.function,
     **dict.fromkeys(WEAK, _Copier.weak),
 }
