@@ -18,11 +18,8 @@ from fphi.native.fingerprint import fingerprint
 
 __all__ = ["describe", "kernel", "kernel_threads", "library"]
 
-_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = (
-    -1,
-    -3,
-    -8,
-)  # of glibc's mallopt; 2**25 is the most that the latter takes
+# Of glibc's mallopt; 2**25 is the most that the second takes.
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 _SUFFIX = {torch.float32: "f", torch.float64: "d"}
 # By what torch found this processor to be capable of, the binaries that run on it, best first.
 _VARIANTS = {"AVX512": ("avx512", "avx2"), "AVX2": ("avx2",), "DEFAULT": ("neon",)}
@@ -148,10 +145,11 @@ def _is_whole(file: Path) -> bool:
 
 
 def _keep_freed_memory() -> None:
-    """Let glibc keep up to half a gigabyte that is freed, for the next step.
+    """Let glibc keep up to a gigabyte that is freed, for the next step, and the same for all threads.
 
     Each step needs the same large maps. Given back to the system and asked for again they come as fresh
-    pages, which takes a tenth to a fifth of all time.
+    pages, which takes a tenth to a fifth of all time. Heaps that threads have of their own are given back
+    whatever is said here, so there is one.
     """
     with suppress(AttributeError, OSError):  # another C library
         mallopt = ctypes.CDLL(None).mallopt

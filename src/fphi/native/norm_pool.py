@@ -60,7 +60,7 @@ class _NormPool(Function):
         winners = y.new_empty(y.shape, dtype=torch.uint8)
         mean, rstd = mean.clone(), rstd.clone()  # written where they are not given
         sizes = (T, n, H, W, C, spec.window, spec.own)
-        kernel("norm_forward", z, scale, shift, mean, rstd, y, winners, *sizes, spec.eps)
+        kernel("norm_forward", z, scale, shift, mean, rstd, y, winners, *sizes, float(spec.eps))
         return y, winners, mean, rstd
 
     @staticmethod
